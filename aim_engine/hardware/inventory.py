@@ -1,0 +1,149 @@
+"""What is here, as frozen values: `Gpu`, `Host` and `Inventory`, and what a detector must answer.
+
+In: nothing; these are the words the detectors answer in. Out: values, and the JSON that `detect --json` prints and
+`--hardware FILE` reads back. Knows no detector, recipe or engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from aim_engine.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """One accelerator an engine can run on: a GPU, one partition of a GPU, or (product "CPU") the host itself.
+
+    `index` is the position in the engine's own order (for AMD: HIP's, which follows the KFD nodes). Sizes are bytes.
+    `device_id` is the PCI device id as text ("0x74a1"); `gfx` the instruction set ("gfx942"); `partition` the
+    compute and memory mode ("SPX/NPS1"); `unusable` the reason why an engine cannot use it, or None.
+    """
+
+    index: int
+    product: str
+    vendor: str
+    memory_bytes: int
+    memory_free_bytes: int | None = None
+    device_id: str | None = None
+    gfx: str | None = None
+    compute_units: int | None = None
+    pci_address: str | None = None
+    uuid: str | None = None
+    render_node: str | None = None
+    kfd_node: int | None = None
+    numa_node: int | None = None
+    partition: str | None = None
+    unusable: str | None = None
+
+    @property
+    def usable(self) -> bool:
+        return self.unusable is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """The machine around the accelerators. `cores` are those this process may use, cgroup limits included;
+    `memory_bytes` likewise. `numa_nodes` counts nodes that have such cores. `isa` names the instruction sets that
+    matter to a CPU engine ("avx2", "avx512f", "avx512_bf16", "amx_bf16", ...).
+    """
+
+    cores: int
+    numa_nodes: int
+    memory_bytes: int
+    memory_available_bytes: int
+    architecture: str
+    isa: tuple[str, ...] = ()
+    cgroup_memory_limit_bytes: int | None = None
+    cgroup_cpu_limit: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inventory:
+    """Everything found. `source` names the layer that was believed ("amdsmi", "declared", "cpu", ...); `notes` are
+    sentences on what was seen on the way, in order.
+    """
+
+    source: str
+    gpus: tuple[Gpu, ...]
+    notes: tuple[str, ...] = ()
+    host: Host | None = None
+
+    @property
+    def usable_gpus(self) -> tuple[Gpu, ...]:
+        return tuple(gpu for gpu in self.gpus if gpu.usable)
+
+    @property
+    def declared(self) -> bool:
+        """True when this describes hardware that is not (known to be) the hardware we run on."""
+        return self.source.startswith("declared")
+
+    def as_json(self) -> dict[str, Any]:
+        """`{source, gpus: [...], notes, host}`; reading it back with `from_json` gives an equal value."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(text: str | bytes, *, where: str) -> Inventory:
+        """Read what `as_json` wrote; unknown keys are ignored, so that newer recordings can be read.
+
+        Raises:
+            InputError: not JSON, or a key is missing or of the wrong type; `where` names the file in the message.
+        """
+        from pydantic import TypeAdapter, ValidationError  # here: a plan without a file need not pay for it
+
+        try:
+            return TypeAdapter(Inventory).validate_json(text)
+        except ValidationError as error:
+            problems = tuple(
+                f"{'.'.join(str(part) for part in problem['loc']) or 'the file'}: {problem['msg']}"
+                for problem in error.errors(include_url=False, include_input=False)
+            )
+            raise InputError(
+                f"{where} is not an inventory: {problems[0]}",
+                hint="write one with: aim-engine detect --json > inventory.json",
+                details=problems[1:20],
+            ) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """A detector's answer. With `gpus` it found some; without, `reason` says in one sentence why not.
+
+    `blocking` means that the hardware is there but could not be used: the search stops with `reason` as the error
+    instead of falling through to a lesser device, and `hint` is the remedy.
+    """
+
+    source: str
+    gpus: tuple[Gpu, ...] = ()
+    reason: str = ""
+    hint: str = ""
+    blocking: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """Where a detector may look: the roots of the trees it reads (tests give recorded ones), the environment's
+    visibility variables, and how long it may take.
+    """
+
+    root: Path = Path("/")
+    environment: Mapping[str, str]
+    timeout_seconds: float = 10.0
+
+    @property
+    def is_live(self) -> bool:
+        """False for a recorded tree: then nothing but files may be asked."""
+        return self.root == Path("/")
+
+
+class Detector(Protocol):
+    """One way to find accelerators."""
+
+    name: str
+
+    def detect(self, surroundings: Surroundings) -> Finding:
+        """Answer within `surroundings.timeout_seconds`; never raise for missing or broken hardware."""
