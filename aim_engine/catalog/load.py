@@ -1,0 +1,219 @@
+"""Folders of recipes and model cards in, a `Catalog` out, with every error of every file in one go.
+
+Only the asked model's own folder and the families are read, so the time does not grow with the catalogue. The user's
+folders come before the built-in ones: a recipe of the same id there takes the built-in one's place, and is said so.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from aim_engine.catalog.model_card import ModelCard, read_model_card
+from aim_engine.catalog.recipe import ANY_MODEL, Recipe, read_recipe
+from aim_engine.catalog.yaml_file import Problem
+from aim_engine.errors import CatalogError
+
+FAMILIES = "_families"  # the folder of recipes that serve any model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalog:
+    """What we know that could serve the asked model: its recipes and the families', its card if there is one."""
+
+    recipes: tuple[Recipe, ...]
+    card: ModelCard | None = None
+    notes: tuple[str, ...] = ()
+    known_models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogFolders:
+    """Where to look, in order of precedence."""
+
+    recipes: tuple[Path, ...]
+    models: tuple[Path, ...]
+
+
+def catalog_folders(recipes_dir: Path | None = None, models_dir: Path | None = None) -> CatalogFolders:
+    """The user's folders, if any, before the built-in ones (beside the package in a checkout, inside it when
+    installed).
+    """
+    package = Path(__file__).resolve().parent.parent
+    checkout = package.parent
+    in_checkout = (checkout / "recipes").is_dir() and (checkout / "pyproject.toml").is_file()
+    recipes = checkout / "recipes" if in_checkout else package / "builtin_recipes"
+    models = checkout / "models" if in_checkout else package / "builtin_models"
+    return CatalogFolders(
+        recipes=(*((recipes_dir,) if recipes_dir else ()), recipes),
+        models=(*((models_dir,) if models_dir else ()), models),
+    )
+
+
+def load_catalog(model_id: str | None, folders: CatalogFolders) -> Catalog:
+    """The part of the catalogue that concerns `model_id` (None: a model known by no id, so only the families).
+
+    Raises:
+        CatalogError: a folder cannot be read, or any file concerned has an error; `details` lists all of them.
+    """
+    places = [FAMILIES] + ([model_id] if model_id else [])
+    files = [(order, root, path) for order, root in enumerate(folders.recipes) for path in _yaml_in(root, places)]
+    recipes, problems = _read_recipes(files)
+    card, card_problems = _read_card(model_id, folders) if model_id else (None, [])
+    _raise_if(problems + card_problems)
+    kept, notes = _first_of_each(recipes)
+    return Catalog(recipes=tuple(kept), card=card, notes=tuple(notes),
+                   known_models=() if model_id and card else known_models(folders))  # fmt: skip
+
+
+def load_everything(folders: CatalogFolders) -> tuple[list[Recipe], list[ModelCard], list[Problem]]:
+    """Every recipe and card of every folder, and every problem found, for `validate`, `models` and the lint."""
+    files = [(order, root, path) for order, root in enumerate(folders.recipes) for path in _walk(root)]
+    recipes, problems = _read_recipes(files)
+    cards: list[ModelCard] = []
+    for root in folders.models:
+        for path in _walk(root):
+            card, found = read_model_card(path)
+            cards += [card] if card else []
+            problems += found or _misplaced(root, path, card)
+    return recipes, cards, problems
+
+
+def known_models(folders: CatalogFolders) -> tuple[str, ...]:
+    """The ids of all models that have a card or a recipe, from the names of files and folders alone."""
+    ids = {f"{p.parent.name}/{p.stem}" for root in folders.models if root.is_dir() for p in root.glob("*/*.yaml")}
+    for root in folders.recipes:
+        if root.is_dir():
+            ids |= {f"{p.parent.name}/{p.name}" for p in root.glob("*/*") if p.is_dir() and p.parent.name != FAMILIES}
+    return tuple(sorted(ids))
+
+
+def nearest_models(model_id: str, known: Iterable[str]) -> list[str]:
+    """Ids that the asked one may be a misspelling of, or whose last part it names, best first."""
+    by_lower = {name.lower(): name for name in known}
+    asked = model_id.lower()
+    same_name = [name for low, name in sorted(by_lower.items()) if low.split("/")[-1] == asked.split("/")[-1]]
+    close = difflib.get_close_matches(asked, by_lower, n=3, cutoff=0.75)
+    return list(dict.fromkeys([*same_name, *(by_lower[name] for name in close)]))[:3]
+
+
+def _yaml_in(root: Path, places: Iterable[str]) -> Iterator[Path]:
+    if not root.is_dir():
+        raise CatalogError(
+            f"the recipes folder {root} is not there or is not a folder",
+            hint="set AIM_RECIPES_DIR to a folder that holds <org>/<model>/<recipe id>.yaml",
+        )
+    for place in places:
+        folder = root / place
+        # a model id never leaves the folder it belongs to
+        if ".." not in Path(place).parts:
+            yield from _walk(folder, must_exist=False)
+
+
+def _walk(folder: Path, *, must_exist: bool = True) -> list[Path]:
+    """All YAML files below a folder, sorted; an unreadable folder is an error, a missing one only if it must exist."""
+    found: list[Path] = []
+    try:
+        entries = sorted(folder.iterdir())
+    except FileNotFoundError:
+        if must_exist:
+            raise CatalogError(f"the folder {folder} is not there") from None
+        return []
+    except OSError as error:
+        raise CatalogError(
+            f"the folder {folder} cannot be read: {error.strerror}", hint="make it readable for this user"
+        ) from None
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.suffix in (".yaml", ".yml"):
+            found.append(entry)
+        elif entry.is_dir():
+            found += _walk(entry)
+    return found
+
+
+def _read_recipes(files: Iterable[tuple[int, Path, Path]]) -> tuple[list[Recipe], list[Problem]]:
+    recipes: list[Recipe] = []
+    problems: list[Problem] = []
+    for order, root, path in files:
+        recipe, found = read_recipe(path, order=order)
+        problems += found
+        if recipe:
+            recipes.append(recipe)
+            problems += _misnamed(root, path, recipe)
+    return recipes, problems + _repeated(recipes)
+
+
+def _misnamed(root: Path, path: Path, recipe: Recipe) -> list[Problem]:
+    """Path = id: the file is called like its recipe, and lies in its model's folder."""
+    item = f"recipe {recipe.recipe_id}"
+    problems = []
+    if path.stem != recipe.recipe_id:
+        problems.append(Problem(file=str(path), item=item, key="recipe_id",
+                                sentence=f"must be the file's name, {path.stem}"))  # fmt: skip
+    place = path.parent.relative_to(root).as_posix()
+    expected = ANY_MODEL if place.split("/")[0] == FAMILIES else place
+    # a folder of loose files (given to validate, say) has no model folders; then nothing can be compared
+    if place != "." and recipe.model_id != expected:
+        problems.append(Problem(file=str(path), item=item, key="model_id",
+                                sentence=f'must be that of its folder, "{expected}", found "{recipe.model_id}"'))  # fmt: skip
+    return problems
+
+
+def _misplaced(root: Path, path: Path, card: ModelCard | None) -> list[Problem]:
+    place = path.relative_to(root).with_suffix("").as_posix()
+    if card is None or "/" not in place or card.model_id == place:
+        return []
+    return [Problem(file=str(path), item=f"model {card.model_id}", key="model_id",
+                    sentence=f'must be its path, "{place}"')]  # fmt: skip
+
+
+def _repeated(recipes: list[Recipe]) -> list[Problem]:
+    """Two recipes with one id in one search folder."""
+    seen: dict[tuple[int, str], Recipe] = {}
+    problems = []
+    for recipe in recipes:
+        other = seen.setdefault((recipe.order, recipe.recipe_id), recipe)
+        if other is not recipe:
+            problems.append(Problem(file=recipe.file, item=f"recipe {recipe.recipe_id}", key="recipe_id",
+                                    sentence=f"is taken already, by {other.file}"))  # fmt: skip
+    return problems
+
+
+def _first_of_each(recipes: list[Recipe]) -> tuple[list[Recipe], list[str]]:
+    """The first recipe of each id in search order, and a note for each that another one hides."""
+    kept: dict[str, Recipe] = {}
+    notes = []
+    for recipe in sorted(recipes, key=lambda r: (r.order, r.recipe_id)):
+        first = kept.setdefault(recipe.recipe_id, recipe)
+        if first is not recipe:
+            notes.append(f"recipe {recipe.recipe_id}: {first.file} is used instead of {recipe.file}")
+    return list(kept.values()), notes
+
+
+def _read_card(model_id: str, folders: CatalogFolders) -> tuple[ModelCard | None, list[Problem]]:
+    for root in folders.models:
+        path = root / f"{model_id}.yaml"
+        if ".." in Path(model_id).parts or not path.is_file():
+            continue
+        card, problems = read_model_card(path)
+        if card and card.model_id != model_id:
+            problems = [*problems, Problem(file=str(path), item=f"model {card.model_id}", key="model_id",
+                                           sentence=f'must be its path, "{model_id}"')]  # fmt: skip
+        return (replace(card, file=str(path)) if card else None), problems
+    return None, []
+
+
+def _raise_if(problems: list[Problem]) -> None:
+    if problems:
+        count = f"{len(problems)} errors" if len(problems) > 1 else "an error"
+        files = sorted({problem.file for problem in problems})
+        raise CatalogError(
+            f"{count} in {files[0]}" + (f" and {len(files) - 1} more files" if len(files) > 1 else "")
+            + f": {problems[0]}".replace(f" {files[0]}", "", 1),
+            hint="mend the file; aim-engine validate checks all of them",
+            details=tuple(str(problem) for problem in problems),
+        )  # fmt: skip

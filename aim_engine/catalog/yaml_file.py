@@ -1,0 +1,129 @@
+"""One YAML file in, plain mappings out, or a `Problem` that names the file and the line.
+
+Knows YAML only: that keys must not repeat, that a file has a sane size. What the keys mean is the schemas' business.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+MAX_FILE_BYTES = 1_000_000  # a recipe is a page; anything larger is a mistake, or an attack
+
+_FastLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C parser is about eight times as fast
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One thing wrong in one file: what was found where, what was expected, and the nearest legal key if one is near."""
+
+    file: str
+    sentence: str
+    item: str = ""
+    key: str = ""
+    nearest: str = ""
+
+    def __str__(self) -> str:
+        who = f" ({self.item})" if self.item else ""
+        where = f" {self.key}:" if self.key else ""
+        hint = f"; did you mean {self.nearest}?" if self.nearest else ""
+        return f"{self.file}{who}:{where} {self.sentence}{hint}"
+
+
+class YamlProblem(Exception):
+    """A file that is not usable YAML."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+class _Loader(_FastLoader):  # type: ignore[misc]
+    """Safe YAML whose maps must not repeat a key: PyYAML would silently keep the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            if key_node.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key_node.value!r} is there twice", key_node.start_mark
+                )
+            if isinstance(key_node.value, str):
+                seen.add(key_node.value)
+        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep=deep)
+        return mapping
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The file's top-level mapping.
+
+    Raises:
+        YamlProblem: unreadable, too large, not UTF-8, not YAML, a repeated key, or not a mapping.
+    """
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise _problem(path, f"the file is larger than {MAX_FILE_BYTES:,} bytes")
+        value = yaml.load(path.read_bytes(), Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
+    except OSError as error:
+        raise _problem(path, f"cannot be read: {error.strerror}") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        raise _problem(path, f"is not YAML: {error.problem}{line}") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date, undecodable bytes
+        raise _problem(path, f"is not YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise _problem(path, "is not usable: it is nested too deeply") from None
+    if not isinstance(value, dict):
+        raise _problem(path, f"must hold a map of keys, not {_kind(value)}")
+    odd = [key for key in value if not isinstance(key, str)]
+    if odd:
+        raise _problem(path, f"keys must be words, not {odd[0]!r}")
+    return value
+
+
+def _problem(path: Path, sentence: str) -> YamlProblem:
+    return YamlProblem(Problem(file=str(path), sentence=sentence))
+
+
+def _kind(value: Any) -> str:
+    return "nothing (the file is empty)" if value is None else f"a {type(value).__name__}"
+
+
+def schema_problems(
+    error: ValidationError, *, path: Path, item: str, legal_keys: dict[tuple[str, ...], Iterable[str]]
+) -> list[Problem]:
+    """A schema's complaints as sentences. `legal_keys` gives the legal keys below each place (digits and free names
+    in a place are written "*"), for the nearest spelling of an unknown one.
+    """
+    return [_schema_problem(problem, path, item, legal_keys) for problem in error.errors(include_url=False)]
+
+
+def _schema_problem(problem: Any, path: Path, item: str, legal_keys: dict[tuple[str, ...], Iterable[str]]) -> Problem:
+    place = tuple(str(part) for part in problem["loc"])
+    key = ".".join(place)
+    if problem["type"] == "extra_forbidden":
+        legal = _legal_below(place[:-1], legal_keys)
+        near = difflib.get_close_matches(place[-1], legal, n=1, cutoff=0.5)
+        known = f"; known here: {', '.join(legal)}" if legal and not near else ""
+        return Problem(file=str(path), item=item, key=key, sentence=f"is an unknown key{known}",
+                       nearest=near[0] if near else "")  # fmt: skip
+    if problem["type"] == "missing":
+        return Problem(file=str(path), item=item, key=key, sentence="is missing")
+    found = repr(problem["input"])
+    found = found if len(found) <= 60 else found[:57] + "..."
+    message = problem["msg"].removeprefix("Value error, ")
+    return Problem(file=str(path), item=item, key=key, sentence=f"{message[:1].lower()}{message[1:]}, found {found}")
+
+
+def _legal_below(place: tuple[str, ...], legal_keys: dict[tuple[str, ...], Iterable[str]]) -> list[str]:
+    for pattern, keys in legal_keys.items():
+        if len(pattern) == len(place) and all(p in ("*", q) for p, q in zip(pattern, place, strict=True)):
+            return sorted(keys)
+    return []
