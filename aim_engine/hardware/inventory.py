@@ -7,7 +7,7 @@ In: nothing; these are the words the detectors answer in. Out: values, and the J
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -64,13 +64,15 @@ class Host:
 @dataclass(frozen=True, kw_only=True)
 class Inventory:
     """Everything found. `source` names the layer that was believed ("amdsmi", "declared", "cpu", ...); `notes` are
-    sentences on what was seen on the way, in order.
+    sentences on what was seen on the way, in order. `recorded` marks one that was read from a file or a recorded
+    tree; it is not part of the value, so that a recording reads back equal to what it was made from.
     """
 
     source: str
     gpus: tuple[Gpu, ...]
     notes: tuple[str, ...] = ()
     host: Host | None = None
+    recorded: bool = field(default=False, compare=False, repr=False)
 
     @property
     def usable_gpus(self) -> tuple[Gpu, ...]:
@@ -79,11 +81,13 @@ class Inventory:
     @property
     def declared(self) -> bool:
         """True when this describes hardware that is not (known to be) the hardware we run on."""
-        return self.source.startswith("declared")
+        return self.recorded or self.source.startswith("declared")
 
     def as_json(self) -> dict[str, Any]:
         """`{source, gpus: [...], notes, host}`; reading it back with `from_json` gives an equal value."""
-        return asdict(self)
+        words = asdict(self)
+        del words["recorded"]
+        return words
 
     @staticmethod
     def from_json(text: str | bytes, *, where: str) -> Inventory:
@@ -126,8 +130,8 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """Where a detector may look: the roots of the trees it reads (tests give recorded ones), the environment's
-    visibility variables, and how long it may take.
+    """Where a detector may look: the root of the trees it reads (tests give recorded ones), the process's environment
+    (visibility variables, library paths), and how long it may take.
     """
 
     root: Path = Path("/")

@@ -1,0 +1,160 @@
+"""What `--hardware` may declare: product lists, recorded inventories, and everything that is neither."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aim_engine.errors import InputError
+from aim_engine.hardware.declared import declared_inventory
+from aim_engine.hardware.inventory import Gpu, Host, Inventory
+
+LIVE = Inventory(
+    source="amdsmi",
+    gpus=(
+        Gpu(index=0, product="MI300X", vendor="amd", memory_bytes=206141652992, device_id="0x74a1", gfx="gfx942"),
+        Gpu(index=1, product="MI300X", vendor="amd", memory_bytes=206141652992, unusable="the render node is closed"),
+    ),
+    notes=("one GPU is closed",),
+    host=Host(
+        cores=64, numa_nodes=2, memory_bytes=2**40, memory_available_bytes=2**39, architecture="x86_64", isa=("avx2",)
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "products"),
+    [
+        ("MI300X:8", ["MI300X"] * 8),
+        ("MI300X", ["MI300X"]),
+        ("mi300x:1", ["MI300X"]),
+        ("MI300X:4,MI325X:4", ["MI300X"] * 4 + ["MI325X"] * 4),
+        (" AMD Instinct MI355X : 2 , RX 7900 XTX", ["MI355X", "MI355X", "RX 7900 XTX"]),
+        ("MI250X:2", ["MI250X", "MI250X"]),
+        ("MI455X:4", ["MI455X"] * 4),
+        ("MI300X:64", ["MI300X"] * 64),
+    ],
+)
+def test_product_lists(text: str, products: list[str]) -> None:
+    inventory = declared_inventory(text)
+    assert [gpu.product for gpu in inventory.gpus] == products
+    assert [gpu.index for gpu in inventory.gpus] == list(range(len(products)))
+    assert inventory.source == "declared"
+    assert inventory.declared
+    assert inventory.host is None
+    assert inventory.usable_gpus == inventory.gpus
+
+
+def test_a_declared_gpu_claims_nothing_that_is_not_known() -> None:
+    (gpu,) = declared_inventory("RX 7900 XTX").gpus
+    assert (gpu.gfx, gpu.compute_units, gpu.device_id) == ("gfx1100", 96, "0x744c")
+    assert gpu.memory_bytes == 25753026560
+    assert (gpu.memory_free_bytes, gpu.pci_address, gpu.uuid, gpu.render_node, gpu.partition) == (None,) * 5
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("MI30X:8", "'MI30X' is not a GPU product", "MI300X"),
+        ("MI300X:0", "'0' is not a number of devices", "MI300X:N with N from 1 to 64"),
+        ("MI300X:65", "'65' is not", "1 to 64"),
+        ("MI300X:-1", "'-1' is not", "1 to 64"),
+        ("MI300X:", "'' is not", "1 to 64"),
+        ("MI300X:eight", "'eight' is not", "1 to 64"),
+        ("MI300X:٨", "is not a number", "1 to 64"),
+        ("MI300X:40,MI325X:40", "declares 80 devices", "1 to 64"),
+        (":8", "names no GPU product", "MI300X:8"),
+        ("MI300X,,MI325X", "names no GPU product", "MI300X:8"),
+        ("", "no hardware is named", "detect --json"),
+        ("H100:8", "'H100' is not a GPU product", "known products"),
+        ("-", "'-' is not a GPU product", "known products"),
+        ("./nowhere.json", "nowhere.json is not a file", "detect --json"),
+        ("inventory.JSON", "inventory.JSON is not a file", "detect --json"),
+        ("~nobody-of-that-name/x.json", "cannot be read", "detect --json"),
+        ("/dev/zero", "/dev/zero is not a file", "detect --json"),
+        ("/tmp\x00/x", "cannot be read|is not a file", "detect --json"),
+    ],
+)
+def test_bad_text_is_an_input_error_that_says_what_is_legal(text: str, message: str, hint: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        declared_inventory(text)
+    assert hint in caught.value.hint
+
+
+def test_a_recording_reads_back_equal_but_counts_as_declared(tmp_path: Path) -> None:
+    file = tmp_path / "inventory.json"
+    file.write_text(json.dumps(LIVE.as_json()))
+    recorded = declared_inventory(str(file))
+    assert recorded == LIVE
+    assert recorded.as_json() == LIVE.as_json()
+    assert "recorded" not in LIVE.as_json()
+    assert (LIVE.declared, recorded.declared, recorded.source) == (False, True, "amdsmi")
+    file.write_text(json.dumps(recorded.as_json()))
+    assert declared_inventory(str(file)) == LIVE
+
+
+def test_unknown_keys_of_a_newer_recording_are_ignored(tmp_path: Path) -> None:
+    file = tmp_path / "newer.json"
+    file.write_text(json.dumps(LIVE.as_json() | {"colour": "red"}))
+    assert declared_inventory(str(file)) == LIVE
+
+
+def test_a_product_name_comes_before_a_file_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("MI300X", "rack7"):
+        Path(name).write_text(json.dumps(LIVE.as_json()))
+    assert declared_inventory("MI300X").source == "declared"
+    assert declared_inventory("./MI300X").source == "amdsmi"
+    assert declared_inventory("rack7").source == "amdsmi"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is not an inventory"),
+        ("{}", "is not an inventory: source"),
+        ("[]", "is not an inventory"),
+        ('{"source": "x", "gpus": [{"index": "a"}]}', "is not an inventory: gpus.0"),
+        ('{"source": "x", "gpus": []}', "lists no GPU"),
+        ('{"source": "x", "gpus": [{"index": 0, "product": "A", "vendor": "b", "memory_bytes": 0}]}', "has no memory"),
+        ("\udcff", "is not an inventory"),
+        ("[" * 100_000, "is not an inventory"),
+        (" " * (8 * 2**20 + 1), "larger than"),
+    ],
+)
+def test_damaged_recordings(tmp_path: Path, content: str, message: str) -> None:
+    file = tmp_path / "inventory.json"
+    file.write_text(content, errors="surrogateescape")
+    with pytest.raises(InputError, match=message):
+        declared_inventory(str(file))
+
+
+def test_a_file_that_fails_while_it_is_read() -> None:
+    with pytest.raises(InputError, match="/proc/self/mem cannot be read"):
+        declared_inventory("/proc/self/mem")
+
+
+def test_the_recorded_mark_is_not_part_of_the_value() -> None:
+    assert replace(LIVE, recorded=True) == LIVE
+    assert hash(replace(LIVE, recorded=True)) == hash(LIVE)
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_an_inventory_or_an_input_error(text: str) -> None:
+    hint = ""
+    try:
+        found = bool(declared_inventory(text).gpus)
+    except InputError as error:
+        found, hint = False, error.hint
+    assert found or hint
+
+
+@given(st.lists(st.tuples(st.sampled_from(["MI300X", "MI355X", "W7900"]), st.integers(1, 16)), min_size=1, max_size=4))
+def test_counts_add_up(parts: list[tuple[str, int]]) -> None:
+    inventory = declared_inventory(",".join(f"{name}:{count}" for name, count in parts))
+    assert len(inventory.gpus) == sum(count for _, count in parts)

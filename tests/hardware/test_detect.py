@@ -1,0 +1,120 @@
+"""The detector table: the order of the layers, what stops it, and what it costs where there is no GPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aim_engine.errors import InputError, NoAcceleratorError
+from aim_engine.hardware.detect import DETECTORS, detect
+from aim_engine.hardware.inventory import Detector, Finding, Gpu, Surroundings
+from tests.hardware.conftest import Plant
+
+NOWHERE = Surroundings(root=Path("/nonexistent"), environment={})
+CARD = Gpu(index=0, product="Card", vendor="x", memory_bytes=1)
+
+
+class Fixed:
+    """A detector that always gives the same answer, and counts how often it is asked."""
+
+    def __init__(self, finding: Finding) -> None:
+        self.name = finding.source
+        self.finding = finding
+        self.asked = 0
+
+    def detect(self, surroundings: Surroundings) -> Finding:
+        self.asked += 1
+        return self.finding
+
+
+def test_the_first_that_finds_something_wins() -> None:
+    none = Fixed(Finding(source="a", reason="there is no A here", notes=("A looked twice",)))
+    found = Fixed(Finding(source="b", gpus=(CARD,), notes=("B is slow",)))
+    later = Fixed(Finding(source="c", gpus=(CARD,)))
+    inventory = detect("detect", NOWHERE, detectors=(none, found, later))
+    assert (inventory.source, inventory.gpus) == ("b", (CARD,))
+    assert inventory.notes[:3] == ("A looked twice", "there is no A here; using the Card", "B is slow")
+    assert later.asked == 0
+
+
+def test_a_blocking_finding_ends_the_search() -> None:
+    broken = Fixed(Finding(source="a", reason="A is broken", hint="mend A", blocking=True, notes=("since May",)))
+    lesser = Fixed(Finding(source="b", gpus=(CARD,)))
+    with pytest.raises(NoAcceleratorError) as caught:
+        detect("detect", NOWHERE, detectors=(broken, lesser))
+    assert (caught.value.message, caught.value.hint, caught.value.details) == ("A is broken", "mend A", ("since May",))
+    assert lesser.asked == 0
+    assert detect("b", NOWHERE, detectors=(broken, lesser)).source == "b"
+
+
+def test_nothing_at_all_names_every_reason() -> None:
+    layers: list[Detector] = [Fixed(Finding(source=name, reason=f"no {name}", hint=f"get {name}")) for name in "ab"]
+    with pytest.raises(NoAcceleratorError, match="no a; no b") as caught:
+        detect("detect", NOWHERE, detectors=layers)
+    assert caught.value.hint == "get a"
+
+
+def test_a_recorded_host_without_a_gpu_falls_to_its_cpu_and_counts_as_declared(plant: Plant) -> None:
+    root = plant({"proc/meminfo": "MemTotal: 1048576 kB\nMemAvailable: 524288 kB\n"})
+    inventory = detect("detect", Surroundings(root=root, environment={}))
+    assert (inventory.source, inventory.declared) == ("cpu", True)
+    assert inventory.notes[0] == ("there is no AMD GPU here: /dev/kfd and the amdgpu driver are absent; using the CPU")
+    assert len(inventory.notes) == len(set(inventory.notes))
+    assert inventory.host is not None
+    assert inventory.host.memory_bytes == 2**30
+
+
+@pytest.mark.parametrize("wish", ["cpu", "CPU", " cpu "])
+def test_the_cpu_on_purpose(wish: str) -> None:
+    inventory = detect(wish, Surroundings(environment={}))
+    assert (inventory.source, inventory.declared) == ("cpu", False)
+    assert not any("AMD" in note for note in inventory.notes)
+
+
+def test_anything_else_is_declared() -> None:
+    assert len(detect("MI300X:8", NOWHERE).gpus) == 8
+    with pytest.raises(InputError, match="not a GPU product"):
+        detect("cpux", NOWHERE)
+
+
+def test_detect_json_reads_back_equal(tmp_path: Path) -> None:
+    live = detect("cpu", Surroundings(environment={}))
+    file = tmp_path / "host.json"
+    file.write_text(json.dumps(live.as_json()))
+    assert detect(str(file), NOWHERE) == live
+    assert detect(str(file), NOWHERE).declared
+
+
+def test_the_table_ends_with_the_cpu_and_names_no_layer_twice() -> None:
+    names = [detector.name for detector in DETECTORS]
+    assert names[-1] == "cpu"
+    assert len(names) == len(set(names))
+
+
+COST = """
+import dataclasses, pathlib, sys, time, typing
+start = time.process_time()
+from aim_engine.hardware.detect import detect
+from aim_engine.hardware.inventory import Surroundings
+detect("detect", Surroundings(root=pathlib.Path(sys.argv[1]), environment={}))
+print(time.process_time() - start)
+heavy = ("pydantic", "subprocess", "multiprocessing", "yaml", "amdsmi", "ctypes")
+print([name for name in heavy if name in sys.modules])
+"""
+
+
+def test_a_machine_without_a_gpu_pays_next_to_nothing(plant: Plant) -> None:
+    root = plant({"proc/meminfo": "MemTotal: 1048576 kB\n"})
+    seconds = []
+    for _ in range(5):
+        command = [sys.executable, "-c", COST, str(root)]
+        output = subprocess.run(command, capture_output=True, text=True, check=True, env=dict(os.environ)).stdout
+        spent, imported = output.splitlines()
+        assert imported == "[]"
+        seconds.append(float(spent))
+    assert min(seconds) < 0.015
