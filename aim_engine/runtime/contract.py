@@ -1,0 +1,81 @@
+"""What the runtime reads from plan.json: the plan's JSON in, a frozen `Contract` out.
+
+The rest of the plan is passed on untouched (the sidecar's /plan). Knows nothing of how a plan is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aim_engine.errors import InternalError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """How the server is started and talked to."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    unset: tuple[str, ...]
+    health_url: str
+    metrics_url: str
+    load_url: str
+    probe_url: str
+    probe_body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contract:
+    """How a run behaves."""
+
+    command: Command
+    state_dir: str
+    cache_dir: str
+    host: str
+    port: int
+    health_port: int
+    log_level: str
+    log_format: str
+    start_timeout_seconds: float
+    hang_timeout_seconds: float
+    drain_timeout_seconds: float
+    keep_alive: bool
+    max_retries: int
+
+
+def read_contract(plan: Mapping[str, Any]) -> Contract:
+    """The part of the plan that the runtime acts on.
+
+    Raises:
+        InternalError: the plan lacks something; plans are made by us.
+    """
+    try:
+        command, runtime, urls = plan["command"], plan["runtime"], plan["command"]["urls"]
+        return Contract(
+            command=Command(
+                argv=tuple(command["argv"]),
+                env=dict(command["env"]),
+                unset=tuple(command.get("unset", ())),
+                health_url=urls["health"],
+                metrics_url=urls["metrics"],
+                load_url=urls["load"],
+                probe_url=urls["probe"],
+                probe_body=dict(command["probe_body"]),
+            ),
+            state_dir=runtime["state_dir"],
+            cache_dir=runtime["cache_dir"],
+            host=runtime["host"],
+            port=int(runtime["port"]),
+            health_port=int(runtime["health_port"]),
+            log_level=runtime.get("log_level", "info"),
+            log_format=runtime.get("log_format", "text"),
+            start_timeout_seconds=float(runtime["start_timeout_seconds"]),
+            hang_timeout_seconds=float(runtime["hang_timeout_seconds"]),
+            drain_timeout_seconds=float(runtime["drain_timeout_seconds"]),
+            keep_alive=bool(runtime.get("keep_alive", False)),
+            max_retries=int(runtime.get("max_retries", 0)) if runtime.get("fallback", True) else 0,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InternalError(f"the plan is incomplete: {error!r}", hint="please report this with the plan") from error

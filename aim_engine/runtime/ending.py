@@ -1,0 +1,162 @@
+"""The end of a run: however it came about, in: a request to stop, or a supervisord that ended; out: the last words.
+
+Ends the server the way its state asks for, then everything else, and leaves no process, no shared memory and no
+socket behind. Does not judge why a server failed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from contextlib import suppress
+from typing import Any
+
+from aim_engine.errors import InternalError
+from aim_engine.runtime import processes
+from aim_engine.runtime import state as files
+from aim_engine.runtime.contract import Contract
+from aim_engine.runtime.control import Control
+from aim_engine.runtime.log import Log
+from aim_engine.runtime.processes import Identity, Process
+from aim_engine.runtime.signals import Forced, Signals
+from aim_engine.runtime.state import State
+
+TERMINATION_LOG = "/dev/termination-log"  # Kubernetes reads it (terminationMessagePath), at most 4096 bytes
+_TERMINATION_BYTES = 4096
+
+# A vLLM that is starting may swallow a SIGTERM: its engine process is being waited for. The second one ends it.
+_START_TERMS = 3
+_START_TERM_SECONDS = 2.0
+
+
+class Ending:
+    """Ends one run."""
+
+    def __init__(self, state: State, contract: Contract, *, signals: Signals, log: Log, daemon: Identity) -> None:
+        self._state = state
+        self._contract = contract
+        self._control = Control(state.path(files.SOCKET))
+        self._signals = signals
+        self._log = log
+        self._daemon = daemon
+
+    def drain(self) -> dict[str, Any]:
+        """Stop because it was asked for: let a ready server finish what is in flight, end a starting one quickly."""
+        self._state.write_text(files.STOP, "")
+        name = signal.Signals(self._signals.asked or signal.SIGTERM).name
+        failed = self._state.read(files.WORDS)
+        finished = True
+        try:
+            finished = self._end_server(name)
+            reason = f"requests in flight did not finish within {self._contract.drain_timeout_seconds:g} s"
+        except Forced:
+            finished, reason = False, "a second signal asked not to wait"
+        if isinstance(failed, dict):
+            return failed
+        if finished:
+            return _words("Drained", 0, f"stopped as {name} asked")
+        code = 128 + int(self._signals.asked or signal.SIGTERM)
+        return _words("Killed", code, f"stopped as {name} asked, and killed: {reason}")
+
+    def _end_server(self, name: str) -> bool:
+        """True when the server ended by itself, or had nothing to lose."""
+        server = processes.read_identity(self._state.path(files.SERVER))
+        if server is None or not processes.is_alive(server):
+            return True
+        try:
+            return self._drain_ready(server, name) if self._is_ready(server) else self._end_starting(server, name)
+        finally:
+            self._end_group(server)
+
+    def _drain_ready(self, server: Identity, name: str) -> bool:
+        seconds = self._contract.drain_timeout_seconds
+        self._log.info(f"{name}: requests in flight may finish, for up to {seconds:g} s")
+        # only the server itself: its engine process would drop what is in flight
+        processes.send(server, signal.SIGTERM)
+        return self._gone(server, seconds)
+
+    def _end_starting(self, server: Identity, name: str) -> bool:
+        self._log.info(f"{name}: the engine is not ready yet; ending it")
+        for _ in range(_START_TERMS):
+            processes.send_group(server.pid, os.getpid(), signal.SIGTERM)
+            if self._gone(server, _START_TERM_SECONDS):
+                break
+        return True
+
+    def _is_ready(self, server: Identity) -> bool:
+        ready = self._state.read(files.READY)
+        return isinstance(ready, dict) and ready.get("pid") == server.pid and ready.get("start") == server.start_ticks
+
+    def _gone(self, identity: Identity, seconds: float) -> bool:
+        return self._signals.wait(seconds, lambda: not processes.is_alive(identity), step=0.02)
+
+    def _end_group(self, server: Identity) -> None:
+        self._remember_segments()
+        processes.end_all(lambda: self._group(server.pid), pause=self._signals.pause)
+
+    def _group(self, group: int) -> list[Process]:
+        return [process for process in processes.descendants(os.getpid()) if process.group == group]
+
+    def after_the_end(self) -> dict[str, Any]:
+        """supervisord ended by itself: the watch's words if it left any, a bug of ours if not."""
+        words = self._state.read(files.WORDS)
+        if isinstance(words, dict) and isinstance(words.get("code"), int):
+            return words
+        return InternalError(
+            "the supervisor ended without saying why",
+            hint=f"look at {self._state.path(files.DAEMON_LOG)} and report this",
+            details=tuple(self._last_lines()),
+        ).as_json()
+
+    def _last_lines(self) -> list[str]:
+        try:
+            with open(self._state.path(files.DAEMON_LOG), encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+                return file.read().splitlines()[-5:]
+        except OSError:
+            return []
+
+    def clean(self) -> None:
+        """End every process that descends from us, and remove what they left. Never raises for a stubborn one."""
+        self._remember_segments()
+        if processes.is_alive(self._daemon):
+            processes.send(self._daemon, signal.SIGTERM)
+            self._wait_for_daemon()
+        if not processes.end_all(lambda: processes.descendants(os.getpid()), pause=self._signals.pause):
+            self._log.warning("a process does not end; it may be waiting for the driver")
+        processes.remove_segments(self._segments())
+        self._state.remove(files.SOCKET, files.DAEMON_PID, files.SERVER, files.READY)
+
+    def _wait_for_daemon(self) -> None:
+        def ended() -> bool:
+            self._control.wake()  # or it would notice its signal up to a second later
+            return not processes.is_alive(self._daemon)
+
+        with suppress(Forced):
+            self._signals.wait(3, ended, step=0.02)
+
+    def _remember_segments(self) -> None:
+        seen = processes.segments_of(process.identity.pid for process in processes.descendants(os.getpid()))
+        if seen - self._segments():
+            self._state.write(files.SEGMENTS, sorted(seen | self._segments()))
+
+    def _segments(self) -> set[str]:
+        return set(self._state.read(files.SEGMENTS) or ())
+
+
+def _words(name: str, code: int, message: str) -> dict[str, Any]:
+    return {"class": name, "code": code, "message": message, "hint": "", "retryable": False}
+
+
+def say_last_words(state: State, words: dict[str, Any], *, termination_log: str = TERMINATION_LOG) -> None:
+    """The last line of stderr, last-words.json, and the file that Kubernetes shows."""
+    line = json.dumps(words, ensure_ascii=False)
+    with suppress(OSError):
+        state.write(files.WORDS, words)
+    data = line.encode("utf-8", "backslashreplace")
+    with suppress(OSError):
+        if os.path.isfile(termination_log):  # noqa: PTH113 - slim
+            with open(termination_log, "wb") as file:  # noqa: PTH123 - slim
+                file.write(data[:_TERMINATION_BYTES])
+    with suppress(OSError):
+        os.write(2, data + b"\n")

@@ -1,0 +1,178 @@
+"""Looks at the server again and again: the state folder and the server's URLs in, `Observation`s out.
+
+Its own errors are observations too: it never raises for what the server does. It judges nothing.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import threading
+import time
+import urllib.parse
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from aim_engine.runtime import processes
+from aim_engine.runtime import state as files
+from aim_engine.runtime.contract import Contract
+from aim_engine.runtime.health import Observation
+from aim_engine.runtime.state import State
+
+_HEALTH_SECONDS = 5.0
+_PROBE_SECONDS = 1800.0  # the first request may compile kernels for many minutes
+_PROBE_AGAIN_SECONDS = 2.0
+_COUNT_EVERY_SECONDS = 5.0
+
+# vLLM's names (vllm/v1/metrics/loggers.py); kv_cache_usage_perc was gpu_cache_usage_perc until 0.9
+COUNTERS: Mapping[str, str] = {
+    "vllm:num_requests_running": "running",
+    "vllm:num_requests_waiting": "waiting",
+    "vllm:kv_cache_usage_perc": "kv_cache_usage",
+    "vllm:gpu_cache_usage_perc": "kv_cache_usage",
+    "vllm:generation_tokens_total": "generation_tokens",
+    "vllm:prompt_tokens_total": "prompt_tokens",
+    "vllm:iteration_tokens_total_count": "iterations",
+}
+_SAMPLE = re.compile(r"^(?P<name>[\w:]+)(?:\{.*\})? (?P<value>\S+)(?: \d+)?$", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """`status` 0 means no answer; `silent` that a connection was made all the same."""
+
+    status: int
+    body: str = ""
+    silent: bool = False
+
+
+def ask(url: str, *, key: str | None, seconds: float, body: Mapping[str, object] | None = None) -> Answer:
+    """One request, on a connection of its own."""
+    parts = urllib.parse.urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port or 80, timeout=seconds)
+    connected = False
+    try:
+        connection.connect()
+        connected = True
+        headers = {"Connection": "close"} | ({"Authorization": f"Bearer {key}"} if key else {})
+        data = None
+        if body is not None:
+            data = json.dumps(body).encode()
+            headers["Content-Type"] = "application/json"
+        connection.request("GET" if body is None else "POST", parts.path or "/", data, headers)
+        answer = connection.getresponse()
+        return Answer(status=answer.status, body=answer.read(4_000_000).decode("utf-8", "replace"))
+    except (OSError, http.client.HTTPException):
+        return Answer(status=0, silent=connected)
+    finally:
+        connection.close()
+
+
+def error_text(answer: Answer) -> str:
+    """The engine's own words, for instance of {"error": {"message": ...}}."""
+    try:
+        value = json.loads(answer.body)
+        found = value.get("error", value)
+        text = found.get("message", "") if isinstance(found, dict) else str(found)
+    except (ValueError, AttributeError):
+        text = answer.body
+    if answer.status == 0:
+        return "the server ended the connection without an answer"
+    return f"the engine answered {answer.status}: {text.strip()[:300] or 'nothing'}"
+
+
+def read_counters(text: str) -> dict[str, float]:
+    """The counters we show, summed over an engine's replicas, from Prometheus text."""
+    found: dict[str, float] = {}
+    for sample in _SAMPLE.finditer(text):
+        name = COUNTERS.get(sample["name"])
+        if name is not None:
+            try:
+                found[name] = found.get(name, 0.0) + float(sample["value"])
+            except ValueError:
+                continue
+    return found
+
+
+@dataclass
+class Poller:
+    """Looks at one server. The probe runs in a thread: a first request may take minutes, and a stop must be seen."""
+
+    state: State
+    contract: Contract
+    key: str | None
+    counters: dict[str, float] = field(default_factory=dict)
+    counters_at: float = 0.0
+    _load: float | None = None
+    _probe: str | None = None
+    _probed: processes.Identity | None = None
+    _probe_again_at: float = 0.0
+    _prober: threading.Thread | None = None
+
+    def look(self) -> Observation:
+        """What is there now."""
+        server = processes.read_identity(self.state.path(files.SERVER))
+        if not processes.is_alive(server):
+            server = None
+        attempts = self.state.read(files.ATTEMPTS) or {}
+        words = self.state.read(files.WORDS)
+        failed = words or next((a["failure"] for a in reversed(attempts.get("attempts", [])) if a["failure"]), None)
+        progress = self.state.read(files.PROGRESS) or {}
+        answer = self._health(server)
+        if answer.status == 200:
+            self._count()
+        return Observation(
+            at=time.monotonic(),
+            server=(server.pid, server.start_ticks) if server is not None else None,
+            healthy=answer.status == 200 if answer.status else None,
+            silent=answer.silent,
+            probe=self._probe if self._probed == server else None,
+            load=self._load,
+            iterations=self.counters.get("iterations"),
+            stage=progress.get("stage"),
+            stop_asked=self.state.exists(files.STOP),
+            retry_pending=attempts.get("retry_at") is not None,
+            failure=(failed["message"], failed["hint"]) if failed else None,
+            given_up=words is not None,
+        )
+
+    def _health(self, server: processes.Identity | None) -> Answer:
+        if server is None:
+            return Answer(status=0)
+        answer = ask(self.contract.command.health_url, key=self.key, seconds=_HEALTH_SECONDS)
+        if answer.status == 200:
+            self._probe_once(server)
+        return answer
+
+    def _probe_once(self, server: processes.Identity) -> None:
+        if self._probed != server:
+            self._probe, self._load, self.counters, self.counters_at = None, None, {}, 0.0
+            self._probed, self._probe_again_at = server, 0.0
+        if self._probe == "" or time.monotonic() < self._probe_again_at:
+            return
+        if self._prober is None or not self._prober.is_alive():
+            self._prober = threading.Thread(target=self._ask_for_a_token, args=(server,), daemon=True)
+            self._prober.start()
+            self._prober.join(0.2)  # usually it is there at once
+
+    def _ask_for_a_token(self, server: processes.Identity) -> None:
+        command = self.contract.command
+        answer = ask(command.probe_url, key=self.key, seconds=_PROBE_SECONDS, body=command.probe_body)
+        if self._probed == server:
+            self._probe_again_at = time.monotonic() + _PROBE_AGAIN_SECONDS
+            self._probe = "" if answer.status == 200 else error_text(answer)
+
+    def _count(self) -> None:
+        """Ask for the counters now and then: making them costs the server milliseconds."""
+        if self._probe != "" or time.monotonic() - self.counters_at < _COUNT_EVERY_SECONDS:
+            return
+        self.counters_at = time.monotonic()
+        load = ask(self.contract.command.load_url, key=self.key, seconds=_HEALTH_SECONDS)
+        metrics = ask(self.contract.command.metrics_url, key=self.key, seconds=_HEALTH_SECONDS)
+        if metrics.status == 200:
+            self.counters = read_counters(metrics.body)
+        try:
+            self._load = float(json.loads(load.body)["server_load"]) if load.status == 200 else None
+        except (ValueError, KeyError, TypeError):
+            self._load = None

@@ -1,0 +1,58 @@
+"""What the supervised programs print, passed on: two pipes in, our own stdout and stderr out.
+
+As text, bytes pass untouched; as JSON, every line becomes one object. It runs in a thread, so that a reader who has
+stopped reading our stdout never keeps the parent from a signal. Knows nothing of what the lines mean.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import threading
+
+from aim_engine.runtime.log import wrap_line
+
+_CHUNK = 65536
+_LONGEST_LINE = 65536
+_LINE_END = re.compile(rb"\r\n|\n|\r")  # progress bars end their lines with \r
+
+
+class Relay(threading.Thread):
+    """Reads until both pipes are closed at their other end."""
+
+    def __init__(self, routes: dict[int, int], *, style: str) -> None:
+        super().__init__(name="relay", daemon=True)
+        self._routes = routes
+        self._style = style
+        self._rest = dict.fromkeys(routes, b"")
+
+    def run(self) -> None:
+        open_ends = select.poll()
+        for source in self._routes:
+            open_ends.register(source, select.POLLIN)
+        left = len(self._routes)
+        while left:
+            for source, _ in open_ends.poll():
+                data = os.read(source, _CHUNK)
+                if not data:
+                    open_ends.unregister(source)
+                    left -= 1
+                self._pass_on(source, data)
+
+    def _pass_on(self, source: int, data: bytes) -> None:
+        if self._style == "json":
+            data = self._wrap(source, data)
+        while data:
+            try:
+                data = data[os.write(self._routes[source], data) :]
+            except OSError:
+                return  # nobody reads; keep emptying the pipe, or the engine would block
+
+    def _wrap(self, source: int, data: bytes) -> bytes:
+        whole = self._rest[source] + data
+        *lines, rest = _LINE_END.split(whole) if data else (whole, b"")
+        if len(rest) > _LONGEST_LINE:
+            lines, rest = [*lines, rest], b""
+        self._rest[source] = rest
+        return "".join(wrap_line(line.decode("utf-8", "replace")) for line in lines if line).encode()

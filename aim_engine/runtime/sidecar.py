@@ -1,0 +1,104 @@
+"""The health sidecar: looks at the server and says over HTTP how it is, from the first second on.
+
+In: the state folder and the server's answers. Out: the routes of `ROUTES`, ready.json and health.json. It restarts
+nothing and holds no secret: what it shows comes from plan.json, which has none.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+from aim_engine.runtime import state as files
+from aim_engine.runtime.contract import Contract, read_contract
+from aim_engine.runtime.health import Memory, Observation, Verdict, advance, judge
+from aim_engine.runtime.http_server import HealthServer
+from aim_engine.runtime.log import Log
+from aim_engine.runtime.poller import Poller
+from aim_engine.runtime.routes import Snapshot
+from aim_engine.runtime.state import State
+from aim_engine.runtime.supervisord import STATE_VARIABLE
+
+_STARTING_SECONDS = 0.1
+_STEADY_SECONDS = 1.0
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until a signal, or until supervisord is gone."""
+    del arguments
+    state = State(os.environ[STATE_VARIABLE])
+    plan: dict[str, Any] = state.read(files.PLAN) or {}
+    contract = read_contract(plan)
+    log = Log("sidecar", level=contract.log_level, style=contract.log_format)
+    key = os.environ.get("AIM_API_KEY") or os.environ.get("VLLM_API_KEY")
+    sidecar = Sidecar(state, contract, plan, Poller(state=state, contract=contract, key=key), log)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    sidecar.run()
+    return 0
+
+
+class Sidecar:
+    """One poller, one HTTP server."""
+
+    def __init__(self, state: State, contract: Contract, plan: dict[str, Any], poller: Poller, log: Log) -> None:
+        self._state = state
+        self._contract = contract
+        self._plan = plan
+        self._poller = poller
+        self._log = log
+        self._memory = Memory()
+        self._seen = Observation(at=time.monotonic(), server=None)
+        self._verdict = Verdict(phase="starting", reason="the engine is about to start")
+        self._said: tuple[str, str] = ("", "")
+
+    def run(self) -> None:
+        server = HealthServer(self._contract.host, self._contract.health_port, self.snapshot)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.5}, daemon=True).start()
+        parent = os.getppid()
+        while os.getppid() == parent:
+            self.look()
+            server.end_slow_connections()
+            time.sleep(_STEADY_SECONDS if self._verdict.ready else _STARTING_SECONDS)
+
+    def look(self) -> None:
+        """Look once, and write down what follows from it."""
+        self._seen = self._poller.look()
+        self._memory = advance(self._memory, self._seen)
+        verdict = judge(self._memory, self._seen, hang_timeout_seconds=self._contract.hang_timeout_seconds)
+        if self._memory.ready_since is not None and self._memory.server and not self._state.exists(files.READY):
+            pid, start = self._memory.server
+            if self._seen.server == self._memory.server:
+                self._state.write(files.READY, {"pid": pid, "start": start, "monotonic": self._memory.ready_since})
+        self._verdict = verdict
+        self._tell(verdict)
+
+    def _tell(self, verdict: Verdict) -> None:
+        said = (verdict.phase, verdict.reason)
+        if said == self._said:
+            return
+        if verdict.phase != self._said[0]:
+            self._state.record(phase=verdict.phase, reason=verdict.reason)
+            self._log.info(f"{verdict.phase}{': ' if verdict.reason else ''}{verdict.reason}")
+        self._said = said
+        pid = self._seen.server[0] if self._seen.server else None
+        self._state.write(files.HEALTH, {"phase": verdict.phase, "ready": verdict.ready, "hung": verdict.hung,
+                                         "reason": verdict.reason, "pid": pid})  # fmt: skip
+
+    def snapshot(self) -> Snapshot:
+        """What the routes show now. A stop that was asked for shows at once, not at the next look."""
+        verdict = self._verdict
+        if self._state.exists(files.STOP):
+            verdict = Verdict(phase="draining", reason="a stop was asked for")
+        attempts = self._state.read(files.ATTEMPTS) or {}
+        return Snapshot(
+            verdict=verdict,
+            plan=self._plan,
+            pid=self._seen.server[0] if self._seen.server else None,
+            timeline=tuple(self._state.timeline()),
+            attempts=tuple(attempts.get("attempts", ())),
+            counters=dict(self._poller.counters),
+            now=time.time(),
+        )

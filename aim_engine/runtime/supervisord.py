@@ -1,0 +1,108 @@
+"""supervisord's configuration, and its start.
+
+In: nothing but the environment; the configuration is one fixed text without any user's value in it. Out: supervisord's
+own run. Three variables reach it by expansion: the state folder, and the command that runs our programs, quoted for
+the shlex.split that supervisord applies after expanding (supervisor/options.py, supervisor/process.py).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+STATE_VARIABLE = "AIM_RUNTIME_STATE"
+PROGRAM_VARIABLE = "AIM_RUNTIME_PROGRAM"
+VARIABLE_PREFIXES = ("AIM_RUNTIME_", "SUPERVISOR_")  # not for the engine
+
+# startsecs=0: an exit is EXITED at once, with its status, never BACKOFF without one.
+# stdout of the server, stderr of our own programs: two pipes that boot reads and passes on.
+# buffer_size: events that wait for the watch; the default of 10 is lost in one traceback.
+CONFIGURATION = """\
+[supervisord]
+nodaemon = true
+silent = true
+loglevel = warn
+logfile = %(ENV_AIM_RUNTIME_STATE)s/supervisord.log
+logfile_maxbytes = 1MB
+logfile_backups = 0
+pidfile = %(ENV_AIM_RUNTIME_STATE)s/supervisord.pid
+childlogdir = %(ENV_AIM_RUNTIME_STATE)s
+nocleanup = true
+minfds = 256
+minprocs = 1
+
+[unix_http_server]
+file = %(ENV_AIM_RUNTIME_STATE)s/supervisor.sock
+chmod = 0700
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+
+[program:server]
+command = %(ENV_AIM_RUNTIME_PROGRAM)s serve
+priority = 1
+autostart = true
+autorestart = false
+startsecs = 0
+startretries = 0
+stopsignal = TERM
+stopasgroup = true
+killasgroup = true
+stopwaitsecs = 8
+redirect_stderr = true
+stdout_logfile = /dev/fd/1
+stdout_logfile_maxbytes = 0
+stdout_events_enabled = true
+
+[program:sidecar]
+command = %(ENV_AIM_RUNTIME_PROGRAM)s sidecar
+priority = 2
+autostart = true
+autorestart = true
+startsecs = 1
+startretries = 1000
+stopwaitsecs = 2
+redirect_stderr = false
+stdout_logfile = /dev/fd/2
+stdout_logfile_maxbytes = 0
+stderr_logfile = /dev/fd/2
+stderr_logfile_maxbytes = 0
+
+[eventlistener:watch]
+command = %(ENV_AIM_RUNTIME_PROGRAM)s watch
+events = PROCESS_STATE,PROCESS_LOG
+priority = 3
+buffer_size = 2000
+autostart = true
+autorestart = true
+startsecs = 0
+stopwaitsecs = 2
+stdout_logfile = NONE
+stderr_logfile = /dev/fd/2
+stderr_logfile_maxbytes = 0
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Run supervisord: `CONFIGURATION_FILE FOLDER`, the folder being the one that holds the `supervisor` package."""
+    configuration, folder = arguments
+    if folder not in sys.path:
+        sys.path.append(folder)
+    from supervisor import supervisord
+
+    daemon: Any = supervisord
+    daemon.main(["-c", configuration, *_user()])
+    return 0
+
+
+def _user() -> list[str]:
+    """As root, name root: otherwise supervisord warns that it drops no privileges. An image may have no such user."""
+    if os.getuid() != 0:
+        return []
+    import pwd
+
+    try:
+        return ["-u", pwd.getpwuid(0).pw_name]
+    except KeyError:
+        return []

@@ -1,0 +1,16 @@
+"""What `aim-engine serve` does once it has a plan: `serve_plan.py PLAN_FILE`."""
+
+import json
+import sys
+from pathlib import Path
+
+from aim_engine.errors import AimError
+from aim_engine.runtime import boot
+
+if __name__ == "__main__":
+    boot.hold_signals()
+    try:
+        boot.run(json.loads(Path(sys.argv[1]).read_text()))
+    except AimError as error:
+        print(json.dumps(error.as_json()), file=sys.stderr)
+        sys.exit(error.code)
