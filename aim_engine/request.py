@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -36,7 +37,7 @@ _URI = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _SERVICE_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$")
 
 
-class _Refused(ValueError):
+class _RefusedError(ValueError):
     """A value that a setting's parser will not take; the text says what is legal."""
 
 
@@ -46,12 +47,14 @@ def _choice(*legal: str) -> Callable[[str], str]:
         if lowered in legal:
             return lowered
         near = difflib.get_close_matches(lowered, legal, n=1)
-        raise _Refused(f"use one of {', '.join(legal)}" + (f" (did you mean {near[0]}?)" if near else ""))
+        raise _RefusedError(f"use one of {', '.join(legal)}" + (f" (did you mean {near[0]}?)" if near else ""))
 
     return parse
 
 
-def _integer(low: int, high: int | None, *words: str, none_word: str | None = None) -> Callable[[str], int | str | None]:
+def _integer(
+    low: int, high: int | None, *words: str, none_word: str | None = None
+) -> Callable[[str], int | str | None]:
     legal = f"a whole number from {low} to {high}" if high is not None else f"a whole number of at least {low}"
     legal = " or ".join((*words, *((none_word,) if none_word else ()), legal))
 
@@ -63,10 +66,10 @@ def _integer(low: int, high: int | None, *words: str, none_word: str | None = No
             return None
         # isascii: Python would read other scripts' digits too, the engine would not
         if not (lowered.isascii() and lowered.isdigit()) or len(lowered) > 12:
-            raise _Refused(f"use {legal}")
+            raise _RefusedError(f"use {legal}")
         number = int(lowered)
         if number < low or (high is not None and number > high):
-            raise _Refused(f"use {legal}")
+            raise _RefusedError(f"use {legal}")
         return number
 
     return parse
@@ -77,7 +80,9 @@ def _seconds(low: float, none_word: str | None = None) -> Callable[[str], float 
         if none_word is not None and text.strip().lower() == none_word:
             return None
         if not re.fullmatch(r"\d{1,7}(\.\d{1,6})?", text.strip(), re.ASCII) or float(text) < low:
-            raise _Refused(f"use a number of seconds, at least {low:g}" + (f", or {none_word}" if none_word else ""))
+            raise _RefusedError(
+                f"use a number of seconds, at least {low:g}" + (f", or {none_word}" if none_word else "")
+            )
         return float(text)
 
     return parse
@@ -89,19 +94,19 @@ def _switch(text: str) -> bool:
         return True
     if lowered in ("0", "false", "no", "off"):
         return False
-    raise _Refused("use 1 or 0 (true, yes, on, false, no and off are understood too)")
+    raise _RefusedError("use 1 or 0 (true, yes, on, false, no and off are understood too)")
 
 
 def _json_object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise _Refused(f'use a JSON object such as {{"max-num-seqs": 64}}; this is not JSON: {error}') from None
+        raise _RefusedError(f'use a JSON object such as {{"max-num-seqs": 64}}; this is not JSON: {error}') from None
     if not isinstance(value, dict):
-        raise _Refused(f'use a JSON object such as {{"max-num-seqs": 64}}, not a {type(value).__name__}')
+        raise _RefusedError(f'use a JSON object such as {{"max-num-seqs": 64}}, not a {type(value).__name__}')
     for key in value:
         if not re.fullmatch(r"[A-Za-z][\w.-]*", key):
-            raise _Refused(f"{key!r} is not the name of an engine option; write names without dashes in front")
+            raise _RefusedError(f"{key!r} is not the name of an engine option; write names without dashes in front")
     return value
 
 
@@ -111,7 +116,7 @@ def _refuse_constant(name: str) -> None:
 
 def _text(text: str) -> str:
     if not text.strip() or "\x00" in text or "\n" in text:
-        raise _Refused("use a non-empty value on one line")
+        raise _RefusedError("use a non-empty value on one line")
     return text.strip()
 
 
@@ -120,12 +125,12 @@ def _path(text: str) -> Path:
     try:
         return path.expanduser()
     except RuntimeError as error:  # a ~user that does not exist
-        raise _Refused(f"use a path that exists: {error}") from None
+        raise _RefusedError(f"use a path that exists: {error}") from None
 
 
 def _secret(text: str) -> str:
     if not text.isprintable() or text != text.strip():
-        raise _Refused("use a value of printable characters without spaces around it")
+        raise _RefusedError("use a value of printable characters without spaces around it")
     return text
 
 
@@ -133,7 +138,9 @@ def _model(text: str) -> str:
     text = _text(text)
     if names_a_folder(text) or _HUB_ID.fullmatch(text):
         return text
-    raise _Refused("use a Hugging Face id such as Qwen/Qwen3-32B, or the path of a model folder (/models/mine, ./mine)")
+    raise _RefusedError(
+        "use a Hugging Face id such as Qwen/Qwen3-32B, or the path of a model folder (/models/mine, ./mine)"
+    )
 
 
 def names_a_folder(model: str) -> bool:
@@ -186,7 +193,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(variable="AIM_FORCE", field="force", parse=_switch, default="0", switch=True, legal="0 1",
             meaning="Use the pinned recipe although a check failed."),
     Setting(variable="AIM_MIN_EVIDENCE", field="min_evidence", parse=_choice(*EVIDENCE_LEVELS), default="derived",
-            legal=" ".join(EVIDENCE_LEVELS), meaning="Choose only among recipes whose evidence is at least this strong."),
+            legal=" ".join(EVIDENCE_LEVELS),
+            meaning="Choose only among recipes whose evidence is at least this strong."),
     Setting(variable="AIM_MAX_MODEL_LEN", field="max_model_len", parse=_integer(1, None, "auto", none_word="recipe"),
             default="recipe", legal="recipe, auto or tokens",
             meaning="Context length in tokens. recipe takes the recipe's; auto the longest that fits."),
@@ -210,8 +218,8 @@ SETTINGS: tuple[Setting, ...] = (
             meaning="More recipes, looked at before the built-in ones."),
     Setting(variable="AIM_MODELS_DIR", field="models_dir", parse=_path, default=None, legal="a folder",
             meaning="More model cards, looked at before the built-in ones."),
-    Setting(variable="AIM_HARDWARE", field="hardware", aliases=("AIM_GPU_MODEL",), parse=_text, default="detect",
-            legal="detect, MI300X:8, cpu or a file",
+    Setting(variable="AIM_HARDWARE", field="hardware", aliases=("AIM_GPU_MODEL", "AIM_ACCELERATOR_MODEL"),
+            parse=_text, default="detect", legal="detect, MI300X:8, cpu or a file",
             meaning="Plan for this hardware instead of what is here: products with counts (MI300X:4,MI325X:4), cpu, "
                     "or a file as detect --json prints it."),
     Setting(variable="AIM_DETECT_TIMEOUT", field="detect_timeout", parse=_seconds(0.1), default="10", legal="seconds",
@@ -245,7 +253,8 @@ _BY_VARIABLE = {variable: setting for setting in SETTINGS for variable in settin
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """What was asked, complete and checked. `origins` says for every field whether a flag, the environment or the
-    default gave it; `warnings` are sentences for the person who asked. Secrets never appear in `repr`.
+    default gave it; `warnings` are sentences for the person who asked; `environment` is the process's own, whose
+    variables win over a recipe's. Secrets never appear in `repr`.
     """
 
     model: str | None = None
@@ -278,6 +287,7 @@ class Request:
     offline: bool = False
     log_level: str = "info"
     log_format: str = "text"
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     origins: Mapping[str, Origin] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -317,7 +327,7 @@ def read_request(flags: Mapping[str, str | None], environment: Mapping[str, str]
     for setting in SETTINGS:
         origin, name, text = _find(setting, flags, environment, warnings)
         if text is None:
-            values[setting.field] = setting.parse(setting.default) if setting.default is not None else None
+            values[setting.field] = _default(setting)
         else:
             values[setting.field] = _parse(setting, name, text)
         origins[setting.field] = origin
@@ -325,7 +335,18 @@ def read_request(flags: Mapping[str, str | None], environment: Mapping[str, str]
         raise InputError(
             f"AIM_PORT and AIM_HEALTH_PORT are both {values['port']}", hint="give the health sidecar a port of its own"
         )
-    return Request(**values, origins=origins, warnings=tuple(warnings))
+    return Request(**values, environment=dict(environment), origins=origins, warnings=tuple(warnings))
+
+
+def _default(setting: Setting) -> Any:
+    if setting.default is None:
+        return None
+    try:
+        return setting.parse(setting.default)
+    except _RefusedError:  # "~" without HOME, for a user id that no passwd entry names
+        import tempfile
+
+        return Path(tempfile.gettempdir()) / f"aim-engine-{os.getuid()}" / "cache"
 
 
 def _find(
@@ -351,7 +372,7 @@ def _find(
 def _parse(setting: Setting, name: str, text: str) -> Any:
     try:
         return setting.parse(text)
-    except _Refused as refusal:
+    except _RefusedError as refusal:
         shown = "its value" if setting.secret else repr(text if len(text) <= 80 else text[:77] + "...")
         raise InputError(f"{name}: {shown} is not legal", hint=f"{refusal}") from None
 
@@ -372,5 +393,6 @@ def settings_table() -> str:
         names = setting.variable + (f" ({', '.join(setting.aliases)})" if setting.aliases else "")
         flags = "MODEL (the argument)" if setting.field == "model" else ", ".join((setting.flag, *setting.extra_flags))
         default = setting.default if setting.default is not None else "–"
-        rows.append(f"| {names} | {'–' if setting.secret else flags} | {default} | {setting.legal} | {setting.meaning} |")
+        flags = "–" if setting.secret else flags
+        rows.append(f"| {names} | {flags} | {default} | {setting.legal} | {setting.meaning} |")
     return "\n".join(rows)

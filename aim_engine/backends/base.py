@@ -1,28 +1,20 @@
-"""What every engine has in common: `Engine` (what is installed), `ServerCommand` (how to start it) and the `Backend`
-contract between a recipe and a command line.
+"""What every backend answers: `Backend` is the contract between a chosen recipe and a command line, `ServeJob` what it
+is given, `ServerCommand` what it gives back.
 
-In: a recipe's arguments, the placement on GPUs and the request. Out: argv, environment and URLs. Knows no rules of
-selection and starts nothing.
+Knows no rules of selection and starts nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
-
-@dataclass(frozen=True, kw_only=True)
-class Engine:
-    """An installed engine: `version` as its distribution says, `platform` the devices it was built for ("rocm",
-    "cpu", "cuda", or None when unknown), `launch` the argv prefix that runs its command line here.
-    """
-
-    name: str
-    version: str | None
-    platform: str | None
-    distribution: str
-    launch: tuple[str, ...]
+from aim_engine.catalog.recipe import ArgumentValue
+from aim_engine.catalog.terms import ServingTerms
+from aim_engine.hardware.installed import Engine
+from aim_engine.hardware.inventory import Gpu
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +30,18 @@ class ServerUrls:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ServerFile:
+    """A small file that must exist before the server starts."""
+
+    path: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServerCommand:
     """How to start the server: `argv` in full, `env` to lay over the process's own environment, `unset` names to
-    remove from it, and how to talk to it. `probe_body` is the JSON of a request for one token. Holds no secret.
+    remove from it, `files` to write first, and how to talk to it. `probe_body` is the JSON of a request for one token.
+    `origins` says who set each option and variable; `notes` what was changed on the way. Holds no secret.
     """
 
     argv: tuple[str, ...]
@@ -49,8 +50,59 @@ class ServerCommand:
     urls: ServerUrls
     probe_body: Mapping[str, Any]
     unset: tuple[str, ...] = ()
+    files: tuple[ServerFile, ...] = ()
     notes: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeJob:
+    """What to serve, where and how: the recipe's `args` and `env`; `overrides` the user's options over them;
+    `environment` the user's variables, which win; `model` a hub id or a folder; the placement on `gpus` out of
+    `visible_gpus`. `context_tokens` and `kv_bytes` (per GPU) come from the memory ledger, where there is one.
+    """
+
+    recipe_id: str
+    args: Mapping[str, ArgumentValue]
+    env: Mapping[str, str]
+    overrides: Mapping[str, Any]
+    environment: Mapping[str, str]
+    model: str
+    served_names: tuple[str, ...]
+    gpus: tuple[Gpu, ...]
+    visible_gpus: tuple[Gpu, ...]
+    replicas: int
+    context_tokens: int | str | None
+    kv_bytes: int | None
+    memory_fraction: float | None
+    host: str
+    port: int
+    cache_dir: Path
+    drain_seconds: float
+    offline: bool
+    engine: Engine | None
+
+
+class Backend(Protocol):
+    """One engine that can serve a model."""
+
+    name: str
+
+    def find(self, search_path: tuple[str, ...], python: str) -> Engine | None:
+        """The engine as installed for the interpreter `python`, whose import path is `search_path`."""
+
+    def read_terms(
+        self, args: Mapping[str, ArgumentValue], overrides: Mapping[str, Any], gpu: Gpu, engine: Engine | None
+    ) -> ServingTerms:
+        """What the arguments mean for memory on that GPU."""
+
+    def command(self, job: ServeJob) -> ServerCommand:
+        """The command line.
+
+        Raises:
+            InputError: the user's own options cannot be used.
+            EngineRefusedError: the recipe's options do not exist in the installed engine.
+        """

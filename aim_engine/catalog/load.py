@@ -13,7 +13,7 @@ from pathlib import Path
 
 from aim_engine.catalog.model_card import ModelCard, read_model_card
 from aim_engine.catalog.recipe import ANY_MODEL, Recipe, read_recipe
-from aim_engine.catalog.yaml_file import Problem
+from aim_engine.catalog.yaml_file import Problem, YamlError, read_yaml
 from aim_engine.errors import CatalogError
 
 FAMILIES = "_families"  # the folder of recipes that serve any model
@@ -79,6 +79,35 @@ def load_everything(folders: CatalogFolders) -> tuple[list[Recipe], list[ModelCa
             cards += [card] if card else []
             problems += found or _misplaced(root, path, card)
     return recipes, cards, problems
+
+
+def read_loose_file(path: Path) -> tuple[int, list[Problem]]:
+    """Check a file, or all files of a folder, that need not lie in a catalogue: (files read, problems found).
+
+    A file with `recipe_id` is a recipe, any other a model card.
+
+    Raises:
+        CatalogError: no such path, or a folder that cannot be read.
+    """
+    if path.is_dir():
+        files, root = _walk(path), path
+    elif path.is_file():
+        files, root = [path], path.parent
+    else:
+        raise CatalogError(f"{path} is not there", hint="give the path of a recipe, a model card, or a folder of them")
+    cards = [file for file in files if not _is_recipe(file)]
+    _, problems = _read_recipes((0, root, file) for file in files if file not in cards)
+    for file in cards:
+        problems += read_model_card(file)[1]
+    return len(files), problems
+
+
+def _is_recipe(path: Path) -> bool:
+    try:
+        raw = read_yaml(path)
+    except YamlError:
+        return True  # the recipe reader will say what is wrong with it
+    return bool({"recipe_id", "vllm_serve", "hardware", "backend"} & raw.keys())
 
 
 def known_models(folders: CatalogFolders) -> tuple[str, ...]:
@@ -158,8 +187,8 @@ def _misnamed(root: Path, path: Path, recipe: Recipe) -> list[Problem]:
     expected = ANY_MODEL if place.split("/")[0] == FAMILIES else place
     # a folder of loose files (given to validate, say) has no model folders; then nothing can be compared
     if place != "." and recipe.model_id != expected:
-        problems.append(Problem(file=str(path), item=item, key="model_id",
-                                sentence=f'must be that of its folder, "{expected}", found "{recipe.model_id}"'))  # fmt: skip
+        sentence = f'must be that of its folder, "{expected}", found "{recipe.model_id}"'
+        problems.append(Problem(file=str(path), item=item, key="model_id", sentence=sentence))
     return problems
 
 

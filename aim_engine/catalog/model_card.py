@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ValidationError
 
-from aim_engine.catalog.yaml_file import Problem, YamlProblem, read_yaml, schema_problems
+from aim_engine.catalog import schema
+from aim_engine.catalog.yaml_file import Problem, YamlError, read_yaml, schema_problems
+
+BITS = {"fp16": 16, "bf16": 16, "fp8": 8, "int8": 8, "int4": 4, "fp4": 4}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,68 +56,66 @@ class ModelCard:
     source: str = ""
     file: str = ""
 
+    def weights_in(self, precision: str) -> tuple[int, str] | None:
+        """Bytes of the weights in that precision and what the number rests on; None where nothing is known.
 
-_Strict = ConfigDict(extra="forbid", strict=True)
-_Positive = Annotated[int, Field(ge=1)]
-_Natural = Annotated[int, Field(ge=0)]
-
-
-class _ArchitectureFile(BaseModel):
-    model_config = _Strict
-    layers: _Positive
-    hidden_size: _Positive
-    attention_heads: _Positive
-    kv_heads: _Positive
-    head_dim: _Positive
-    vocab_size: _Positive
-    intermediate_size: _Positive
-    max_context: _Positive
-    experts: _Natural = 0
-    kv_lora_rank: _Natural = 0
-    qk_rope_head_dim: _Natural = 0
+        A precision whose checkpoint is not known is reckoned from one that is, by the bits of an element.
+        """
+        known = self.weights_bytes.get(precision)
+        if known is not None:
+            return known, self.weights_basis
+        if not self.weights_bytes:
+            return None
+        other = max(self.weights_bytes, key=lambda name: BITS[name])
+        reckoned = -(-self.weights_bytes[other] * BITS[precision] // BITS[other])
+        return reckoned, self.weights_basis if BITS[precision] == BITS[other] else "assumed"
 
 
-class _CardFile(BaseModel):
-    model_config = _Strict
-    model_id: Annotated[str, Field(min_length=1)]
-    name: str = ""
-    description: str = ""
-    size: str = ""
-    architecture: str = ""
-    dimensions: _ArchitectureFile | None = None
-    license: str = ""
-    huggingface_url: str = ""
-    precision: Literal["fp4", "fp8", "int4", "int8", "bf16", "fp16"] | None = None
-    weights_bytes: dict[Literal["fp4", "fp8", "int4", "int8", "bf16", "fp16"], _Positive] = {}
-    weights_basis: Literal["exact", "computed"] = "computed"
-    source: str = ""
-
-
-_LEGAL_KEYS = {(): _CardFile.model_fields, ("dimensions",): _ArchitectureFile.model_fields}
+_PRECISION = schema.one_of("fp4", "fp8", "int4", "int8", "bf16", "fp16")
+_SIZES = ("layers", "hidden_size", "attention_heads", "kv_heads", "head_dim", "vocab_size", "intermediate_size",
+          "max_context")  # fmt: skip
+_DIMENSIONS = schema.record(
+    dict.fromkeys(_SIZES, schema.whole(1)),
+    {name: schema.whole(0) for name in ("experts", "kv_lora_rank", "qk_rope_head_dim")},
+)
+_TEXTS = ("name", "description", "size", "architecture", "license", "huggingface_url", "source")
+_CARD = schema.record(
+    {"model_id": schema.word},
+    dict.fromkeys(_TEXTS, schema.text)
+    | {
+        "dimensions": _DIMENSIONS,
+        "precision": _PRECISION,
+        "weights_bytes": schema.mapping(_PRECISION, schema.whole(1)),
+        "weights_basis": schema.one_of("exact", "computed"),
+    },
+)
+_VALIDATOR = schema.validator(_CARD)
+_LEGAL_KEYS = {(): schema.keys_of(_CARD), ("dimensions",): schema.keys_of(_DIMENSIONS)}
 
 
 def read_model_card(path: Path) -> tuple[ModelCard | None, list[Problem]]:
     """One model card, or every problem found in its file."""
     try:
         raw = read_yaml(path)
-    except YamlProblem as error:
+    except YamlError as error:
         return None, [error.problem]
     shown_id = f"model {raw['model_id']}" if isinstance(raw.get("model_id"), str) else ""
     try:
-        parsed = _CardFile.model_validate(raw)
+        parsed = _VALIDATOR.validate_python(raw)
     except ValidationError as error:
         return None, schema_problems(error, path=path, item=shown_id, legal_keys=_LEGAL_KEYS)
+    dimensions = parsed.get("dimensions")
     return ModelCard(
-        model_id=parsed.model_id,
-        name=parsed.name or parsed.model_id,
-        description=parsed.description,
-        license=parsed.license,
-        url=parsed.huggingface_url,
-        family=parsed.architecture,
-        precision=parsed.precision,
-        architecture=Architecture(**parsed.dimensions.model_dump()) if parsed.dimensions else None,
-        weights_bytes=dict(parsed.weights_bytes),
-        weights_basis=parsed.weights_basis,
-        source=parsed.source,
+        model_id=parsed["model_id"],
+        name=parsed.get("name") or parsed["model_id"],
+        description=parsed.get("description", ""),
+        license=parsed.get("license", ""),
+        url=parsed.get("huggingface_url", ""),
+        family=parsed.get("architecture", ""),
+        precision=parsed.get("precision"),
+        architecture=Architecture(**dimensions) if dimensions else None,
+        weights_bytes=parsed.get("weights_bytes", {}),
+        weights_basis=parsed.get("weights_basis", "computed"),
+        source=parsed.get("source", ""),
         file=str(path),
     ), []

@@ -7,15 +7,17 @@ Two forms load into the same value: the nested one (`vllm_serve: {4_gpu: {args, 
 from __future__ import annotations
 
 import datetime
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ValidationError, core_schema
 
-from aim_engine.catalog.yaml_file import Problem, YamlProblem, read_yaml, schema_problems
+from aim_engine.catalog import schema
+from aim_engine.catalog.yaml_file import Problem, YamlError, read_yaml, schema_problems
 
 EVIDENCE_LEVELS = ("derived", "reported", "parsed", "served", "measured")
 ANY_MODEL = "*"
@@ -110,6 +112,12 @@ def _env_value(value: Any) -> Any:
     return value
 
 
+def _argument(value: Any) -> Any:
+    if isinstance(value, (datetime.date, bytes, set)) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError("must be text, a number, true or false, a list or a map")
+    return value
+
+
 def _arguments(args: dict[str, Any]) -> dict[str, Any]:
     renamed = {name.replace("_", "-"): value for name, value in args.items()}
     if len(renamed) != len(args):
@@ -120,60 +128,55 @@ def _arguments(args: dict[str, Any]) -> dict[str, Any]:
     return renamed
 
 
-_Strict = ConfigDict(extra="forbid", strict=True)
-_Text = Annotated[str, Field(min_length=1)]
-_Precision = Literal["fp4", "fp8", "int4", "int8", "bf16", "fp16"]
-_Metric = Literal["latency", "throughput"]
-_Args = Annotated[dict[str, ArgumentValue], AfterValidator(_arguments)]
-_Env = dict[Annotated[str, AfterValidator(_env_name)], Annotated[str, BeforeValidator(_env_value)]]
+_PRECISIONS = ("fp4", "fp8", "int4", "int8", "bf16", "fp16")
+_ARGUMENT = schema.prepared(_argument, core_schema.any_schema())
+_ARGS = schema.checked(schema.mapping(schema.text, _ARGUMENT), _arguments)
+_ENV = schema.mapping(schema.checked(schema.text, _env_name), schema.prepared(_env_value, schema.text))
 
+_EVIDENCE = schema.record(
+    {"level": schema.one_of(*EVIDENCE_LEVELS)},
+    {"source": schema.text, "engine": schema.text, "date": schema.prepared(_date, schema.text)},
+)
+_HARDWARE = schema.record(
+    {"gpu_type": schema.word},
+    # memory_requirement is the flat form's; the memory ledger decides, it is only kept legal
+    {"gpu_count": schema.whole(1, 64), "memory_requirement": schema.text},
+)
+_VARIANT = schema.record(
+    {},
+    {
+        "enabled": schema.flag,
+        "metric": schema.one_of("latency", "throughput"),
+        "args": _ARGS,
+        "env": _ENV,
+        "evidence": _EVIDENCE,
+    },
+)
+_RECIPE = schema.record(
+    {
+        "recipe_id": schema.checked(schema.text, _id),
+        "model_id": schema.word,
+        "precision": schema.one_of(*_PRECISIONS),
+        "hardware": _HARDWARE,
+    },
+    {
+        "huggingface_id": schema.word,
+        "description": schema.text,
+        "evidence": _EVIDENCE,
+        "serve": schema.mapping(schema.text, schema.mapping(schema.text, _VARIANT)),
+        "backend": schema.word,  # this and the two below: the flat form
+        "config": _ARGS,
+        "env": _ENV,
+    },
+)
+_VALIDATOR = schema.validator(_RECIPE)
 
-class _EvidenceFile(BaseModel):
-    model_config = _Strict
-    level: Literal["derived", "reported", "parsed", "served", "measured"]
-    source: str = ""
-    engine: str = ""
-    date: Annotated[str, BeforeValidator(_date)] = ""
-
-
-class _Hardware(BaseModel):
-    model_config = _Strict
-    gpu_type: _Text
-    gpu_count: Annotated[int, Field(ge=1, le=64)] | None = None
-    memory_requirement: str | None = None  # the flat form's; the memory ledger decides, this is only kept legal
-
-
-class _VariantFile(BaseModel):
-    model_config = _Strict
-    enabled: bool = True
-    metric: _Metric | None = None
-    args: _Args = {}
-    env: _Env = {}
-    evidence: _EvidenceFile | None = None
-
-
-class _RecipeFile(BaseModel):
-    model_config = _Strict
-    recipe_id: Annotated[str, AfterValidator(_id)]
-    model_id: _Text
-    huggingface_id: _Text | None = None
-    description: str = ""
-    precision: _Precision
-    hardware: _Hardware
-    evidence: _EvidenceFile | None = None
-    serve: dict[str, dict[str, _VariantFile]] = {}
-    # the flat form
-    backend: _Text | None = None
-    config: _Args | None = None
-    env: _Env = {}
-
-
-_LEGAL_KEYS: dict[tuple[str, ...], Any] = {
-    (): {*_RecipeFile.model_fields, "vllm_serve", "sglang_serve"} - {"serve"},
-    ("hardware",): _Hardware.model_fields,
-    ("evidence",): _EvidenceFile.model_fields,
-    ("*", "*"): _VariantFile.model_fields,
-    ("*", "*", "evidence"): _EvidenceFile.model_fields,
+_LEGAL_KEYS = {
+    (): sorted({*schema.keys_of(_RECIPE), "vllm_serve", "sglang_serve"} - {"serve"}),
+    ("hardware",): schema.keys_of(_HARDWARE),
+    ("evidence",): schema.keys_of(_EVIDENCE),
+    ("serve", "*", "*"): schema.keys_of(_VARIANT),
+    ("serve", "*", "*", "evidence"): schema.keys_of(_EVIDENCE),
 }
 
 
@@ -181,20 +184,18 @@ def read_recipe(path: Path, *, order: int = 0) -> tuple[Recipe | None, list[Prob
     """One recipe, or every problem found in its file."""
     try:
         raw = read_yaml(path)
-    except YamlProblem as error:
+    except YamlError as error:
         return None, [error.problem]
     shown_id = f"recipe {raw['recipe_id']}" if isinstance(raw.get("recipe_id"), str) else ""
     try:
-        parsed = _RecipeFile.model_validate(_gather_backends(raw))
+        parsed = _VALIDATOR.validate_python(_gather_backends(raw))
     except ValidationError as error:
-        return None, [_original_place(p) for p in schema_problems(error, path=path, item=shown_id, legal_keys=_LEGAL)]
+        found = schema_problems(error, path=path, item=shown_id, legal_keys=_LEGAL_KEYS)
+        return None, [_original_place(problem) for problem in found]
     problems = [Problem(file=str(path), item=shown_id, key=key, sentence=text) for key, text in _contradictions(parsed)]
     if problems:
         return None, problems
     return _recipe(parsed, path, order), []
-
-
-_LEGAL = {(("serve", *place) if place[:1] == ("*",) else place): keys for place, keys in _LEGAL_KEYS.items()}
 
 
 def _gather_backends(raw: dict[str, Any]) -> dict[str, Any]:
@@ -217,78 +218,67 @@ def _original_place(problem: Problem) -> Problem:
                    sentence=problem.sentence, nearest=problem.nearest)  # fmt: skip
 
 
-def _contradictions(parsed: _RecipeFile) -> list[tuple[str, str]]:
+def _contradictions(parsed: dict[str, Any]) -> list[tuple[str, str]]:
     """What each key alone cannot tell: (key, sentence) pairs."""
+    flat = "config" in parsed or "backend" in parsed or "gpu_count" in parsed["hardware"]
+    if "serve" not in parsed:
+        return _flat_contradictions(parsed) if flat else [("vllm_serve", _NEEDS_A_FORM)]
     found: list[tuple[str, str]] = []
-    flat = parsed.config is not None or parsed.backend is not None or parsed.hardware.gpu_count is not None
-    if flat and parsed.serve:
+    if flat:
         found.append(("config", "the flat form (backend, config) and the *_serve form cannot be mixed in one file"))
-    if not flat and not parsed.serve:
-        found.append(("vllm_serve", "is missing: a recipe needs vllm_serve (or another backend's), or backend + config"))
-    if flat and not parsed.serve:
-        found += [
-            (key, "is missing: the flat form needs it")
-            for key, value in (("hardware.gpu_count", parsed.hardware.gpu_count), ("config", parsed.config))
-            if value is None
-        ]
-    if parsed.serve and parsed.env:
+    if "env" in parsed:
         found.append(("env", "belongs under a GPU count in this form, for instance vllm_serve.1_gpu.env"))
-    for backend, counts in parsed.serve.items():
+    for backend, counts in parsed["serve"].items():
         if not counts:
             found.append((f"{backend}_serve", "is empty; it needs at least one GPU count such as 1_gpu"))
-        found += [
-            (f"{backend}_serve.{key}", "must be a GPU count such as 1_gpu or 8_gpu")
-            for key in counts
-            if not _COUNT_KEY.fullmatch(key)
-        ]
+        wrong = [key for key in counts if not _COUNT_KEY.fullmatch(key)]
+        found += [(f"{backend}_serve.{key}", "must be a GPU count such as 1_gpu or 8_gpu") for key in wrong]
     return found
 
 
-def _recipe(parsed: _RecipeFile, path: Path, order: int) -> Recipe:
-    evidence = _evidence(parsed.evidence) or Evidence(source="no evidence is given")
+_NEEDS_A_FORM = "is missing: a recipe needs vllm_serve (or another backend's), or backend + config"
+
+
+def _flat_contradictions(parsed: dict[str, Any]) -> list[tuple[str, str]]:
+    missing = [] if "gpu_count" in parsed["hardware"] else ["hardware.gpu_count"]
+    missing += [] if "config" in parsed else ["config"]
+    return [(key, "is missing: the flat form needs it") for key in missing]
+
+
+def _recipe(parsed: dict[str, Any], path: Path, order: int) -> Recipe:
+    evidence = Evidence(**parsed["evidence"]) if "evidence" in parsed else Evidence(source="no evidence is given")
     return Recipe(
-        recipe_id=parsed.recipe_id,
-        model_id=parsed.model_id,
-        huggingface_id=parsed.huggingface_id or parsed.model_id,
-        precision=parsed.precision,
-        gpu_type=parsed.hardware.gpu_type,
-        variants=tuple(_nested_variants(parsed, evidence) if parsed.serve else [_flat_variant(parsed, evidence)]),
+        recipe_id=parsed["recipe_id"],
+        model_id=parsed["model_id"],
+        huggingface_id=parsed.get("huggingface_id", parsed["model_id"]),
+        precision=parsed["precision"],
+        gpu_type=parsed["hardware"]["gpu_type"],
+        variants=tuple(_variants(parsed, evidence)),
         evidence=evidence,
-        description=parsed.description,
+        description=parsed.get("description", ""),
         file=str(path),
         order=order,
     )
 
 
-def _nested_variants(parsed: _RecipeFile, evidence: Evidence) -> list[Variant]:
+def _variants(parsed: dict[str, Any], evidence: Evidence) -> list[Variant]:
+    if "serve" not in parsed:
+        flat = {"args": parsed["config"], "env": parsed.get("env", {})}
+        return [_variant(parsed.get("backend", "vllm"), parsed["hardware"]["gpu_count"], flat, evidence)]
     return [
-        Variant(
-            backend=backend,
-            gpu_count=int(key.removesuffix("_gpu")),
-            enabled=variant.enabled,
-            metric=variant.metric,
-            args=variant.args,
-            env=variant.env,
-            evidence=_evidence(variant.evidence) or evidence,
-        )
-        for backend, counts in sorted(parsed.serve.items())
-        for key, variant in sorted(counts.items(), key=lambda item: int(item[0].removesuffix("_gpu")))
+        _variant(backend, count, counts[f"{count}_gpu"], evidence)
+        for backend, counts in sorted(parsed["serve"].items())
+        for count in sorted(int(key.removesuffix("_gpu")) for key in counts)
     ]
 
 
-def _flat_variant(parsed: _RecipeFile, evidence: Evidence) -> Variant:
+def _variant(backend: str, gpu_count: int, written: dict[str, Any], evidence: Evidence) -> Variant:
     return Variant(
-        backend=parsed.backend or "vllm",
-        gpu_count=parsed.hardware.gpu_count or 1,
-        enabled=True,
-        metric=None,
-        args=parsed.config or {},
-        env=parsed.env,
-        evidence=evidence,
+        backend=backend,
+        gpu_count=gpu_count,
+        enabled=written.get("enabled", True),
+        metric=written.get("metric"),
+        args=written.get("args", {}),
+        env=written.get("env", {}),
+        evidence=Evidence(**written["evidence"]) if "evidence" in written else evidence,
     )
-
-
-def _evidence(parsed: _EvidenceFile | None) -> Evidence | None:
-    if parsed is None:
-        return None
-    return Evidence(level=parsed.level, source=parsed.source, engine=parsed.engine, date=parsed.date)

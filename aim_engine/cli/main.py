@@ -1,0 +1,90 @@
+"""The command `aim-engine`: the parser, and the boundary where every failure becomes a sentence and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from aim_engine import __version__
+from aim_engine.cli.arguments import Parser
+from aim_engine.cli.terminal import Terminal
+from aim_engine.errors import AimError, InternalError
+
+# One file per command in aim_engine/cli; each has `add_to(subparsers)` and `run(arguments, terminal, environment)`.
+_COMMANDS = ("plan", "serve", "recipes", "models", "detect", "validate", "settings", "completion")
+_ALIASES = {"dry-run": "plan", "list-profiles": "recipes"}
+
+_DESCRIPTION = """Serve a language model on AMD GPUs with the best settings known for it.
+
+  aim-engine plan Qwen/Qwen3-32B --hardware MI300X:8   what would be served, and why (no GPU needed)
+  aim-engine serve Qwen/Qwen3-32B                      serve it on what is here
+  aim-engine recipes Qwen/Qwen3-32B                    every recipe and its state on this hardware
+"""
+_EPILOG = """exit codes: 0 done or drained, 2 usage, 10 input, 20 no usable accelerator, 21 does not fit in memory,
+30 no recipe, 31 bad catalogue, 40 model not accessible, 41 hub unreachable, 42 disk or cache, 50 engine refused its
+configuration, 51 engine crashed, 52 engine did not start in time, 53 engine hung, 60 Docker, 61 endpoint,
+70 a bug in AIM Engine. The last line on stderr repeats class, message and remedy as JSON."""
+
+
+def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The whole parser, or, to start faster, one that knows in detail only the command asked for."""
+    parser = Parser(prog="aim-engine", description=_DESCRIPTION, epilog=_EPILOG)
+    parser.add_argument("--version", action="version", version=f"aim-engine {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in _COMMANDS if only is None else (only,):
+        importlib.import_module(f"aim_engine.cli.{command}").add_to(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    # Nothing a command makes is worth collecting before it ends: a tenth of a plan's time.
+    gc.disable()
+    words = list(sys.argv[1:] if argv is None else argv)
+    environment = dict(os.environ)
+    terminal = Terminal(environment)
+    try:
+        return _run(words, terminal, environment)
+    except AimError as error:
+        terminal.fail(error)
+        return error.code
+    except KeyboardInterrupt:
+        terminal.say("interrupted")
+        return 130
+    except BrokenPipeError:
+        # the reader of our output has left (| head); python would complain once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return _bug(error, terminal, environment)
+
+
+def _run(words: list[str], terminal: Terminal, environment: dict[str, str]) -> int:
+    first = words[0] if words else ""
+    command = _ALIASES.get(first, first)
+    parser = build_parser(command if command in _COMMANDS else None)
+    arguments = parser.parse_args(words)
+    module = importlib.import_module(f"aim_engine.cli.{_ALIASES.get(arguments.command, arguments.command)}")
+    code: int = module.run(arguments, terminal, environment)
+    return code
+
+
+def _bug(error: Exception, terminal: Terminal, environment: dict[str, str]) -> int:
+    if environment.get("AIM_LOG_LEVEL", "").lower() == "debug":
+        import traceback
+
+        terminal.say("".join(traceback.format_exception(error)))
+    bug = InternalError(
+        f"a bug in AIM Engine: {type(error).__name__}: {error}",
+        hint="please report it; AIM_LOG_LEVEL=debug shows where it happened",
+    )
+    terminal.fail(bug)
+    return bug.code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

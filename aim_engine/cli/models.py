@@ -1,0 +1,39 @@
+"""`aim-engine models`: the models that have a card or a recipe."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+from aim_engine.catalog.load import catalog_folders, load_everything
+from aim_engine.catalog.model_card import ModelCard
+from aim_engine.cli.terminal import Terminal
+from aim_engine.report import models_text
+from aim_engine.request import read_request
+
+
+def add_to(subparsers: Any) -> None:
+    parser = subparsers.add_parser("models", help="the known models", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="as JSON on stdout")
+    parser.add_argument("--recipes-dir", metavar="FOLDER", help="more recipes [AIM_RECIPES_DIR]")
+    parser.add_argument("--models-dir", metavar="FOLDER", help="more model cards [AIM_MODELS_DIR]")
+
+
+def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str, str]) -> int:
+    flags = {"recipes_dir": arguments.recipes_dir, "models_dir": arguments.models_dir}
+    request = read_request(flags, environment)
+    recipes, cards, problems = load_everything(catalog_folders(request.recipes_dir, request.models_dir))
+    for problem in problems:
+        terminal.warn(str(problem))
+    counts = Counter(recipe.model_id for recipe in recipes if not recipe.is_family)
+    known = {card.model_id: card for card in cards}
+    without_card = [ModelCard(model_id=model_id) for model_id in counts if model_id not in known]
+    shown = sorted([*known.values(), *without_card], key=lambda card: card.model_id.lower())
+    if arguments.json:
+        terminal.result_json([{**asdict(card), "recipes": counts[card.model_id]} for card in shown])
+    else:
+        terminal.result(models_text(shown, counts, terminal.paint))
+        terminal.say("any other small model can be tried on a CPU; see: aim-engine recipes --hardware cpu")
+    return 0

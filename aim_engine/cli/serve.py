@@ -1,0 +1,66 @@
+"""`aim-engine serve`: plan, say why, and serve on what is here, under supervision, until told to stop."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from aim_engine.cli.arguments import add_model, add_settings, typed_flags
+from aim_engine.cli.terminal import Terminal
+from aim_engine.engine import decide
+from aim_engine.errors import EngineRefusedError, InputError
+from aim_engine.plan import Plan, Refusal
+from aim_engine.report import hardware_line, refusal_text
+from aim_engine.request import read_request
+from aim_engine.selection.memory import in_gib
+
+_EXAMPLES = """examples:
+  aim-engine serve Qwen/Qwen3-32B
+  aim-engine serve ./my-model --hardware cpu --host 127.0.0.1 --port 9000 --health-port 9080
+  AIM_MODEL=Qwen/Qwen3-32B AIM_GPU_COUNT=4 aim-engine serve
+"""
+
+
+def add_to(subparsers: Any) -> None:
+    parser = subparsers.add_parser("serve", help="serve a model on what is here", description=__doc__, epilog=_EXAMPLES)
+    add_model(parser)
+    add_settings(parser, serving=True)
+
+
+def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str, str]) -> int:
+    request = read_request(typed_flags(arguments), environment)
+    plan = decide(request)
+    if isinstance(plan, Refusal):
+        terminal.say(refusal_text(plan))
+        raise plan.error
+    _check_servable(plan)
+    for warning in plan.warnings:
+        terminal.warn(warning)
+    for line in _summary(plan):
+        terminal.say(line)
+    from aim_engine.runtime.boot import run as boot  # here: the other commands do not need it
+
+    boot(plan.as_json())
+
+
+def _check_servable(plan: Plan) -> None:
+    """Planning for hardware that is only declared is fine; serving on it is not."""
+    if plan.inventory.declared:
+        raise InputError(
+            f"cannot serve on declared hardware ({hardware_line(plan.inventory)})",
+            hint="leave AIM_HARDWARE out to use what is here, or use aim-engine plan",
+        )
+    if plan.engine is None:
+        raise EngineRefusedError(
+            f"{plan.winner.variant.backend} is not installed for this Python",
+            hint="use the aim-engine-unified image, or install the engine beside AIM Engine (scripts/setup cpu)",
+        )
+
+
+def _summary(plan: Plan) -> list[str]:
+    facts = [f"recipe {plan.recipe_id} ({plan.evidence.level})", plan.winner.recipe.precision]
+    if plan.ledger:
+        facts.append(f"{plan.ledger.context_tokens:,} tokens of context")
+        facts.append(f"{in_gib(plan.ledger.total_bytes)} of {in_gib(plan.ledger.budget_bytes)} a device")
+    what = f"{plan.model} on {hardware_line(plan.inventory)}"
+    return [f"{what}: {', '.join(facts)}", *plan.notes]

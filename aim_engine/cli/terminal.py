@@ -1,0 +1,50 @@
+"""How results and narration reach a terminal: stdout is the result, stderr is narration, colour only where wanted."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from aim_engine.errors import AimError
+
+_CODES = {"good": "32", "bad": "31", "dim": "2", "strong": "1", "warn": "33"}
+
+
+class Terminal:
+    """Writes to stdout and stderr; paints where the stream is a terminal and NO_COLOR is not set (no-color.org)."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._wanted = not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
+        self._forced = bool(environment.get("FORCE_COLOR")) and not environment.get("NO_COLOR")
+
+    def paint(self, style: str, text: str) -> str:
+        """Colour for stdout."""
+        return self._painted(sys.stdout, style, text)
+
+    def result(self, text: str) -> None:
+        print(text, flush=True)
+
+    def result_json(self, value: Any) -> None:
+        self.result(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+    def say(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def warn(self, text: str) -> None:
+        self.say(f"{self._painted(sys.stderr, 'warn', 'warning')}: {text}")
+
+    def fail(self, error: AimError) -> None:
+        """The error for people, then the same as the last line, in JSON, for programs."""
+        self.say(f"{self._painted(sys.stderr, 'bad', 'error')}: {error.message}")
+        for detail in error.details:
+            self.say(f"  {detail}")
+        if error.hint:
+            self.say(f"{self._painted(sys.stderr, 'strong', 'remedy')}: {error.hint}")
+        self.say(json.dumps(error.as_json(), ensure_ascii=False))
+
+    def _painted(self, stream: TextIO, style: str, text: str) -> str:
+        if not (self._forced or (self._wanted and stream.isatty())):
+            return text
+        return f"\x1b[{_CODES[style]}m{text}\x1b[0m"

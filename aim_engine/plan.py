@@ -1,0 +1,269 @@
+"""The one decision everything else carries out: `make_plan(request, inventory, catalog, engine)` → `Plan` or `Refusal`.
+
+Pure: the same inputs give the same plan on a laptop, on the host and in the container. Starts nothing, reads nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aim_engine.backends.base import Backend, ServeJob, ServerCommand
+from aim_engine.backends.registry import backend as find_backend
+from aim_engine.catalog.load import Catalog
+from aim_engine.catalog.recipe import Evidence, Variant
+from aim_engine.catalog.terms import ServingTerms
+from aim_engine.errors import AimError
+from aim_engine.hardware.installed import Engine
+from aim_engine.hardware.inventory import Gpu, Inventory
+from aim_engine.request import SETTINGS, Request
+from aim_engine.selection.candidate import Candidate, Judged, Situation
+from aim_engine.selection.memory import Ledger
+from aim_engine.selection.select import Selection, select
+
+# A start reads the weights, compiles and captures graphs. The budget is generous because a start that is killed while
+# it makes progress is worse than one that is waited for; a cold torch.compile on AMD has been seen to take 37 minutes.
+_START_BASE_SECONDS = 900.0
+_START_BYTES_PER_SECOND = 100_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What will be served, on what, how, and why. `origins` maps settings, engine options and variables to who set
+    them; `warnings` need a person's attention, `notes` merely explain.
+    """
+
+    request: Request
+    inventory: Inventory
+    winner: Candidate
+    judged: tuple[Judged, ...]
+    command: ServerCommand
+    context_tokens: int | str | None
+    engine: Engine | None
+    origins: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    ladder: tuple[Mapping[str, Any], ...] = field(default_factory=tuple)
+
+    @property
+    def recipe_id(self) -> str:
+        return self.winner.recipe.recipe_id
+
+    @property
+    def model(self) -> str:
+        return self.request.required_model
+
+    @property
+    def checkpoint(self) -> str:
+        """The hub id or folder that is served."""
+        return _checkpoint(self.request, self.winner)
+
+    @property
+    def evidence(self) -> Evidence:
+        return self.winner.variant.evidence
+
+    @property
+    def ledger(self) -> Ledger | None:
+        return self.winner.ledger
+
+    @property
+    def start_timeout_seconds(self) -> float:
+        """What was asked for, or a budget that grows with the bytes to read."""
+        if self.request.start_timeout is not None:
+            return self.request.start_timeout
+        weights = self.ledger.lines[0].bytes * self.winner.gpu_count if self.ledger else 0
+        return _START_BASE_SECONDS + weights // _START_BYTES_PER_SECOND
+
+    def as_json(self) -> dict[str, Any]:
+        """What `plan --json` prints and plan.json holds. Keys may be added, never renamed; no secret is in it."""
+        winner, request = self.winner, self.request
+        return {
+            "recipe_id": self.recipe_id,
+            "model_id": self.model,
+            "huggingface_id": self.checkpoint,
+            "backend": winner.variant.backend,
+            "precision": winner.recipe.precision,
+            "evidence": asdict(self.evidence),
+            "metric": request.metric,
+            "gpu_count": winner.gpu_count,
+            "tensor_parallel_size": winner.tensor_parallel_size,
+            "data_parallel_size": winner.replicas,
+            "max_model_len": self.context_tokens,
+            "concurrency": request.concurrency,
+            "gpus": [asdict(gpu) for gpu in winner.gpus],
+            "hardware_source": self.inventory.source,
+            "memory": self.ledger.as_json() if self.ledger else {"lines": []},
+            "engine": asdict(self.engine) if self.engine else None,
+            "command": self.command.as_json(),
+            "ladder": [dict(rung) for rung in self.ladder],
+            "origins": dict(self.origins),
+            "warnings": list(self.warnings),
+            "notes": list(self.notes),
+            "candidates": candidates_json(self.judged, winner),
+            "runtime": self._runtime_json(),
+        }
+
+    def _runtime_json(self) -> dict[str, Any]:
+        request = self.request
+        return {
+            "state_dir": str(request.state_dir) if request.state_dir else None,
+            "cache_dir": str(request.cache_dir),
+            "host": request.host,
+            "port": request.port,
+            "health_port": request.health_port,
+            "log_level": request.log_level,
+            "log_format": request.log_format,
+            "start_timeout_seconds": self.start_timeout_seconds,
+            "hang_timeout_seconds": request.hang_timeout,
+            "drain_timeout_seconds": request.drain_timeout,
+            "keep_alive": request.keep_alive,
+            "fallback": request.fallback,
+            "max_retries": 2 if request.fallback else 0,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """Why there is no plan, with every verdict on every candidate."""
+
+    error: AimError
+    judged: tuple[Judged, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """`{error: {class, code, message, hint}, candidates: [...]}`."""
+        return {"error": self.error.as_json(), "candidates": candidates_json(self.judged, None)}
+
+
+def make_plan(request: Request, inventory: Inventory, catalog: Catalog, engine: Engine | None = None) -> Plan | Refusal:
+    """Choose and explain. `engine` is the one installed where the plan will run, or None where that is not known
+    (hardware that is only declared): then the newest known engine is assumed.
+
+    Raises:
+        AimError: the request itself cannot be planned for (no model, an unknown backend, bad engine options).
+    """
+    backend = find_backend(request.backend)
+    engine = None if inventory.declared else engine
+    situation = Situation(request=request, inventory=inventory, catalog=catalog, engine=engine)
+    selection = select(situation, _terms_reader(backend, request, engine))
+    if selection.winner is None:
+        assert selection.refusal is not None
+        return Refusal(error=selection.refusal, judged=selection.judged)
+    return _plan(situation, selection, selection.winner.candidate, backend)
+
+
+def _plan(situation: Situation, selection: Selection, winner: Candidate, backend: Backend) -> Plan:
+    request = situation.request
+    context = _context(request, winner)
+    command = backend.command(_job(situation, winner, context))
+    origins = {setting.variable: request.origins.get(setting.field, "default") for setting in SETTINGS}
+    return Plan(
+        request=request,
+        inventory=situation.inventory,
+        winner=winner,
+        judged=selection.judged,
+        command=command,
+        context_tokens=context,
+        engine=situation.engine,
+        origins={**origins, **command.origins},
+        warnings=(*request.warnings, *selection.warnings, *_cautions(situation, winner)),
+        notes=(*situation.inventory.notes, *situation.catalog.notes, *_choices(situation, winner), *command.notes),
+    )
+
+
+def _terms_reader(backend: Backend, request: Request, engine: Engine | None) -> Any:
+    def read(variant: Variant, gpu: Gpu) -> ServingTerms:
+        return backend.read_terms(variant.args, request.engine_args, gpu, engine)
+
+    return read
+
+
+def _job(situation: Situation, winner: Candidate, context: int | str | None) -> ServeJob:
+    request = situation.request
+    return ServeJob(
+        recipe_id=winner.recipe.recipe_id,
+        args=winner.variant.args,
+        env=winner.variant.env,
+        overrides=request.engine_args,
+        environment=request.environment,
+        model=_checkpoint(request, winner),
+        served_names=_served_names(request, winner),
+        gpus=winner.gpus,
+        visible_gpus=situation.inventory.gpus,
+        replicas=winner.replicas,
+        context_tokens=context,
+        kv_bytes=winner.ledger.kv_bytes if winner.ledger else None,
+        memory_fraction=winner.memory_fraction,
+        host=request.host,
+        port=request.port,
+        cache_dir=request.cache_dir,
+        drain_seconds=request.drain_timeout,
+        offline=request.offline,
+        engine=situation.engine,
+    )
+
+
+def _checkpoint(request: Request, winner: Candidate) -> str:
+    folder = request.model_folder
+    if folder is not None:
+        return str(folder.absolute())
+    return request.required_model if winner.recipe.is_family else winner.recipe.huggingface_id
+
+
+def _served_names(request: Request, winner: Candidate) -> tuple[str, ...]:
+    """The names a client may ask for: the model as it was asked for, the checkpoint, and a folder's own name."""
+    names = [request.required_model, _checkpoint(request, winner)]
+    if request.model_folder is not None:
+        names.append(request.model_folder.absolute().name)
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def _context(request: Request, winner: Candidate) -> int | str | None:
+    """The context length to serve: the ledger's, or what was asked for, or None for the recipe's or model's own."""
+    if winner.ledger is not None:
+        return winner.ledger.context_tokens
+    return request.max_model_len
+
+
+def _cautions(situation: Situation, winner: Candidate) -> list[str]:
+    found = []
+    if winner.ledger is None:
+        found.append("whether it fits in memory was not checked: the model's numbers are not known")
+    if winner.memory_fraction is not None:
+        found.append(f"others hold GPU memory, so the engine takes {winner.memory_fraction:.0%} of each GPU")
+    return found
+
+
+def _choices(situation: Situation, winner: Candidate) -> list[str]:
+    """What the plan leaves unused, and what it serves instead of what was asked for."""
+    found = []
+    usable, used = len(situation.inventory.usable_gpus), winner.gpu_count
+    if used < usable:
+        found.append(f"{used} of {usable} usable GPUs are used")
+    found += [f"GPU {gpu.index} ({gpu.product}) is not used: {gpu.unusable}" for gpu in situation.inventory.gpus
+              if not gpu.usable]  # fmt: skip
+    checkpoint, asked = winner.recipe.huggingface_id, situation.request.model
+    if not winner.recipe.is_family and checkpoint != asked:
+        found.append(f"the checkpoint {checkpoint} is served for {asked}")
+    return found
+
+
+def candidates_json(judged: tuple[Judged, ...], winner: Candidate | None) -> list[dict[str, Any]]:
+    """`[{recipe_id, gpu_count, chosen, verdicts: [{rule, passed, sentence}]}]`, best first."""
+    return [
+        {
+            "recipe_id": one.candidate.recipe.recipe_id,
+            "gpu_count": one.candidate.gpu_count,
+            "tensor_parallel_size": one.candidate.tensor_parallel_size,
+            "data_parallel_size": one.candidate.replicas,
+            "backend": one.candidate.variant.backend,
+            "precision": one.candidate.recipe.precision,
+            "evidence": one.candidate.variant.evidence.level,
+            "file": Path(one.candidate.recipe.file).name,
+            "chosen": one.candidate is winner,
+            "passed_over": one.passed_over,
+            "verdicts": [asdict(verdict) for verdict in one.verdicts],
+        }
+        for one in judged
+    ]

@@ -1,0 +1,237 @@
+"""Plans, refusals and lists in, text for people and JSON shapes for programs out. Prints nothing itself.
+
+`paint(style, text)` colours a piece of text, or returns it as it is; styles are "good", "bad", "dim" and "strong".
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from aim_engine.catalog.model_card import ModelCard
+from aim_engine.hardware.inventory import Gpu, Inventory
+from aim_engine.plan import Plan, Refusal
+from aim_engine.request import SETTINGS
+from aim_engine.selection.candidate import Judged
+from aim_engine.selection.memory import Ledger, in_gib
+
+Paint = Callable[[str, str], str]
+
+# What AMD's operator calls a profile's standing. Only a benchmark on that GPU makes one "optimized".
+_AMD_TYPE = {"measured": "optimized", "served": "preview"}
+
+
+def plain(_style: str, text: str) -> str:
+    """The paint that paints nothing."""
+    return text
+
+
+def plan_text(plan: Plan, paint: Paint = plain) -> str:
+    """The plan as a page: what, on what, why this one, why not each other, and the command."""
+    winner, recipe = plan.winner, plan.winner.recipe
+    lines = [paint("strong", f"{plan.model} on {hardware_line(plan.inventory)}: {plan.recipe_id}"), ""]
+    lines += _facts(
+        ("checkpoint", plan.checkpoint),
+        ("precision", recipe.precision),
+        ("devices", _placement(plan)),
+        ("context", _context(plan)),
+        ("tuned for", plan.request.metric),
+        ("evidence", _evidence(plan)),
+        ("engine", f"{plan.engine.distribution} {plan.engine.version}" if plan.engine else "not known here"),
+        ("hardware", f"as {plan.inventory.source} says"),
+    )
+    if plan.ledger:
+        lines += ["", paint("strong", "Memory of one device"), *_ledger_lines(plan.ledger)]
+    lines += ["", paint("strong", "Why this one")]
+    chosen = next(one for one in plan.judged if one.candidate is winner)
+    lines += [f"  {_mark(v.passed, paint)} {v.rule}: {v.sentence}" for v in chosen.verdicts]
+    others = [one for one in plan.judged if one.candidate is not winner]
+    if others:
+        lines += ["", paint("strong", "Why not the others"), *(_why_not(one, paint) for one in others)]
+    lines += _section("Settings that were given", _given(plan), paint)
+    lines += _section("Environment of the engine", [f"{k}={v}" for k, v in plan.command.env.items()], paint)
+    lines += ["", paint("strong", "Command"), f"  {shlex.join(plan.command.argv)}"]
+    lines += _section("Notes", plan.notes, paint)
+    lines += _section("Warnings", plan.warnings, paint)
+    return "\n".join(lines)
+
+
+def refusal_text(refusal: Refusal, paint: Paint = plain) -> str:
+    """Every candidate with what speaks against it; the reason itself is the error's to say."""
+    if not refusal.judged:
+        return ""
+    return "\n".join([paint("strong", "What was looked at"), *(_why_not(one, paint) for one in refusal.judged)])
+
+
+def hardware_line(inventory: Inventory) -> str:
+    """ "8 x MI300X", "the CPU", "4 x MI300X and 4 x MI325X"."""
+    counts: dict[str, int] = {}
+    for gpu in inventory.usable_gpus:
+        counts[gpu.product] = counts.get(gpu.product, 0) + 1
+    parts = ["the CPU" if name == "CPU" else f"{n} x {name}" for name, n in counts.items()]
+    return " and ".join(parts) or "nothing usable"
+
+
+def inventory_text(inventory: Inventory, paint: Paint = plain) -> str:
+    """What was found, one line a device, then the notes."""
+    header = ("#", "product", "memory", "free", "gfx", "device", "address", "partition", "state")
+    rows = [header, *(_gpu_row(gpu) for gpu in inventory.gpus)]
+    lines = [paint("strong", f"{hardware_line(inventory)} (as {inventory.source} says)"), *table(rows)]
+    host = inventory.host
+    if host is not None:
+        isa = ", ".join(host.isa) or "none that matters"
+        memory = f"{in_gib(host.memory_available_bytes)} of {in_gib(host.memory_bytes)} memory available"
+        cores = f"{host.cores} usable cores on {host.numa_nodes} NUMA node(s)"
+        lines += ["", f"host: {host.architecture}, {cores}, {memory}; {isa}"]
+    return "\n".join([*lines, *_section("Notes", inventory.notes, paint)])
+
+
+def recipes_text(judged: Iterable[Judged], chosen: Iterable[Judged], paint: Paint = plain) -> str:
+    """A table of variants with their state on this hardware."""
+    winners = {id(one.candidate) for one in chosen}
+    rows = [("recipe", "model", "GPUs", "precision", "metric", "evidence", "state")]
+    rows += [
+        (
+            one.candidate.recipe.recipe_id,
+            "any" if one.candidate.recipe.is_family else one.candidate.recipe.model_id,
+            f"{one.candidate.variant.gpu_count} x {one.candidate.recipe.gpu_type}",
+            one.candidate.recipe.precision,
+            one.candidate.variant.metric or "both",
+            one.candidate.variant.evidence.level,
+            "chosen" if id(one.candidate) in winners else state(one),
+        )
+        for one in judged
+    ]
+    return "\n".join(table(rows, paint))
+
+
+def state(judged: Judged) -> str:
+    """A candidate's state in a few words: "works", or the first thing that speaks against it."""
+    if judged.passed:
+        return "works"
+    return "; ".join(verdict.sentence for verdict in judged.failures)
+
+
+def models_text(cards: Sequence[ModelCard], recipe_counts: dict[str, int], paint: Paint = plain) -> str:
+    """A table of the known models."""
+    rows = [("model", "precision", "weights", "context", "recipes", "license")]
+    for card in cards:
+        own = card.weights_bytes.get(card.precision or "", 0)
+        context = f"{card.architecture.max_context:,}" if card.architecture else "–"
+        rows.append((card.model_id, card.precision or "–", in_gib(own) if own else "–", context,
+                     str(recipe_counts.get(card.model_id, 0)), card.license or "–"))  # fmt: skip
+    return "\n".join(table(rows, paint))
+
+
+def operator_profiles(plan: Plan) -> list[dict[str, Any]]:
+    """The plan in the shape that AMD's operator reads from `dry-run --format=json` (amd-enterprise-ai/aim-build)."""
+    winner, recipe = plan.winner, plan.winner.recipe
+    model_bytes = plan.ledger.lines[0].bytes * winner.tensor_parallel_size if plan.ledger else 0
+    metadata = {
+        "engine": winner.variant.backend,
+        "accelerator_type": "cpu" if recipe.gpu_type == "CPU" else "gpu",
+        "accelerator_model": recipe.gpu_type,
+        "accelerator_count": winner.gpu_count,
+        "gpu": recipe.gpu_type,
+        "gpu_count": winner.gpu_count,
+        "precision": recipe.precision,
+        "metric": plan.request.metric,
+        "type": _AMD_TYPE.get(plan.evidence.level, "unoptimized"),
+    }
+    profile = {
+        "aim_id": plan.model,
+        "model_id": plan.checkpoint,
+        "metadata": metadata,
+        "engine_args": {**winner.variant.args, **plan.request.engine_args},
+        "env_vars": dict(plan.command.env),
+    }
+    return [
+        {
+            "filename": f"{plan.recipe_id}.yaml",
+            "path": recipe.file,
+            "profile": profile,
+            "models": [{"name": plan.checkpoint, "source": f"hf://{plan.checkpoint}",
+                        "size_gb": round(model_bytes / 1e9, 2)}],
+            "script": script(plan),
+        }
+    ]  # fmt: skip
+
+
+def script(plan: Plan) -> str:
+    """The command as a bash script."""
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in plan.command.env.items()]
+    return "\n".join(["#!/usr/bin/env bash", *exports, f"exec {shlex.join(plan.command.argv)}", ""])
+
+
+def table(rows: Sequence[Sequence[str]], paint: Paint = plain) -> list[str]:
+    """Rows as aligned columns, the first row as their names; the last column is left as long as it is."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[-1]]) for row in rows]
+    return [paint("dim", lines[0]), *lines[1:]]
+
+
+def _facts(*pairs: tuple[str, str]) -> list[str]:
+    return [f"  {name:<11} {value}" for name, value in pairs]
+
+
+def _section(title: str, lines: Iterable[str], paint: Paint) -> list[str]:
+    shown = [f"  {line}" for line in lines]
+    return ["", paint("strong", title), *shown] if shown else []
+
+
+def _mark(passed: bool, paint: Paint) -> str:
+    return paint("good", "✓") if passed else paint("bad", "✗")
+
+
+def _why_not(judged: Judged, paint: Paint) -> str:
+    candidate = judged.candidate
+    who = f"{candidate.recipe.recipe_id} on {candidate.gpu_count}"
+    reason = judged.passed_over or "; ".join(f"{v.rule}: {v.sentence}" for v in judged.failures)
+    return f"  {paint('dim', '·') if judged.passed else paint('bad', '✗')} {who}: {reason}"
+
+
+def _placement(plan: Plan) -> str:
+    winner = plan.winner
+    if winner.recipe.gpu_type == "CPU":
+        return "the CPU"
+    shape = f"tensor parallel {winner.tensor_parallel_size}"
+    if winner.replicas > 1:
+        shape += f", {winner.replicas} data-parallel replicas"
+    indices = ", ".join(str(gpu.index) for gpu in winner.gpus)
+    return f"{winner.gpu_count} of {len(plan.inventory.gpus)} (GPU {indices}), {shape}"
+
+
+def _context(plan: Plan) -> str:
+    if isinstance(plan.context_tokens, int):
+        return f"{plan.context_tokens:,} tokens x {plan.request.concurrency} at once"
+    return f"{plan.context_tokens or 'as the recipe or the model says'}"
+
+
+def _evidence(plan: Plan) -> str:
+    evidence = plan.evidence
+    details = ", ".join(part for part in (evidence.source, evidence.engine, evidence.date) if part)
+    return f"{evidence.level}: {details}" if details else evidence.level
+
+
+def _ledger_lines(book: Ledger) -> list[str]:
+    lines = [f"  {line.name:<15} {in_gib(line.bytes):>10}  {line.basis:<8}  {line.note}" for line in book.lines]
+    total = f"  {'together':<15} {in_gib(book.total_bytes):>10}  of {in_gib(book.budget_bytes)} the engine may take"
+    return [*lines, total]
+
+
+def _given(plan: Plan) -> list[str]:
+    """Every setting that is not at its default, with where it came from; a secret only by its name."""
+    lines = []
+    for setting in SETTINGS:
+        origin = plan.request.origins.get(setting.field, "default")
+        if origin != "default":
+            value = "(set)" if setting.secret else getattr(plan.request, setting.field)
+            lines.append(f"{setting.variable} = {value} ({origin})")
+    return lines
+
+
+def _gpu_row(gpu: Gpu) -> tuple[str, ...]:
+    free = in_gib(gpu.memory_free_bytes) if gpu.memory_free_bytes is not None else "–"
+    return (str(gpu.index), gpu.product, in_gib(gpu.memory_bytes), free, gpu.gfx or "–", gpu.device_id or "–",
+            gpu.pci_address or "–", gpu.partition or "–", gpu.unusable or "usable")  # fmt: skip

@@ -1,0 +1,117 @@
+"""The words of the selection: a `Candidate` (a recipe's variant, placed on GPUs), a `Verdict` on it, a `Judged` pair.
+
+In: recipes, inventory, request. Out: every placement worth a verdict. Judges nothing itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from aim_engine.catalog.load import Catalog
+from aim_engine.catalog.recipe import Recipe, Variant
+from aim_engine.hardware.installed import Engine
+from aim_engine.hardware.inventory import Gpu, Inventory
+from aim_engine.request import Request
+from aim_engine.selection.memory import Ledger
+
+
+@dataclass(frozen=True, kw_only=True)
+class Situation:
+    """Everything a rule may look at besides the candidate. `engine` is None when planning for hardware that
+    is not here, because then the engine that will run is not here either.
+    """
+
+    request: Request
+    inventory: Inventory
+    catalog: Catalog
+    engine: Engine | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What one rule says of one candidate: whether it passed, and why, in one sentence."""
+
+    rule: str
+    passed: bool
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A variant placed: `replicas` data-parallel copies of `variant.gpu_count` GPUs each, on `gpus` (those of the
+    recipe's type that would be used; fewer than needed when there are not enough). `memory_fraction` is set where the
+    engine must be told to take less of each GPU than the recipe says, because others hold the rest.
+    """
+
+    recipe: Recipe
+    variant: Variant
+    replicas: int
+    gpus: tuple[Gpu, ...]
+    ledger: Ledger | None = None
+    memory_fraction: float | None = None
+
+    @property
+    def gpu_count(self) -> int:
+        """GPUs needed in all."""
+        return self.variant.gpu_count * self.replicas
+
+    @property
+    def tensor_parallel_size(self) -> int:
+        size = self.variant.args.get("tensor-parallel-size")
+        return size if isinstance(size, int) and not isinstance(size, bool) and size > 0 else self.variant.gpu_count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A candidate with every verdict on it; `passed_over` says why one that passed them all was not chosen."""
+
+    candidate: Candidate
+    verdicts: tuple[Verdict, ...]
+    passed_over: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return all(verdict.passed for verdict in self.verdicts)
+
+    @property
+    def failures(self) -> tuple[Verdict, ...]:
+        return tuple(verdict for verdict in self.verdicts if not verdict.passed)
+
+
+def gpus_of_type(inventory: Inventory, gpu_type: str) -> tuple[Gpu, ...]:
+    """The usable GPUs of one product, in the engine's order."""
+    wanted = gpu_type.casefold()
+    return tuple(gpu for gpu in inventory.usable_gpus if gpu.product.casefold() == wanted)
+
+
+def candidates(situation: Situation) -> Iterator[Candidate]:
+    """Every variant of every recipe, placed as the request and the GPUs allow."""
+    for recipe in situation.catalog.recipes:
+        present = gpus_of_type(situation.inventory, recipe.gpu_type)
+        for variant in recipe.variants:
+            replicas = _replicas(variant, situation, len(present))
+            yield Candidate(
+                recipe=recipe,
+                variant=variant,
+                replicas=replicas,
+                gpus=present[: variant.gpu_count * replicas],
+            )
+
+
+def _replicas(variant: Variant, situation: Situation, present: int) -> int:
+    """Data-parallel copies: as many as an exact GPU count asks for, else one for latency, the rest for throughput.
+
+    A mixture of experts gets one: vLLM shards its experts over the data-parallel ranks, so copies of it are not
+    independent and need settings of their own (vLLM documentation, "Data Parallel Deployment").
+    """
+    card = situation.catalog.card
+    experts = card.architecture.experts if card and card.architecture else 0
+    if experts or "data-parallel-size" in variant.args:
+        return 1
+    asked = situation.request.gpu_count
+    if asked is not None:
+        return max(1, asked // variant.gpu_count)
+    if situation.request.metric == "throughput":
+        return max(1, present // variant.gpu_count)
+    return 1

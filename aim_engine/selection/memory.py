@@ -1,0 +1,161 @@
+"""The memory ledger: a model, a placement and a context in; bytes per GPU, line by line, and whether they fit, out.
+
+Each line says what it rests on: `exact` (read from the checkpoint), `computed` (follows from the model's published
+shape), `measured` (read from this machine) or `assumed` (a rule of thumb, stated with the line). Pure arithmetic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from aim_engine.catalog.model_card import Architecture, ModelCard
+from aim_engine.catalog.terms import ServingTerms
+
+GIB = 1024**3
+
+# What an engine needs besides weights and cache. Stated, not measured: no AMD GPU was at hand when this was written.
+_CONTEXT_BYTES = int(1.5 * GIB)  # HIP context, hipBLASLt workspaces, allocator slack
+_COLLECTIVES_BYTES = 1 * GIB  # RCCL buffers, once more than one GPU works together
+_GRAPH_BYTES = 1 * GIB  # captured HIP graphs
+_CPU_PROCESSES_BYTES = int(1.5 * GIB)  # API server + engine core: 590 + 580 MB seen with vLLM 0.32, rounded up
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line of the ledger; `bytes` per GPU, `basis` as the module says, `note` how it came about."""
+
+    name: str
+    bytes: int
+    basis: str
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What one GPU of a placement is asked to carry. `budget_bytes` is what the engine may take of one GPU;
+    `context_tokens` None asks for the longest context that fits. `terms` are the variant's arguments.
+    """
+
+    card: ModelCard
+    precision: str
+    tensor_parallel_size: int
+    budget_bytes: int
+    context_tokens: int | None
+    concurrency: int
+    terms: ServingTerms
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """The lines, what they add up to against the budget, and the context they are for, in tokens of one request."""
+
+    lines: tuple[Line, ...]
+    budget_bytes: int
+    context_tokens: int
+    concurrency: int
+    kv_bytes_per_token: int
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(line.bytes for line in self.lines)
+
+    @property
+    def missing_bytes(self) -> int:
+        """How much too little there is; 0 when it fits."""
+        return max(0, self.total_bytes - self.budget_bytes)
+
+    @property
+    def fits(self) -> bool:
+        return self.missing_bytes == 0
+
+    @property
+    def kv_bytes(self) -> int:
+        return next(line.bytes for line in self.lines if line.name == "kv cache")
+
+    def as_json(self) -> dict[str, Any]:
+        """`{lines: [{name, bytes, basis, note}], total_bytes, budget_bytes, ...}`, per GPU."""
+        return {**asdict(self), "lines": [asdict(line) for line in self.lines], "total_bytes": self.total_bytes,
+                "missing_bytes": self.missing_bytes, "fits": self.fits}  # fmt: skip
+
+
+def ledger(load: Load) -> Ledger | None:
+    """The ledger of one GPU, or None where the card holds no numbers to compute one from."""
+    shape = load.card.architecture
+    weights = load.card.weights_in(load.precision)
+    if shape is None or weights is None:
+        return None
+    per_token = kv_bytes_per_token(shape, load.tensor_parallel_size, load.terms.kv_element_bytes)
+    fixed = (_weights(load, *weights), *_overheads(load, shape))
+    room = load.budget_bytes - sum(line.bytes for line in fixed)
+    context = load.context_tokens or _longest(load, room, per_token, shape.max_context)
+    blocks = (
+        _blocks(context, load.terms.block_tokens) * load.concurrency + 1
+    )  # one block stays empty, vLLM's null block
+    kv = Line(
+        name="kv cache",
+        bytes=blocks * load.terms.block_tokens * per_token,
+        basis=load.card.weights_basis if load.card.weights_basis == "exact" else "computed",
+        note=f"{per_token:,} bytes a token x {context:,} tokens x {load.concurrency}, "
+        f"in blocks of {load.terms.block_tokens}",
+    )
+    return Ledger(
+        lines=(fixed[0], kv, *fixed[1:]),
+        budget_bytes=load.budget_bytes,
+        context_tokens=context,
+        concurrency=load.concurrency,
+        kv_bytes_per_token=per_token,
+    )
+
+
+def kv_bytes_per_token(shape: Architecture, tensor_parallel_size: int, element_bytes: int) -> int:
+    """Bytes of KV cache for one token on one GPU, over all layers. Latent attention keeps one shared vector a token,
+    which tensor parallelism does not divide; fewer KV heads than GPUs are replicated (ModelConfig.get_num_kv_heads of
+    vLLM).
+    """
+    if shape.kv_lora_rank:
+        return shape.layers * (shape.kv_lora_rank + shape.qk_rope_head_dim) * element_bytes
+    heads = max(1, shape.kv_heads // tensor_parallel_size)
+    return shape.layers * 2 * heads * shape.head_dim * element_bytes
+
+
+def _weights(load: Load, weights: int, basis: str) -> Line:
+    divided = -(-weights // load.tensor_parallel_size)
+    note = f"{weights:,} bytes of {load.precision}"
+    if load.tensor_parallel_size > 1:
+        note += f", divided by {load.tensor_parallel_size} (norms and other small tensors are kept whole on each)"
+    return Line(name="weights", bytes=divided, basis=basis, note=note)
+
+
+def _overheads(load: Load, shape: Architecture) -> tuple[Line, ...]:
+    widest = 4 * shape.hidden_size + 3 * -(-shape.intermediate_size // load.tensor_parallel_size)
+    activations = load.terms.batch_tokens * widest * 2
+    lines = [Line(name="activations", bytes=activations, basis="assumed",
+                  note=f"{load.terms.batch_tokens:,} tokens a step x (4 hidden + 3 MLP widths) x 2 bytes")]  # fmt: skip
+    if load.terms.host_memory:
+        return (*lines, Line(name="processes", bytes=_CPU_PROCESSES_BYTES, basis="assumed",
+                             note="API server and engine core"))  # fmt: skip
+    lines.append(Line(name="device context", bytes=_CONTEXT_BYTES, basis="assumed", note="HIP and BLAS workspaces"))
+    if not load.terms.eager:
+        lines.append(Line(name="graphs", bytes=_GRAPH_BYTES, basis="assumed", note="captured HIP graphs"))
+    if load.tensor_parallel_size > 1:
+        lines.append(Line(name="collectives", bytes=_COLLECTIVES_BYTES, basis="assumed", note="RCCL buffers"))
+    return tuple(lines)
+
+
+def _longest(load: Load, room: int, per_token: int, limit: int) -> int:
+    """The longest context, in whole blocks, that fits `concurrency` times; at least one block, so that a ledger that
+    does not fit says by how much.
+    """
+    blocks = room // (per_token * load.terms.block_tokens) - 1
+    tokens = blocks // load.concurrency * load.terms.block_tokens
+    return max(min(tokens, limit), min(load.terms.block_tokens, limit))
+
+
+def _blocks(tokens: int, block_tokens: int) -> int:
+    return -(-tokens // block_tokens)
+
+
+def in_gib(size_bytes: int) -> str:
+    """A size for people: "61.0 GiB", or "412 MiB" below one GiB."""
+    return f"{size_bytes / GIB:,.1f} GiB" if abs(size_bytes) >= GIB else f"{size_bytes / 1024**2:,.0f} MiB"

@@ -1,0 +1,148 @@
+"""One small function per rule: a candidate and the situation in, a `Verdict` with a sentence out.
+
+`RULES` is the list, in the order people read it. A rule never looks at another rule's verdict, and never ranks.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from aim_engine.catalog.recipe import EVIDENCE_LEVELS
+from aim_engine.selection.candidate import Candidate, Situation, Verdict, gpus_of_type
+from aim_engine.selection.memory import Ledger, in_gib
+
+Rule = Callable[[Candidate, Situation], Verdict]
+
+
+def backend(candidate: Candidate, situation: Situation) -> Verdict:
+    """The variant is for the engine asked for."""
+    asked, has = situation.request.backend, candidate.variant.backend
+    return _verdict("backend", asked == has, f"it is for {has}", f"it is for {has}, and {asked} was asked for")
+
+
+def model(candidate: Candidate, situation: Situation) -> Verdict:
+    """The recipe serves the model asked for."""
+    asked, recipe = situation.request.model, candidate.recipe
+    if recipe.is_family:
+        return Verdict(rule="model", passed=True, sentence="it serves any model")
+    return _verdict(
+        "model", recipe.model_id == asked, f"it serves {asked}", f"it serves {recipe.model_id}, not {asked}"
+    )
+
+
+def enabled(candidate: Candidate, situation: Situation) -> Verdict:
+    """The variant is switched on in its recipe."""
+    return _verdict("enabled", candidate.variant.enabled, "it is enabled", "it is switched off in its recipe")
+
+
+def gpu_type(candidate: Candidate, situation: Situation) -> Verdict:
+    """There is a usable GPU of the recipe's type."""
+    wanted = candidate.recipe.gpu_type
+    here = _products(situation)
+    present = bool(gpus_of_type(situation.inventory, wanted))
+    return _verdict("gpu type", present, f"{wanted} is here", f"it is for {wanted}, and here is {here}")
+
+
+def gpu_count(candidate: Candidate, situation: Situation) -> Verdict:
+    """There are enough GPUs of the type, and exactly as many are used as were asked for."""
+    needed, asked = candidate.gpu_count, situation.request.gpu_count
+    present = len(gpus_of_type(situation.inventory, candidate.recipe.gpu_type))
+    if asked is not None and needed != asked:
+        return Verdict(
+            rule="gpu count", passed=False, sentence=f"it uses {_gpus(needed)}, and exactly {asked} was asked for"
+        )
+    shape = f"{candidate.replicas} replicas of {candidate.variant.gpu_count}" if candidate.replicas > 1 else f"{needed}"
+    return _verdict("gpu count", present >= needed, f"it uses {shape} of {_gpus(present)}",
+                    f"it needs {_gpus(needed)}, and {present} usable of its type {_are(present)} here")  # fmt: skip
+
+
+def precision(candidate: Candidate, situation: Situation) -> Verdict:
+    """The recipe's precision is the one asked for; auto takes any and leaves the order to the ranking."""
+    asked, has = situation.request.precision, candidate.recipe.precision
+    if asked == "auto":
+        card = situation.catalog.card
+        own = " (the checkpoint's own)" if card and card.precision == has else ""
+        return Verdict(rule="precision", passed=True, sentence=f"it serves {has}{own}")
+    return _verdict("precision", asked == has, f"it serves {has}", f"it serves {has}, and {asked} was asked for")
+
+
+def metric(candidate: Candidate, situation: Situation) -> Verdict:
+    """The variant is tuned for what was asked for, or for both."""
+    asked, has = situation.request.metric, candidate.variant.metric
+    return _verdict(
+        "metric", has in (None, asked), f"it serves {asked}", f"it is tuned for {has}, and {asked} was asked for"
+    )
+
+
+def evidence(candidate: Candidate, situation: Situation) -> Verdict:
+    """The evidence for the variant is strong enough."""
+    level, least = candidate.variant.evidence.level, situation.request.min_evidence
+    enough = EVIDENCE_LEVELS.index(level) >= EVIDENCE_LEVELS.index(least)
+    return _verdict(
+        "evidence", enough, f"its evidence is {level}", f"its evidence is {level}, and AIM_MIN_EVIDENCE is {least}"
+    )
+
+
+def engine(candidate: Candidate, situation: Situation) -> Verdict:
+    """The engine that is installed here was built for the kind of device the recipe is for."""
+    installed = situation.engine
+    if installed is None or installed.platform is None:
+        return Verdict(rule="engine", passed=True, sentence="not checked: no installed engine is known")
+    named = f"{installed.distribution} {installed.version}"
+    fits = all(gpu.vendor in installed.runs_on for gpu in candidate.gpus)
+    return _verdict("engine", fits, f"{named} runs on it",
+                    f"the installed engine, {named}, is built for {installed.platform}")  # fmt: skip
+
+
+def context(candidate: Candidate, situation: Situation) -> Verdict:
+    """The context asked for is within the model's own limit."""
+    card, asked = situation.catalog.card, situation.request.max_model_len
+    limit = card.architecture.max_context if card and card.architecture else None
+    if limit is None or not isinstance(asked, int):
+        return Verdict(rule="context", passed=True, sentence="no context beyond the model's own was asked for")
+    return _verdict("context", asked <= limit, f"{asked:,} tokens are within the model's {limit:,}",
+                    f"{asked:,} tokens are more than the model's own {limit:,}")  # fmt: skip
+
+
+def memory(candidate: Candidate, situation: Situation) -> Verdict:
+    """The ledger fits into what the engine may take of each GPU."""
+    book = candidate.ledger
+    if book is None:
+        why = "no GPU of its type is here" if not candidate.gpus else "the model's numbers are not known"
+        return Verdict(rule="memory", passed=True, sentence=f"not checked: {why}")
+    return _verdict(
+        "memory", book.fits, f"it fits: {_sum(book)}", f"it does not fit by {in_gib(book.missing_bytes)}: {_sum(book)}"
+    )
+
+
+RULES: tuple[Rule, ...] = (
+    backend, model, enabled, gpu_type, gpu_count, precision, metric, evidence, engine, context, memory,
+)  # fmt: skip
+
+
+def _verdict(rule: str, passed: bool, if_passed: str, if_not: str) -> Verdict:
+    return Verdict(rule=rule, passed=passed, sentence=if_passed if passed else if_not)
+
+
+def _sum(book: Ledger) -> str:
+    parts = {line.name: line.bytes for line in book.lines}
+    rest = book.total_bytes - parts["weights"] - parts["kv cache"]
+    return (
+        f"{in_gib(parts['weights'])} weights + {in_gib(parts['kv cache'])} KV cache "
+        f"({book.context_tokens:,} tokens x {book.concurrency}) + {in_gib(rest)} other "
+        f"= {in_gib(book.total_bytes)} of {in_gib(book.budget_bytes)} a device"
+    )
+
+
+def _products(situation: Situation) -> str:
+    counts = Counter(gpu.product for gpu in situation.inventory.usable_gpus)
+    return " and ".join(name if name == "CPU" else f"{n} x {name}" for name, n in counts.items()) or "nothing usable"
+
+
+def _gpus(count: int) -> str:
+    return "1 GPU" if count == 1 else f"{count} GPUs"
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
