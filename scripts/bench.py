@@ -25,7 +25,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
-import serving
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from scripts import serving
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".demo"

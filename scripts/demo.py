@@ -19,12 +19,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
-import serving
-import tiny_model
 from rich.console import Console
 from rich.markup import escape
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from scripts import serving, tiny_model
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".demo"
@@ -178,7 +179,7 @@ def _wait_until_ready(demo: Demo, server: serving.Server) -> None:
 def _why(server: serving.Server) -> str:
     """What `aim-engine serve` said last, for people: its message and hint, and the end of its log."""
     words = server.last_words()
-    said = "\n".join(filter(None, [words.get("message"), words.get("hint")]))
+    said = "\n".join(filter(None, [words.get("message"), *words.get("details", []), words.get("hint")]))
     return f"{said or 'the server ended'}\n\nThe end of {_short(server.log)}:\n{server.log_tail(15)}"
 
 
@@ -186,19 +187,15 @@ def _describe(demo: Demo) -> None:
     """The plan in one line, and what the sidecar says, both from the running server."""
     plan = serving.ask(demo.health_port, "/plan")[1]
     if isinstance(plan, dict):
-        shown = {name: plan.get(name) for name in ("recipe_id", "backend", "precision", "max_model_len", "evidence")}
-        console.print(
-            "  plan    " + escape(", ".join(f"{name} {_plain(value)}" for name, value in shown.items() if value))
+        evidence = (plan.get("evidence") or {}).get("level")
+        _say(
+            f"plan    recipe {plan.get('recipe_id')}, {plan.get('backend')}, {plan.get('precision')},"
+            f" context {plan.get('max_model_len')}, evidence {evidence}"
         )
     for path in ("/health/live", "/health/ready"):
         status, answer = serving.ask(demo.health_port, path)
-        _say(f"health  {path} {status} {_plain(answer)}")
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_plain(inner)}" for name, inner in value.items() if inner not in (None, "", [], {}))
-    return str(value)
+        said = [f"{name} {value}" for name, value in answer.items() if value] if isinstance(answer, dict) else []
+        _say(f"health  {path} {status} {', '.join(said)}")
 
 
 def _ask(demo: Demo) -> str:
