@@ -124,6 +124,7 @@ class Ending:
             self._wait_for_daemon()
         if not processes.end_all(lambda: processes.descendants(os.getpid()), pause=self._signals.pause):
             self._log.warning("a process does not end; it may be waiting for the driver")
+        self._signals.pause(0)  # reaps the last
         processes.remove_segments(self._segments())
         self._state.remove(files.SOCKET, files.DAEMON_PID, files.SERVER, files.READY)
 

@@ -24,8 +24,8 @@ class Observation:
     healthy: bool | None = None  # /health: 200, another status, no answer
     silent: bool = False  # a connection was taken, and nothing answered
     probe: str | None = None  # "" answered; otherwise the engine's own error text
-    load: float | None = None
-    iterations: float | None = None
+    load: float | None = None  # requests that the server works on
+    iterations: float | None = None  # steps that the engine made
     stage: str | None = None
     stop_asked: bool = False
     retry_pending: bool = False
@@ -41,6 +41,7 @@ class Memory:
     was_healthy: bool = False
     ready_since: float | None = None
     probe_error: str = ""
+    load: float = 0.0
     iterations: float | None = None
     moved_at: float = 0.0  # when the counter last moved, or there was nothing to do
     heard_at: float = 0.0  # when the server last answered anything
@@ -70,10 +71,9 @@ def advance(memory: Memory, seen: Observation) -> Memory:
         memory = replace(memory, heard_at=seen.at)
     if seen.healthy:
         memory = replace(memory, was_healthy=True)
-    if seen.probe == "":
-        ready_since = memory.ready_since if memory.ready_since is not None else seen.at
-        memory = replace(memory, ready_since=ready_since, probe_error="", moved_at=seen.at)
-    elif seen.probe is not None:
+    if seen.probe == "" and memory.ready_since is None:
+        memory = replace(memory, ready_since=seen.at, probe_error="", moved_at=seen.at)
+    elif seen.probe:
         memory = replace(memory, probe_error=seen.probe)
     return _count(memory, seen)
 
@@ -81,7 +81,9 @@ def advance(memory: Memory, seen: Observation) -> Memory:
 def _count(memory: Memory, seen: Observation) -> Memory:
     if seen.load is None:
         return memory  # nothing is known, so nothing changes: neither a proof of work nor of a halt
-    if seen.load <= 0 or seen.iterations != memory.iterations:
+    idle_before = memory.load <= 0  # what came since may have come just now
+    memory = replace(memory, load=seen.load)
+    if seen.load <= 0 or idle_before or seen.iterations != memory.iterations:
         return replace(memory, iterations=seen.iterations, moved_at=seen.at)
     return memory
 
@@ -99,8 +101,8 @@ def judge(memory: Memory, seen: Observation, *, hang_timeout_seconds: float) -> 
 
 def _while_serving(memory: Memory, seen: Observation, hang_timeout_seconds: float) -> Verdict:
     stalled = seen.at - memory.moved_at
-    if seen.load is not None and seen.load > 0 and stalled >= hang_timeout_seconds:
-        return _hung(f"{seen.load:g} requests wait, and the engine has not advanced for {stalled:.0f} s")
+    if memory.load > 0 and stalled >= hang_timeout_seconds:
+        return _hung(f"{memory.load:g} requests wait, and the engine has not advanced for {stalled:.0f} s")
     if seen.at - memory.heard_at >= hang_timeout_seconds:
         return _hung(f"the server takes connections, and has not answered for {seen.at - memory.heard_at:.0f} s")
     if seen.healthy is False:

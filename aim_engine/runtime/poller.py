@@ -120,15 +120,14 @@ class Poller:
         failed = words or next((a["failure"] for a in reversed(attempts.get("attempts", [])) if a["failure"]), None)
         progress = self.state.read(files.PROGRESS) or {}
         answer = self._health(server)
-        if answer.status == 200:
-            self._count()
+        counted = answer.status == 200 and self._count()
         return Observation(
             at=time.monotonic(),
             server=(server.pid, server.start_ticks) if server is not None else None,
             healthy=answer.status == 200 if answer.status else None,
             silent=answer.silent,
             probe=self._probe if self._probed == server else None,
-            load=self._load,
+            load=self._load if counted else None,
             iterations=self.counters.get("iterations"),
             stage=progress.get("stage"),
             stop_asked=self.state.exists(files.STOP),
@@ -163,10 +162,11 @@ class Poller:
             self._probe_again_at = time.monotonic() + _PROBE_AGAIN_SECONDS
             self._probe = "" if answer.status == 200 else error_text(answer)
 
-    def _count(self) -> None:
-        """Ask for the counters now and then: making them costs the server milliseconds."""
-        if self._probe != "" or time.monotonic() - self.counters_at < _COUNT_EVERY_SECONDS:
-            return
+    def _count(self) -> bool:
+        """Ask for the counters now and then: making them costs the server milliseconds. True when it was done."""
+        seconds = min(_COUNT_EVERY_SECONDS, self.contract.hang_timeout_seconds / 4)
+        if self._probe != "" or time.monotonic() - self.counters_at < seconds:
+            return False
         self.counters_at = time.monotonic()
         load = ask(self.contract.command.load_url, key=self.key, seconds=_HEALTH_SECONDS)
         metrics = ask(self.contract.command.metrics_url, key=self.key, seconds=_HEALTH_SECONDS)
@@ -176,3 +176,4 @@ class Poller:
             self._load = float(json.loads(load.body)["server_load"]) if load.status == 200 else None
         except (ValueError, KeyError, TypeError):
             self._load = None
+        return True

@@ -19,48 +19,54 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-OPTIONS: argparse.Namespace
-in_flight = 0
-frozen = False
-terms = 0
+
+class Engine:
+    """What it was told, and what it does now."""
+
+    options: argparse.Namespace
+    in_flight = 0
+    frozen = False
+    terms = 0
+
+
+ENGINE = Engine()
 
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        global in_flight
         path, _, query = self.path.partition("?")
         if path == "/health":
             self.answer(200, "")
         elif path == "/load":
-            self.answer(200, json.dumps({"server_load": 1 if frozen else 0}))
+            self.answer(200, json.dumps({"server_load": 1 if ENGINE.frozen else 0}))
         elif path == "/metrics":
-            self.answer(200, f'vllm:iteration_tokens_total_count{{engine="0"}} 7\nvllm:num_requests_running {in_flight}\n')
+            running = f"vllm:num_requests_running {ENGINE.in_flight}"
+            self.answer(200, f'vllm:iteration_tokens_total_count{{engine="0"}} 7\n{running}\n')
         elif path == "/slow":
-            in_flight += 1
+            ENGINE.in_flight += 1
             time.sleep(float(query.partition("=")[2]))
             self.answer(200, "finished")
-            in_flight -= 1
+            ENGINE.in_flight -= 1
         elif path == "/env":
             self.answer(200, json.dumps(dict(os.environ)))
         else:
             self.answer(404, "")
 
     def do_POST(self) -> None:
-        global frozen
         body: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path == "/behave":
             if body["do"] == "freeze":
-                frozen = True
+                ENGINE.frozen = True
                 self.answer(200, "")
             elif body["do"] == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             else:
                 print(body.get("say", ""), flush=True)
                 os._exit(body["code"])
-        elif OPTIONS.probe_error:
-            self.answer(500, json.dumps({"error": {"message": OPTIONS.probe_error}}))
+        elif ENGINE.options.probe_error:
+            self.answer(500, json.dumps({"error": {"message": ENGINE.options.probe_error}}))
         else:
             self.answer(200, json.dumps({"choices": [{"text": "!"}]}))
 
@@ -76,13 +82,12 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def on_term(*_: object) -> None:
-    global terms
-    terms += 1
-    if terms <= OPTIONS.swallow:
+    ENGINE.terms += 1
+    if ENGINE.terms <= ENGINE.options.swallow:
         return
 
     def finish() -> None:
-        while in_flight:
+        while ENGINE.in_flight:
             time.sleep(0.02)
         os._exit(0)
 
@@ -93,7 +98,7 @@ def leave_child() -> None:
     """A process of our group that ignores SIGTERM, as an engine core that is orphaned."""
     if os.fork() == 0:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        segment = hold_segment(OPTIONS.segment) if OPTIONS.segment else None
+        segment = hold_segment(ENGINE.options.segment) if ENGINE.options.segment else None
         while segment is None or segment:
             time.sleep(60)
 
@@ -105,7 +110,6 @@ def hold_segment(name: str) -> mmap.mmap:
 
 
 def main() -> None:
-    global OPTIONS
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--delay", type=float, default=0)
@@ -117,18 +121,18 @@ def main() -> None:
     parser.add_argument("--segment", default="")
     parser.add_argument("--probe-error", default="")
     parser.add_argument("--once", default="", help="misbehave only while this file does not exist")
-    OPTIONS = parser.parse_args()
+    ENGINE.options = parser.parse_args()
     signal.signal(signal.SIGTERM, on_term)
-    print(OPTIONS.say, file=sys.stderr, flush=True)
-    if OPTIONS.child:
+    print(ENGINE.options.say, file=sys.stderr, flush=True)
+    if ENGINE.options.child:
         leave_child()
-    if OPTIONS.exit is not None and not (OPTIONS.once and Path(OPTIONS.once).exists()):
-        if OPTIONS.once:
-            Path(OPTIONS.once).touch()
-        time.sleep(OPTIONS.after)
-        os._exit(OPTIONS.exit)
-    time.sleep(OPTIONS.delay)
-    server = ThreadingHTTPServer(("127.0.0.1", OPTIONS.port), Handler)
+    if ENGINE.options.exit is not None and not (ENGINE.options.once and Path(ENGINE.options.once).exists()):
+        if ENGINE.options.once:
+            Path(ENGINE.options.once).touch()
+        time.sleep(ENGINE.options.after)
+        os._exit(ENGINE.options.exit)
+    time.sleep(ENGINE.options.delay)
+    server = ThreadingHTTPServer(("127.0.0.1", ENGINE.options.port), Handler)
     server.daemon_threads = True
     server.serve_forever(poll_interval=0.05)
 

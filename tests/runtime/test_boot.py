@@ -1,0 +1,294 @@
+"""Whole runs: boot, supervisord, the server, watch and sidecar as real processes around a fake engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from aim_engine.runtime.processes import look
+
+from .server import Server, fake_plan
+
+Serve = Callable[..., Server]
+
+
+def alive(pids: set[int]) -> list[int]:
+    """Those that run still; a zombie is only a line in a table."""
+    return [pid for pid in pids if (found := look(pid)) is not None and found.state != "Z"]
+
+
+def test_a_run_becomes_ready_tells_so_and_drains(serve: Serve) -> None:
+    server = serve(environment={"REMOVED": "1", "AIM_API_KEY": "s3cret", "HF_TOKEN": "hf_s3cret"})
+    server.until_ready()
+    environment = json.loads(server.get("/env", engine=True)[1])
+    status, plan, metrics = server.status(), server.get("/plan")[1], server.get("/metrics")[1]
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+    assert environment["ADDED"] == "yes"
+    assert not [name for name in environment if name == "REMOVED" or name.startswith(("AIM_RUNTIME", "SUPERVISOR"))]
+    assert status["timeline"][0]["phase"] == "planning"
+    assert status["timeline"][-1]["phase"] == "ready"
+    assert json.loads(plan) == server.plan
+    assert "aim_engine_ready 1" in metrics
+    assert "s3cret" not in json.dumps(status) + plan + metrics + server.out + server.err
+    assert server.words() == {"class": "Drained", "code": 0, "message": "stopped as SIGTERM asked", "hint": "",
+                              "retryable": False}  # fmt: skip
+    assert "Starting to load model fake" in server.out
+    assert not (server.state / "supervisor.sock").exists()
+
+
+def test_the_processes_around_the_engine_are_small_and_quick(serve: Serve) -> None:
+    server = serve()
+    server.until_ready()
+    around = {server.process.pid, *server.tree()} - {server.server_pid()}
+    memory = 0
+    for pid in around:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                memory += int(line.split()[1])
+    entries = [json.loads(line) for line in (server.state / "timeline.jsonl").read_text().splitlines()]
+    executed = next(entry["monotonic"] for entry in entries if entry.get("event") == "exec")
+    assert len(around) == 4
+    assert memory < 60_000
+    assert executed - server.started < 5
+
+
+def test_requests_in_flight_finish(serve: Serve) -> None:
+    server = serve()
+    server.until_ready()
+    answers: list[tuple[int, str]] = []
+    asking = threading.Thread(target=lambda: answers.append(server.get("/slow?seconds=1", engine=True)))
+    asking.start()
+    time.sleep(0.2)
+    server.signal(signal.SIGTERM)
+    draining = server.until(lambda: json.loads(server.get("/health/ready")[1] or "{}").get("phase") == "draining", 1)
+    assert server.get("/health/ready")[0] == 503
+    assert server.get("/health/live")[0] == 200
+    assert server.wait() == 0
+    asking.join()
+    assert answers == [(200, "finished")]
+    assert draining < 0.5
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_drain_that_takes_too_long_is_cut(serve: Serve, signum: int, code: int) -> None:
+    server = serve(drain_timeout_seconds=0.3)
+    server.until_ready()
+    threading.Thread(target=lambda: server.get("/slow?seconds=20", engine=True), daemon=True).start()
+    time.sleep(0.2)
+    server.signal(signum)
+    assert server.wait() == code
+    assert server.words()["class"] == "Killed"
+
+
+def test_a_second_signal_ends_the_wait(serve: Serve) -> None:
+    server = serve(drain_timeout_seconds=60)
+    server.until_ready()
+    threading.Thread(target=lambda: server.get("/slow?seconds=20", engine=True), daemon=True).start()
+    time.sleep(0.2)
+    server.signal(signal.SIGTERM)
+    server.until((server.state / "stop").exists)
+    below = server.tree()
+    server.signal(signal.SIGTERM)
+    assert server.wait(5) == 143
+    assert not alive(below)
+
+
+@pytest.mark.parametrize("after", [0.0, 0.05, 0.15, 0.25, 0.3, 0.35, 0.4, 0.5, 0.7])
+def test_a_signal_at_any_time_ends_the_run(serve: Serve, after: float) -> None:
+    server = serve("--delay", "30", "--child")
+    server.until(server.state.exists)
+    time.sleep(after)
+    below = server.tree()
+    server.signal(signal.SIGTERM)
+    assert server.wait(12) == 0, server.err
+    assert server.words()["class"] == "Drained"
+    assert not alive(below)
+
+
+def test_a_starting_engine_that_swallows_a_signal_gets_another(serve: Serve) -> None:
+    server = serve("--delay", "30", "--swallow", "1")
+    server.until(lambda: "Starting to load" in server.out)
+    asked = time.monotonic()
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+    assert 1.5 < time.monotonic() - asked < 5
+
+
+def test_every_exit_that_was_not_asked_for_is_a_failure(serve: Serve) -> None:
+    server = serve()
+    server.until_ready()
+    died = time.monotonic()
+    server.behave(do="exit", code=0)
+    server.until(lambda: server.read("last-words.json"), 3)
+    noticed = time.monotonic() - died
+    assert server.wait() == 51
+    assert noticed < 1
+    assert server.words()["message"] == "the engine ended while it served, with exit status 0"
+    assert server.words()["retryable"] is True
+
+
+def test_a_signal_that_killed_the_engine_is_named(serve: Serve) -> None:
+    server = serve()
+    server.until_ready()
+    server.behave(do="kill")
+    assert server.wait() == 51
+    assert "killed by SIGKILL" in server.words()["message"]
+
+
+def test_a_crash_is_tried_again(serve: Serve, tmp_path: Path) -> None:
+    server = serve("--exit", "1", "--once", str(tmp_path / "once"), max_retries=2)
+    server.until(lambda: server.status().get("phase") == "restarting", 5)
+    server.until_ready()
+    status = server.status()
+    assert [attempt["failure"] and attempt["failure"]["class"] for attempt in status["attempts"]] == [
+        "EngineCrashed",
+        None,
+    ]
+    assert "aim_engine_restarts_total 1" in server.get("/metrics")[1]
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+
+
+def test_orphans_and_their_shared_memory_go_before_another_attempt(serve: Serve) -> None:
+    name = f"psm_aim{os.getpid()}"
+    server = serve("--child", "--segment", name, max_retries=1)
+    server.until_ready()
+    first = server.server_pid()
+    below = server.tree()
+    os.kill(first, signal.SIGKILL)
+    server.until(lambda: server.server_pid() != first and server.get("/health/ready")[0] == 200)
+    still = [pid for pid in server.tree() if pid in below]
+    assert len(still) == 3  # supervisord, watch and sidecar
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+    assert not Path("/dev/shm", name).exists()
+
+
+def test_a_permanent_failure_takes_one_attempt(serve: Serve) -> None:
+    text = "ValueError: ... Based on the available memory, the estimated maximum model length is 1024. Try"
+    server = serve("--exit", "1", "--say", text, max_retries=2)
+    assert server.wait() == 21
+    assert server.words()["class"] == "DoesNotFit"
+    assert "1024" in server.words()["hint"]
+    assert len(server.read("attempts.json")["attempts"]) == 1
+
+
+def test_an_engine_that_is_not_there(tmp_path: Path) -> None:
+    plan = fake_plan(tmp_path)
+    plan["command"]["argv"][0] = "/nowhere/vllm"
+    server = Server(plan, tmp_path)
+    try:
+        assert server.wait() == 50
+    finally:
+        server.stop()
+    assert server.words()["message"] == "the engine cannot be started: /nowhere/vllm: No such file or directory"
+
+
+def test_keep_alive_stays_up_with_the_reason(serve: Serve) -> None:
+    server = serve("--exit", "2", keep_alive=True)
+    server.until(lambda: server.get("/health/ready")[0] == 503 and server.status().get("phase") == "failed")
+    assert server.get("/health/live")[0] == 200
+    assert "arguments" in server.status()["reason"]
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 50
+    assert server.words()["class"] == "EngineRefused"
+
+
+def test_a_start_has_a_time_limit(serve: Serve) -> None:
+    server = serve("--delay", "60", start_timeout_seconds=1.0)
+    assert server.wait() == 52
+    assert "not ready after 1 s" in server.words()["message"]
+
+
+def test_a_probe_that_fails_keeps_it_unready_with_the_engine_s_words(serve: Serve) -> None:
+    server = serve("--probe-error", "Unsupported head dim: 16")
+    server.until(lambda: server.status().get("phase") == "probing" and "head dim" in server.status()["reason"])
+    assert server.get("/health/ready")[0] == 503
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+
+
+def test_a_hung_engine_is_ended(serve: Serve) -> None:
+    server = serve(hang_timeout_seconds=2.0)
+    server.until_ready()
+    server.behave(do="freeze")
+    assert server.wait(20) == 53
+
+
+def test_the_log_as_json(serve: Serve) -> None:
+    text = "(EngineCore pid=7) ERROR 11-21 17:43:00 [core.py:1] so 'ein' █ Fehler"
+    server = serve("--say", text, log_format="json")
+    server.until_ready()
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+    lines = [json.loads(line) for line in (server.out + server.err).splitlines()]
+    engine = [line for line in lines if line.get("source") == "engine"]
+    assert [(line["level"], line["message"]) for line in engine] == [("error", text)]
+    assert {"boot", "sidecar"} <= {line.get("source") for line in lines}
+
+
+def test_the_death_of_the_supervisor_is_a_bug_and_leaves_nothing(serve: Serve) -> None:
+    server = serve("--child")
+    server.until_ready()
+    below = server.tree()
+    os.kill(int((server.state / "supervisord.pid").read_text()), signal.SIGKILL)
+    assert server.wait() == 70
+    assert not alive(below)
+
+
+def test_the_death_of_the_parent_ends_everything(serve: Serve) -> None:
+    server = serve()
+    server.until_ready()
+    below = server.tree()
+    server.signal(signal.SIGKILL)
+    server.wait()
+    server.until(lambda: not alive(below), 15)
+
+
+def test_a_watch_that_dies_comes_back_and_knows_the_past(serve: Serve, tmp_path: Path) -> None:
+    server = serve("--exit", "1", "--once", str(tmp_path / "once"), max_retries=1)
+    server.until_ready()
+    watch = next(pid for pid in server.tree() if Path(f"/proc/{pid}/cmdline").read_bytes().endswith(b"watch\0"))
+    os.kill(watch, signal.SIGKILL)
+    time.sleep(1.2)
+    server.behave(do="exit", code=3)
+    assert server.wait() == 51
+    assert [attempt["number"] for attempt in server.read("attempts.json")["attempts"]] == [1, 2]
+
+
+def test_a_taken_port_is_named_with_its_holder(tmp_path: Path) -> None:
+    plan = fake_plan(tmp_path)
+    with socket.create_server(("127.0.0.1", plan["runtime"]["health_port"])):
+        server = Server(plan, tmp_path)
+        assert server.wait() == 10
+    assert f"AIM_HEALTH_PORT={plan['runtime']['health_port']}" in server.words()["message"]
+    assert f"pid {os.getpid()}" in server.words()["message"]
+
+
+def test_a_folder_with_odd_characters(serve: Serve) -> None:
+    with tempfile.TemporaryDirectory(prefix="a b;c%d'e\"f") as odd:
+        server = serve(state_dir=odd)
+        server.until_ready()
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+
+
+def test_a_second_run_in_the_same_folder_is_refused(serve: Serve, tmp_path: Path) -> None:
+    first = serve()
+    first.until_ready()
+    other = tmp_path / "other"
+    other.mkdir()
+    second = Server(fake_plan(other, state_dir=str(first.state)), other)
+    assert second.wait() == 10
+    assert "another server uses" in second.words()["message"]
+    assert first.get("/health/ready")[0] == 200
