@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from aim_engine.cli.arguments import add_model, add_settings, typed_flags
 from aim_engine.cli.terminal import Terminal
 from aim_engine.engine import decide
-from aim_engine.errors import EngineRefusedError, InputError
+from aim_engine.errors import CacheError, EngineRefusedError, InputError
 from aim_engine.plan import Plan, Refusal
 from aim_engine.report import hardware_line, refusal_text
 from aim_engine.request import read_request
@@ -28,8 +32,12 @@ def add_to(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str, str]) -> int:
+    from aim_engine.runtime.boot import hold_signals  # here: the other commands do not need it
+    from aim_engine.runtime.boot import run as boot
+
+    hold_signals()  # a stop that is asked for while we plan is carried out, not lost
     request = read_request(typed_flags(arguments), environment)
-    plan = decide(request)
+    plan = decide(replace(request, state_dir=request.state_dir or _state_folder(request.port)))
     if isinstance(plan, Refusal):
         terminal.say(refusal_text(plan))
         raise plan.error
@@ -38,9 +46,26 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
         terminal.warn(warning)
     for line in _summary(plan):
         terminal.say(line)
-    from aim_engine.runtime.boot import run as boot  # here: the other commands do not need it
-
+    _write_files(plan)
     boot(plan.as_json())
+
+
+def _state_folder(port: int) -> Path:
+    """A folder of this user's and port's own below the system's temporary folder."""
+    return Path(tempfile.gettempdir()) / f"aim-engine-{os.getuid()}" / str(port)
+
+
+def _write_files(plan: Plan) -> None:
+    for file in plan.command.files:
+        path = Path(file.path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(file.text)
+        except OSError as error:
+            raise CacheError(
+                f"{path} cannot be written by uid {os.getuid()}: {error.strerror}",
+                hint="set AIM_CACHE_DIR to a folder that this user may write",
+            ) from None
 
 
 def _check_servable(plan: Plan) -> None:
