@@ -70,7 +70,7 @@ SIGNATURES: tuple[Signature, ...] = (
         source="vllm/v1/core/kv_cache_utils.py",
     ),
     Signature(
-        pattern=r"(?P<what>(?:Free|Available) memory on (?:device|node)[^.]*?is less than desired (?:GPU|CPU) memory"
+        pattern=r"(?P<what>(?:Free|Available) memory on (?:device|node)[^\n]*?is less than desired (?:GPU|CPU) memory"
         r" utilization)",
         error=DoesNotFitError,
         sentence="other programs hold the memory that was planned for: {what}",

@@ -153,7 +153,6 @@ class Poller:
         if self._prober is None or not self._prober.is_alive():
             self._prober = threading.Thread(target=self._ask_for_a_token, args=(server,), daemon=True)
             self._prober.start()
-            self._prober.join(0.2)  # usually it is there at once
 
     def _ask_for_a_token(self, server: processes.Identity) -> None:
         command = self.contract.command

@@ -23,6 +23,7 @@ from aim_engine.runtime.state import State
 from aim_engine.runtime.supervisord import STATE_VARIABLE
 
 _STARTING_SECONDS = 0.1
+_PROBING_SECONDS = 0.02  # most answer the probe at once
 _STEADY_SECONDS = 1.0
 
 
@@ -61,7 +62,14 @@ class Sidecar:
         while os.getppid() == parent:
             self.look()
             server.end_slow_connections()
-            time.sleep(_STEADY_SECONDS if self._verdict.ready else _STARTING_SECONDS)
+            time.sleep(self._pause_seconds())
+
+    def _pause_seconds(self) -> float:
+        if self._verdict.ready:
+            return _STEADY_SECONDS
+        return (
+            _PROBING_SECONDS if self._verdict.phase == "probing" and not self._memory.probe_error else _STARTING_SECONDS
+        )
 
     def look(self) -> None:
         """Look once, and write down what follows from it."""

@@ -1,0 +1,1 @@
+"""Tests with the real vLLM on a CPU."""

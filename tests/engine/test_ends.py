@@ -1,0 +1,145 @@
+"""How runs of the real vLLM end: stopped at any moment, killed in parts, refused."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from aim_engine.runtime.processes import descendants, everyone, look, segments_of
+from tests.runtime.server import Server
+
+pytestmark = pytest.mark.engine
+
+Serve = Callable[..., Server]
+
+
+def alive(pids: set[int]) -> list[int]:
+    return [pid for pid in pids if (found := look(pid)) is not None and found.state != "Z"]
+
+
+def segments() -> set[str]:
+    """Shared memory that nobody maps: what killed processes left."""
+    there = {str(path) for path in Path("/dev/shm").iterdir() if path.name.startswith(("psm_", "sem.mp-"))}
+    return there - segments_of(everyone())
+
+
+def core(server: Server) -> int:
+    """The engine's own process, a child of the API server."""
+    names = {p.identity.pid: Path(f"/proc/{p.identity.pid}/comm").read_text() for p in descendants(server.server_pid())}
+    return next(pid for pid, name in names.items() if name.startswith("VLLM::EngineCor"))
+
+
+def stream(server: Server, tokens: int, chunks: list[str]) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.plan["runtime"]["port"], timeout=60)
+    body = {"model": "tiny", "prompt": "Hello", "max_tokens": tokens, "stream": True, "ignore_eos": True}
+    connection.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    while line := answer.readline():
+        if line.startswith(b"data: "):
+            chunks.append(line[6:].decode().strip())
+    connection.close()
+
+
+def test_parts_that_are_killed(serve: Serve) -> None:
+    """The engine process dies: the API server then exits with 0, which is a failure all the same."""
+    before = segments()
+    server = serve(max_retries=1)
+    server.until_ready(120)
+    first = server.server_pid()
+    os.kill(core(server), signal.SIGKILL)
+    server.until(lambda: server.get("/health/ready")[0] == 503, 3)
+    server.until(lambda: server.server_pid() != first, 15)
+    assert server.status()["attempts"][0]["failure"]["class"] == "EngineCrashed"
+    server.until_ready(120)
+    below = server.tree()
+    os.kill(server.server_pid(), signal.SIGKILL)
+    assert server.wait() == 51
+    assert "killed by SIGKILL" in server.words()["message"]
+    assert not alive(below)
+    assert segments() <= before
+
+
+@pytest.mark.parametrize("after", [1.0, 5.0, 9.0])
+def test_a_stop_while_it_starts(serve: Serve, after: float) -> None:
+    before = segments()
+    server = serve()
+    time.sleep(after)
+    below = server.tree()
+    asked = time.monotonic()
+    server.signal(signal.SIGTERM)
+    assert server.wait(20) == 0, server.out + server.err
+    assert time.monotonic() - asked < 10
+    assert server.words()["class"] == "Drained"
+    assert not alive(below)
+    assert segments() <= before
+
+
+def test_a_stop_lets_a_stream_finish(serve: Serve) -> None:
+    server = serve()
+    server.until_ready(120)
+    chunks: list[str] = []
+    streaming = threading.Thread(target=stream, args=(server, 900, chunks))
+    streaming.start()
+    server.until(lambda: len(chunks) > 5)
+    below = server.tree()
+    server.signal(signal.SIGTERM)
+    server.until(lambda: server.get("/health/ready")[0] == 503, 0.5)
+    at_signal = len(chunks)
+    assert server.wait(60) == 0
+    streaming.join()
+    assert at_signal < 890
+    assert chunks[-1] == "[DONE]"
+    assert json.loads(chunks[-2])["choices"][0]["finish_reason"] == "length"
+    assert not alive(below)
+
+
+def test_an_engine_that_hangs(serve: Serve) -> None:
+    server = serve(hang_timeout_seconds=4.0)
+    server.until_ready(120)
+    os.kill(core(server), signal.SIGSTOP)
+    threading.Thread(
+        target=lambda: server.get("/v1/completions", engine=True, body={"model": "tiny", "prompt": "x"}, seconds=30),
+        daemon=True,
+    ).start()
+    assert server.wait(30) == 53
+    assert "has not advanced" in server.words()["message"]
+
+
+REFUSED = [
+    pytest.param(["--no-such-flag"], {}, 50, "unrecognized arguments: --no-such-flag", id="unknown flag"),
+    pytest.param(["--kv-cache-dtype", "fp3"], {}, 50, "invalid choice", id="bad choice"),
+    pytest.param(
+        ["--enable-auto-tool-choice", "--tool-call-parser", "nope"], {}, 50, "no parser named nope", id="tool parser"
+    ),
+    pytest.param(["--max-model-len", "999999"], {}, 50, "context of 999999 tokens", id="too long for the model"),
+    pytest.param(["--kv-cache-memory-bytes", "300000"], {}, 21, "at most", id="too long for the memory"),
+    pytest.param([], {"model": "/nowhere/model"}, 40, "no such model", id="missing folder"),
+    pytest.param([], {"model": "nobody/nothing"}, 40, "not in the cache", id="missing repository"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "options", "code", "text"), REFUSED)
+def test_what_is_refused_takes_one_attempt(
+    serve: Serve, arguments: list[str], options: dict[str, str], code: int, text: str
+) -> None:
+    server = serve(*arguments, max_retries=2, **options)
+    assert server.wait(90) == code, server.out + server.err
+    assert text in server.words()["message"], server.words()
+    assert len(server.read("attempts.json")["attempts"]) == 1
+
+
+def test_a_port_that_is_taken_while_it_starts(serve: Serve) -> None:
+    server = serve(max_retries=2)
+    server.until(server.server_pid, 5)
+    with socket.create_server(("127.0.0.1", server.plan["runtime"]["port"])):
+        assert server.wait(60) == 10
+    assert len(server.read("attempts.json")["attempts"]) == 1

@@ -1,0 +1,159 @@
+"""failures.py, attempts.py, progress.py: what an engine's last lines mean, and what follows."""
+
+from __future__ import annotations
+
+import pytest
+
+from aim_engine.errors import AimError, EngineCrashedError, EngineStartTimeoutError, InputError
+from aim_engine.runtime.attempts import decide
+from aim_engine.runtime.failures import SIGNATURES, Failure, classify
+from aim_engine.runtime.progress import stage_of
+
+# Lines as engines print them; the prefixes are vLLM 0.32's.
+SAID = [
+    (
+        "(EngineCore pid=9) ERROR 11-21 18:00:00 [core.py:1136] ValueError: To serve at least one request with the "
+        "model's max seq len (2048), (0.25 GiB KV cache is needed, which is larger than the available KV cache memory "
+        "(0.12 GiB). Based on the available memory, the estimated maximum model length is 1024. Try increasing",
+        "DoesNotFit",
+        "at most 1024 tokens",
+    ),
+    ("ValueError: No available memory for the cache blocks. Try increasing", "DoesNotFit", "no memory for the KV"),
+    (
+        "ValueError: Free memory on device cuda:0 (12.5/192.0 GiB) on startup is less than desired GPU memory "
+        "utilization (0.92, 176.6 GiB). Decrease GPU memory utilization",
+        "DoesNotFit",
+        "other programs hold the memory",
+    ),
+    (
+        "ValueError: Available memory on node 0 (17.07/18.09 GiB) on kv cache allocation is less than requested "
+        "memory for kv (200.0 GiB).",
+        "DoesNotFit",
+        "KV cache that was asked for",
+    ),
+    (
+        "torch.OutOfMemoryError: HIP out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 191.98 "
+        "GiB of which 1.25 GiB is free.",
+        "DoesNotFit",
+        "the GPU ran out of memory",
+    ),
+    ("OSError: [Errno 28] No space left on device: '/cache/x'", "Cache", "the disk is full"),
+    ("OSError: [Errno 98] Address already in use", "Input", "the port was taken"),
+    (
+        "huggingface_hub.errors.GatedRepoError: 401 Client Error. Access to model meta-llama/X is restricted.",
+        "ModelAccess",
+        "does not give access",
+    ),
+    (
+        "huggingface_hub.errors.HFValidationError: Repo id must be in the form 'repo_name' or 'namespace/repo_name'",
+        "ModelAccess",
+        "no such model",
+    ),
+    ("huggingface_hub.errors.LocalEntryNotFoundError: Cannot find", "ModelAccess", "not in the cache"),
+    ("safetensors_rust.SafetensorError: Error while deserializing header: HeaderTooLarge", "ModelAccess", "damaged"),
+    ("requests: HTTPSConnectionPool: NameResolutionError(...)", "HubUnreachable", "did not answer"),
+    (
+        "  Value error, User-specified max_model_len (999999) is greater than the derived max_model_len "
+        "(max_position_embeddings=2048 or model_max_length=None in model's config.json).",
+        "EngineRefused",
+        "not made for a context of 999999 tokens",
+    ),
+    (
+        "ValueError: Model architectures ['FooForCausalLM'] are not supported for now. Supported architectures: []",
+        "EngineRefused",
+        "'FooForCausalLM'",
+    ),
+    ("KeyError: 'invalid tool call parser: nope (chose from { a,b })'", "EngineRefused", "no parser named nope"),
+    ("RuntimeError: Unsupported head dim: 16", "EngineRefused", "Unsupported head dim: 16"),
+    ("vllm serve: error: unrecognized arguments: --no-such", "EngineRefused", "unrecognized arguments: --no-such"),
+    (
+        "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig",
+        "EngineRefused",
+        "refused its",
+    ),
+]
+
+
+@pytest.mark.parametrize(("line", "name", "text"), SAID, ids=[name + ": " + text for _, name, text in SAID])
+def test_texts_are_known(line: str, name: str, text: str) -> None:
+    lines = ["INFO before", line, "RuntimeError: Engine core initialization failed. See root cause above."]
+    failure = classify(lines, status=1)
+    assert failure.error.error_class == name
+    assert text in failure.error.message
+    assert "{" not in failure.error.message + failure.error.hint.replace('{"gpu', "")
+    assert failure.error.hint
+    assert failure.permanent is not failure.error.retryable
+
+
+def test_a_status_of_a_usage_error_is_enough() -> None:
+    assert classify(["usage: vllm"], status=2).error.code == 50
+
+
+def test_what_is_not_known_is_a_crash_and_worth_another_attempt() -> None:
+    failure = classify(["INFO all well", "ValueError: what?"], status=0, was_ready=True)
+    assert isinstance(failure.error, EngineCrashedError)
+    assert failure.error.message == "the engine ended while it served, with exit status 0"
+    assert failure.error.details == ("ValueError: what?",)
+    assert not failure.permanent
+
+
+def test_a_signal_is_named() -> None:
+    assert "killed by SIGSEGV" in classify([], status=-11).error.message
+    assert "killed by SIGKILL" in classify([], status=-1, how="killed by SIGKILL").error.message
+    assert "killed by a signal" in classify([], status=-1).error.message
+
+
+def test_texts_of_a_start_mean_nothing_once_it_served() -> None:
+    assert classify(["OSError: [Errno 98] Address already in use"], status=0, was_ready=True).error.code == 51
+    ran_out = classify(["torch.OutOfMemoryError: HIP out of memory."], status=0, was_ready=True).error
+    assert (ran_out.code, ran_out.message) == (51, "the GPU ran out of memory")
+
+
+def test_the_last_of_several_counts() -> None:
+    lines = ["the estimated maximum model length is 10", "the estimated maximum model length is 20"]
+    assert "at most 20" in classify(lines, status=1).error.message
+
+
+def test_signatures_say_where_their_text_comes_from() -> None:
+    assert all(signature.source and signature.hint for signature in SIGNATURES)
+
+
+def failure(error: AimError) -> Failure:
+    return Failure(error=error)
+
+
+def test_attempts_are_few_and_further_and_further_apart() -> None:
+    crash, used, delays = failure(EngineCrashedError("x")), 0, []
+    while (step := decide(crash, retries_used=used, max_retries=3, ready_seconds=5)).delay_seconds is not None:
+        delays.append(step.delay_seconds)
+        used = step.retries_used
+    assert delays == sorted(delays)
+    assert len(delays) == 3
+
+
+def test_permanent_and_unwanted_retries() -> None:
+    for error, most in ((InputError("x"), 5), (EngineCrashedError("x"), 0)):
+        assert decide(failure(error), retries_used=0, max_retries=most, ready_seconds=0).delay_seconds is None
+
+
+def test_a_start_that_took_too_long_is_worth_one_more() -> None:
+    late = failure(EngineStartTimeoutError("x"))
+    assert decide(late, retries_used=0, max_retries=5, ready_seconds=0).delay_seconds is not None
+    assert decide(late, retries_used=1, max_retries=5, ready_seconds=0).delay_seconds is None
+
+
+def test_ten_good_minutes_make_up_for_earlier_failures() -> None:
+    assert decide(failure(EngineCrashedError("x")), retries_used=2, max_retries=2, ready_seconds=601).retries_used == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "stage"),
+    [
+        ("INFO 11-21 [gpu_model_runner.py:1] Starting to load model /m...", "loading the weights"),
+        ("Loading safetensors checkpoint shards:  50% Completed | 1/2", "loading the weights: 50%"),
+        ("INFO GPU KV cache size: 131,072 tokens", "KV cache of 131,072 tokens"),
+        ("INFO nothing of note", None),
+    ],
+)
+def test_stages(line: str, stage: str | None) -> None:
+    assert stage_of(line) == stage

@@ -1,0 +1,141 @@
+"""routes.py and http_server.py: what is said, and that it is said whatever clients do."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from aim_engine.runtime import http_server
+from aim_engine.runtime.health import Verdict
+from aim_engine.runtime.http_server import HealthServer
+from aim_engine.runtime.routes import ROUTES, Snapshot, escape_label, reply
+
+READY = Verdict(phase="ready", ready=True)
+LOADING = Verdict(phase="loading", reason="loading the weights", hint="wait")
+HUNG = Verdict(phase="failed", live=False, hung=True, reason="stands still")
+TIMELINE = (
+    {"at": 100.0, "phase": "planning"},
+    {"at": 101.0, "phase": "starting"},
+    {"at": 101.5, "event": "exec", "pid": 7},
+    {"at": 102.0, "phase": "starting"},
+    {"at": 110.0, "phase": "ready"},
+)
+
+
+def snapshot(verdict: Verdict = READY, **changes: Any) -> Snapshot:
+    values: dict[str, Any] = {
+        "verdict": verdict,
+        "plan": {"recipe_id": 'a"b\\c\nd', "model_id": "org/x", "gpus": [1]},
+        "pid": 7,
+        "timeline": TIMELINE,
+        "attempts": ({"number": 1, "monotonic": 3.0, "failure": None},),
+        "counters": {"running": 2.0},
+        "now": 120.0,
+        **changes,
+    }
+    return Snapshot(**values)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "live", "startup", "ready"), [(READY, 200, 200, 200), (LOADING, 200, 503, 503), (HUNG, 503, 200, 503)]
+)
+def test_health_routes(verdict: Verdict, live: int, startup: int, ready: int) -> None:
+    timeline = TIMELINE if verdict is not LOADING else TIMELINE[:4]
+    answers = [reply(f"/health/{name}", snapshot(verdict, timeline=timeline)) for name in ("live", "startup", "ready")]
+    assert [answer.status for answer in answers] == [live, startup, ready]
+    assert json.loads(answers[2].body) == {"phase": verdict.phase, "reason": verdict.reason, "hint": verdict.hint}
+
+
+def test_status_and_plan() -> None:
+    status = json.loads(reply("/status", snapshot()).body)
+    assert [(entry["phase"], entry["seconds"]) for entry in status["timeline"]] == [
+        ("planning", 1.0),
+        ("starting", 9.0),
+        ("ready", 10.0),
+    ]
+    assert status["uptime_seconds"] == 20.0
+    assert status["attempts"] == [{"number": 1, "failure": None}]
+    assert status["engine"] == {"running": 2.0}
+    assert json.loads(reply("/plan", snapshot()).body)["gpus"] == [1]
+
+
+def test_metrics_are_prometheus_text() -> None:
+    parser = pytest.importorskip("prometheus_client.parser")
+    text = reply("/metrics", snapshot()).body.decode()
+    samples = {
+        (sample.name, sample.labels.get("phase")): sample.value
+        for family in parser.text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    info = next(f for f in parser.text_string_to_metric_families(text) if f.name == "aim_engine_info")
+    assert samples["aim_engine_ready", None] == 1
+    assert samples["aim_engine_phase", "ready"] == 1
+    assert samples["aim_engine_phase", "loading"] == 0
+    assert samples["aim_engine_start_seconds", None] == 10
+    assert info.samples[0].labels["recipe_id"] == 'a"b\\c\nd'
+
+
+def test_labels_are_escaped() -> None:
+    assert escape_label('a"b\\c\nd') == 'a\\"b\\\\c\\nd'
+
+
+@pytest.fixture
+def server() -> Iterator[HealthServer]:
+    with HealthServer("127.0.0.1", 0, snapshot) as found:
+        thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield found
+        found.shutdown()
+        thread.join()
+
+
+def ask(server: HealthServer, method: str, path: str) -> tuple[int, bytes, dict[str, str]]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=5)
+    try:
+        connection.request(method, path)
+        answer = connection.getresponse()
+        return answer.status, answer.read(), dict(answer.getheaders())
+    finally:
+        connection.close()
+
+
+def test_routes_over_http(server: HealthServer) -> None:
+    for path in ROUTES:
+        status, body, headers = ask(server, "GET", path)
+        assert (status, len(body)) == (200, int(headers["Content-Length"]))
+        status, body, headers = ask(server, "HEAD", path)
+        assert (status, body) == (200, b"")
+    assert ask(server, "GET", "/health/ready?x=1")[0] == 200
+    assert ask(server, "GET", "/health/ready/")[0] == 200
+    assert ask(server, "GET", "/nowhere")[0] == 404
+    assert ask(server, "POST", "/health/ready")[0] == 405
+    assert ask(server, "DELETE", "/plan")[2]["Allow"] == "GET, HEAD"
+    assert set(json.loads(ask(server, "GET", "/")[1])["routes"]) == set(ROUTES)
+
+
+def test_one_connection_serves_several_requests(server: HealthServer) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=5)
+    for _ in range(3):
+        connection.request("GET", "/health/live")
+        assert connection.getresponse().read()
+    connection.close()
+
+
+def test_many_clients_that_say_nothing_end_by_themselves(server: HealthServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "_LONGEST_CONNECTION_SECONDS", 0.2)
+    before = threading.active_count()
+    idle = [socket.create_connection(("127.0.0.1", server.server_port)) for _ in range(60)]
+    time.sleep(0.3)
+    assert threading.active_count() - before <= 32
+    server.end_slow_connections()
+    time.sleep(0.2)
+    assert ask(server, "GET", "/health/live")[0] == 200
+    for connection in idle:
+        connection.close()
