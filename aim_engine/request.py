@@ -8,7 +8,6 @@ except to tell a local model folder from a hub id.
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -17,6 +16,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aim_engine.errors import InputError
+from aim_engine.values import (
+    RefusedError,
+    choice,
+    integer,
+    json_object,
+    model_text,
+    names_a_folder,
+    path_text,
+    seconds,
+    secret_text,
+    switch,
+    text_line,
+)
 
 Precision = Literal["auto", "fp4", "fp8", "int4", "int8", "bf16", "fp16"]
 Metric = Literal["latency", "throughput"]
@@ -31,121 +43,9 @@ LOG_FORMATS = ("text", "json")
 MAX_GPU_COUNT = 8
 DEFAULT_CACHE_DIR = "~/.cache/aim-engine"
 
-_HUB_ID = re.compile(r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9_])?/[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9_])?")
 _URI = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 # What Kubernetes injects for each service of a namespace (documented as "Docker-style service links").
 _SERVICE_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$")
-
-
-class _RefusedError(ValueError):
-    """A value that a setting's parser will not take; the text says what is legal."""
-
-
-def _choice(*legal: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        lowered = text.strip().lower()
-        if lowered in legal:
-            return lowered
-        near = difflib.get_close_matches(lowered, legal, n=1)
-        raise _RefusedError(f"use one of {', '.join(legal)}" + (f" (did you mean {near[0]}?)" if near else ""))
-
-    return parse
-
-
-def _integer(
-    low: int, high: int | None, *words: str, none_word: str | None = None
-) -> Callable[[str], int | str | None]:
-    legal = f"a whole number from {low} to {high}" if high is not None else f"a whole number of at least {low}"
-    legal = " or ".join((*words, *((none_word,) if none_word else ()), legal))
-
-    def parse(text: str) -> int | str | None:
-        lowered = text.strip().lower()
-        if lowered in words:
-            return lowered
-        if none_word is not None and lowered == none_word:
-            return None
-        # isascii: Python would read other scripts' digits too, the engine would not
-        if not (lowered.isascii() and lowered.isdigit()) or len(lowered) > 12:
-            raise _RefusedError(f"use {legal}")
-        number = int(lowered)
-        if number < low or (high is not None and number > high):
-            raise _RefusedError(f"use {legal}")
-        return number
-
-    return parse
-
-
-def _seconds(low: float, none_word: str | None = None) -> Callable[[str], float | None]:
-    def parse(text: str) -> float | None:
-        if none_word is not None and text.strip().lower() == none_word:
-            return None
-        if not re.fullmatch(r"\d{1,7}(\.\d{1,6})?", text.strip(), re.ASCII) or float(text) < low:
-            raise _RefusedError(
-                f"use a number of seconds, at least {low:g}" + (f", or {none_word}" if none_word else "")
-            )
-        return float(text)
-
-    return parse
-
-
-def _switch(text: str) -> bool:
-    lowered = text.strip().lower()
-    if lowered in ("1", "true", "yes", "on"):
-        return True
-    if lowered in ("0", "false", "no", "off"):
-        return False
-    raise _RefusedError("use 1 or 0 (true, yes, on, false, no and off are understood too)")
-
-
-def _json_object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise _RefusedError(f'use a JSON object such as {{"max-num-seqs": 64}}; this is not JSON: {error}') from None
-    if not isinstance(value, dict):
-        raise _RefusedError(f'use a JSON object such as {{"max-num-seqs": 64}}, not a {type(value).__name__}')
-    for key in value:
-        if not re.fullmatch(r"[A-Za-z][\w.-]*", key):
-            raise _RefusedError(f"{key!r} is not the name of an engine option; write names without dashes in front")
-    return value
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON value")
-
-
-def _text(text: str) -> str:
-    if not text.strip() or "\x00" in text or "\n" in text:
-        raise _RefusedError("use a non-empty value on one line")
-    return text.strip()
-
-
-def _path(text: str) -> Path:
-    path = Path(_text(text))
-    try:
-        return path.expanduser()
-    except RuntimeError as error:  # a ~user that does not exist
-        raise _RefusedError(f"use a path that exists: {error}") from None
-
-
-def _secret(text: str) -> str:
-    if not text.isprintable() or text != text.strip():
-        raise _RefusedError("use a value of printable characters without spaces around it")
-    return text
-
-
-def _model(text: str) -> str:
-    text = _text(text)
-    if names_a_folder(text) or _HUB_ID.fullmatch(text):
-        return text
-    raise _RefusedError(
-        "use a Hugging Face id such as Qwen/Qwen3-32B, or the path of a model folder (/models/mine, ./mine)"
-    )
-
-
-def names_a_folder(model: str) -> bool:
-    """True when `model` is written as a path, or is a folder that exists here."""
-    return model.startswith(("/", "./", "../", "~")) or model in (".", "..") or Path(model).is_dir()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,76 +74,78 @@ class Setting:
 
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting(variable="AIM_MODEL", field="model", aliases=("AIM_MODEL_ID",), parse=_model, default=None,
+    Setting(variable="AIM_MODEL", field="model", aliases=("AIM_MODEL_ID",), parse=model_text, default=None,
             legal="org/name or a folder",
             meaning="The model to serve: a Hugging Face id, or a local folder. Required."),
-    Setting(variable="AIM_PRECISION", field="precision", parse=_choice(*PRECISIONS), default="auto",
+    Setting(variable="AIM_PRECISION", field="precision", parse=choice(*PRECISIONS), default="auto",
             legal=" ".join(PRECISIONS),
             meaning="auto takes what the asked checkpoint holds, and a lower precision only if that cannot fit."),
     Setting(variable="AIM_GPU_COUNT", field="gpu_count", aliases=("AIM_ACCELERATOR_COUNT",), extra_flags=("--gpus",),
-            parse=_integer(1, MAX_GPU_COUNT, none_word="auto"), default="auto", legal="auto or 1-8",
+            parse=integer(1, MAX_GPU_COUNT, none_word="auto"), default="auto", legal="auto or 1-8",
             meaning="Exactly this many of the visible GPUs."),
-    Setting(variable="AIM_METRIC", field="metric", parse=_choice(*METRICS), default="latency",
+    Setting(variable="AIM_METRIC", field="metric", parse=choice(*METRICS), default="latency",
             legal=" ".join(METRICS), meaning="What to tune for."),
-    Setting(variable="AIM_BACKEND", field="backend", aliases=("AIM_ENGINE",), parse=_text, default="vllm",
+    Setting(variable="AIM_BACKEND", field="backend", aliases=("AIM_ENGINE",), parse=text_line, default="vllm",
             legal="vllm or a plug-in", meaning="The engine that serves the model."),
-    Setting(variable="AIM_RECIPE", field="recipe", aliases=("AIM_PROFILE_ID",), parse=_text, default=None,
+    Setting(variable="AIM_RECIPE", field="recipe", aliases=("AIM_PROFILE_ID",), parse=text_line, default=None,
             legal="a recipe id",
             meaning="Pin one recipe. It is still checked; a mismatch is an error unless AIM_FORCE=1."),
-    Setting(variable="AIM_FORCE", field="force", parse=_switch, default="0", switch=True, legal="0 1",
+    Setting(variable="AIM_FORCE", field="force", parse=switch, default="0", switch=True, legal="0 1",
             meaning="Use the pinned recipe although a check failed."),
-    Setting(variable="AIM_MIN_EVIDENCE", field="min_evidence", parse=_choice(*EVIDENCE_LEVELS), default="derived",
+    Setting(variable="AIM_MIN_EVIDENCE", field="min_evidence", parse=choice(*EVIDENCE_LEVELS), default="derived",
             legal=" ".join(EVIDENCE_LEVELS),
             meaning="Choose only among recipes whose evidence is at least this strong."),
-    Setting(variable="AIM_MAX_MODEL_LEN", field="max_model_len", parse=_integer(1, None, "auto", none_word="recipe"),
+    Setting(variable="AIM_MAX_MODEL_LEN", field="max_model_len", parse=integer(1, None, "auto", none_word="recipe"),
             default="recipe", legal="recipe, auto or tokens",
             meaning="Context length in tokens. recipe takes the recipe's; auto the longest that fits."),
-    Setting(variable="AIM_CONCURRENCY", field="concurrency", parse=_integer(1, 100_000), default="1",
+    Setting(variable="AIM_CONCURRENCY", field="concurrency", parse=integer(1, 100_000), default="1",
             legal="1 or more", meaning="Requests of full context length that must fit in memory at once."),
-    Setting(variable="AIM_ENGINE_ARGS", field="engine_args", parse=_json_object, default="{}", legal="a JSON object",
+    Setting(variable="AIM_ENGINE_ARGS", field="engine_args", parse=json_object, default="{}", legal="a JSON object",
             meaning='Engine options laid over the recipe\'s, for instance {"max-num-seqs": 64}.'),
-    Setting(variable="AIM_HOST", field="host", parse=_text, default="0.0.0.0", legal="an address",
+    Setting(variable="AIM_HOST", field="host", parse=text_line, default="0.0.0.0", legal="an address",
             meaning="The address that the API and the health sidecar listen on."),
-    Setting(variable="AIM_PORT", field="port", parse=_integer(1, 65535), default="8000", legal="1-65535",
+    Setting(variable="AIM_PORT", field="port", parse=integer(1, 65535), default="8000", legal="1-65535",
             meaning="Port of the OpenAI-compatible API."),
-    Setting(variable="AIM_HEALTH_PORT", field="health_port", parse=_integer(1, 65535), default="8080",
+    Setting(variable="AIM_HEALTH_PORT", field="health_port", parse=integer(1, 65535), default="8080",
             legal="1-65535", meaning="Port of the health sidecar."),
-    Setting(variable="AIM_CACHE_DIR", field="cache_dir", aliases=("AIM_CACHE_PATH",), parse=_path,
+    Setting(variable="AIM_CACHE_DIR", field="cache_dir", aliases=("AIM_CACHE_PATH",), parse=path_text,
             default=DEFAULT_CACHE_DIR, legal="a folder",
             meaning="Weights (Hugging Face layout) and compile caches. The image sets /workspace/model-cache."),
-    Setting(variable="AIM_STATE_DIR", field="state_dir", parse=_path, default=None, legal="a folder",
+    Setting(variable="AIM_STATE_DIR", field="state_dir", parse=path_text, default=None, legal="a folder",
             meaning="The running server's state: the plan, pids, last words. Unset: a private folder under the "
                     "system's temporary folder."),
-    Setting(variable="AIM_RECIPES_DIR", field="recipes_dir", parse=_path, default=None, legal="a folder",
+    Setting(variable="AIM_RECIPES_DIR", field="recipes_dir", parse=path_text, default=None, legal="a folder",
             meaning="More recipes, looked at before the built-in ones."),
-    Setting(variable="AIM_MODELS_DIR", field="models_dir", parse=_path, default=None, legal="a folder",
+    Setting(variable="AIM_MODELS_DIR", field="models_dir", parse=path_text, default=None, legal="a folder",
             meaning="More model cards, looked at before the built-in ones."),
     Setting(variable="AIM_HARDWARE", field="hardware", aliases=("AIM_GPU_MODEL", "AIM_ACCELERATOR_MODEL"),
-            parse=_text, default="detect", legal="detect, MI300X:8, cpu or a file",
+            parse=text_line, default="detect", legal="detect, MI300X:8, cpu or a file",
             meaning="Plan for this hardware instead of what is here: products with counts (MI300X:4,MI325X:4), cpu, "
                     "or a file as detect --json prints it."),
-    Setting(variable="AIM_DETECT_TIMEOUT", field="detect_timeout", parse=_seconds(0.1), default="10", legal="seconds",
+    Setting(variable="AIM_DETECT_TIMEOUT", field="detect_timeout", parse=seconds(0.1), default="10", legal="seconds",
             meaning="How long asking the driver for the GPUs may take."),
-    Setting(variable="AIM_FALLBACK", field="fallback", parse=_switch, default="1", switch=True, legal="0 1",
+    Setting(variable="AIM_FALLBACK", field="fallback", parse=switch, default="1", switch=True, legal="0 1",
             meaning="0 = never try again with other settings after a failure."),
-    Setting(variable="AIM_START_TIMEOUT", field="start_timeout", parse=_seconds(1, none_word="auto"), default="auto",
+    Setting(variable="AIM_START_TIMEOUT", field="start_timeout", parse=seconds(1, none_word="auto"), default="auto",
             legal="auto or seconds", meaning="How long a start may take. auto derives it from the model's size."),
-    Setting(variable="AIM_HANG_TIMEOUT", field="hang_timeout", parse=_seconds(1), default="120", legal="seconds",
+    Setting(variable="AIM_HANG_TIMEOUT", field="hang_timeout", parse=seconds(1), default="120", legal="seconds",
             meaning="How long work may stand still before the engine counts as hung."),
-    Setting(variable="AIM_DRAIN_TIMEOUT", field="drain_timeout", parse=_seconds(0), default="60", legal="seconds",
+    Setting(variable="AIM_DRAIN_TIMEOUT", field="drain_timeout", parse=seconds(0), default="60", legal="seconds",
             meaning="How long requests in flight may finish after a stop was asked for."),
-    Setting(variable="AIM_KEEP_ALIVE", field="keep_alive", parse=_switch, default="0", switch=True, legal="0 1",
+    Setting(variable="AIM_KEEP_ALIVE", field="keep_alive", parse=switch, default="0", switch=True, legal="0 1",
             meaning="1 = after a fatal error stay up and inspectable: live 200, ready 503 with the reason."),
-    Setting(variable="AIM_API_KEY", field="api_key", aliases=("VLLM_API_KEY",), parse=_secret, default=None,
+    Setting(variable="AIM_API_KEY", field="api_key", aliases=("VLLM_API_KEY",), parse=secret_text, default=None,
             legal="a secret", secret=True,
             meaning="Asked for on every route of the API but /health. Environment only, never a flag."),
-    Setting(variable="HF_TOKEN", field="hf_token", parse=_secret, default=None, legal="a secret", secret=True,
+    Setting(variable="HF_TOKEN", field="hf_token", parse=secret_text, default=None, legal="a secret", secret=True,
             meaning="Hugging Face token for gated models. Environment only, never a flag."),
-    Setting(variable="AIM_OFFLINE", field="offline", parse=_switch, default="0", switch=True, legal="0 1",
+    Setting(variable="AIM_OFFLINE", field="offline", parse=switch, default="0", switch=True, legal="0 1",
             meaning="1 = no network at all."),
-    Setting(variable="AIM_LOG_LEVEL", field="log_level", parse=_choice(*LOG_LEVELS), default="info",
+    Setting(variable="AIM_LOG_LEVEL", field="log_level", default="info",
+            # AMD's operator says CRITICAL when it asks an image for its profiles
+            parse=choice(*LOG_LEVELS, also={"critical": "error", "warn": "warning"}),
             legal=" ".join(LOG_LEVELS), meaning="How much AIM Engine itself says."),
-    Setting(variable="AIM_LOG_FORMAT", field="log_format", parse=_choice(*LOG_FORMATS), default="text",
+    Setting(variable="AIM_LOG_FORMAT", field="log_format", parse=choice(*LOG_FORMATS), default="text",
             legal=" ".join(LOG_FORMATS), meaning="text, or json: one object a line, engine lines included."),
 )  # fmt: skip
 
@@ -343,7 +245,7 @@ def _default(setting: Setting) -> Any:
         return None
     try:
         return setting.parse(setting.default)
-    except _RefusedError:  # "~" without HOME, for a user id that no passwd entry names
+    except RefusedError:  # "~" without HOME, for a user id that no passwd entry names
         import tempfile
 
         return Path(tempfile.gettempdir()) / f"aim-engine-{os.getuid()}" / "cache"
@@ -372,7 +274,7 @@ def _find(
 def _parse(setting: Setting, name: str, text: str) -> Any:
     try:
         return setting.parse(text)
-    except _RefusedError as refusal:
+    except RefusedError as refusal:
         shown = "its value" if setting.secret else repr(text if len(text) <= 80 else text[:77] + "...")
         raise InputError(f"{name}: {shown} is not legal", hint=f"{refusal}") from None
 
@@ -380,10 +282,14 @@ def _parse(setting: Setting, name: str, text: str) -> Any:
 def _unknown_names(environment: Mapping[str, str]) -> Iterable[str]:
     """One warning for each AIM_* variable that no setting declares, with the nearest name."""
     for name in sorted(environment):
-        if not name.startswith("AIM_") or name in _BY_VARIABLE or _SERVICE_LINK.search(name):
+        if not name.startswith("AIM_") or name in _BY_VARIABLE or _is_service_link(name, environment[name]):
             continue
         near = difflib.get_close_matches(name, [n for n in _BY_VARIABLE if n.startswith("AIM_")], n=1)
         yield f"{name} is not a setting of AIM Engine and is ignored" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _is_service_link(name: str, text: str) -> bool:
+    return bool(_SERVICE_LINK.search(name) or (name.endswith("_PORT") and _URI.match(text)))
 
 
 def settings_table() -> str:

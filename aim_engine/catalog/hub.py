@@ -158,13 +158,18 @@ def _card(model_id: str, config: dict[str, Any], headers: Iterable[Mapping[str, 
     return ModelCard(
         model_id=model_id,
         name=model_id,
-        family=str((config.get("architectures") or [""])[0]),
+        family=_first_word(config.get("architectures")),
         precision=precision,
         architecture=_architecture(text),
         weights_bytes=_weights(tensors, precision),
         weights_basis="exact",
         source=source,
     )
+
+
+def _first_word(value: Any) -> str:
+    first = value[0] if isinstance(value, list) and value else ""
+    return first if isinstance(first, str) else ""
 
 
 def _precision(config: Mapping[str, Any], text: Mapping[str, Any]) -> str | None:
@@ -202,12 +207,15 @@ def _architecture(config: Mapping[str, Any]) -> Architecture | None:
     needed = ("layers", "hidden_size", "attention_heads", "vocab_size", "max_context")
     if any(not found[field] for field in needed) or not heads or not hidden:
         return None
+    head_dim = _number(config, ("head_dim",)) or hidden // heads
+    if not head_dim:
+        return None
     return Architecture(
         layers=found["layers"] or 0,
         hidden_size=hidden,
         attention_heads=heads,
         kv_heads=found["kv_heads"] or heads,
-        head_dim=_number(config, ("head_dim",)) or hidden // heads,
+        head_dim=head_dim,
         vocab_size=found["vocab_size"] or 0,
         intermediate_size=found["intermediate_size"] or 4 * hidden,
         max_context=found["max_context"] or 0,

@@ -7,6 +7,7 @@ folders come before the built-in ones: a recipe of the same id there takes the b
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -89,9 +90,9 @@ def read_loose_file(path: Path) -> tuple[int, list[Problem]]:
     Raises:
         CatalogError: no such path, or a folder that cannot be read.
     """
-    if path.is_dir():
+    if _is_folder(path):
         files, root = _walk(path), path
-    elif path.is_file():
+    elif os.path.isfile(path):  # noqa: PTH113
         files, root = [path], path.parent
     else:
         raise CatalogError(f"{path} is not there", hint="give the path of a recipe, a model card, or a folder of them")
@@ -112,10 +113,12 @@ def _is_recipe(path: Path) -> bool:
 
 def known_models(folders: CatalogFolders) -> tuple[str, ...]:
     """The ids of all models that have a card or a recipe, from the names of files and folders alone."""
-    ids = {f"{p.parent.name}/{p.stem}" for root in folders.models if root.is_dir() for p in root.glob("*/*.yaml")}
+    ids = {f"{p.parent.name}/{p.stem}" for root in folders.models if _is_folder(root) for p in root.glob("*/*.yaml")}
     for root in folders.recipes:
-        if root.is_dir():
-            ids |= {f"{p.parent.name}/{p.name}" for p in root.glob("*/*") if p.is_dir() and p.parent.name != FAMILIES}
+        if _is_folder(root):
+            ids |= {
+                f"{p.parent.name}/{p.name}" for p in root.glob("*/*") if _is_folder(p) and p.parent.name != FAMILIES
+            }
     return tuple(sorted(ids))
 
 
@@ -129,7 +132,7 @@ def nearest_models(model_id: str, known: Iterable[str]) -> list[str]:
 
 
 def _yaml_in(root: Path, places: Iterable[str]) -> Iterator[Path]:
-    if not root.is_dir():
+    if not _is_folder(root):
         raise CatalogError(
             f"the recipes folder {root} is not there or is not a folder",
             hint="set AIM_RECIPES_DIR to a folder that holds <org>/<model>/<recipe id>.yaml",
@@ -139,6 +142,11 @@ def _yaml_in(root: Path, places: Iterable[str]) -> Iterator[Path]:
         # a model id never leaves the folder it belongs to
         if ".." not in Path(place).parts:
             yield from _walk(folder, must_exist=False)
+
+
+def _is_folder(path: Path) -> bool:
+    """Path.is_dir raises where a folder above may not be looked into; here that is a no."""
+    return os.path.isdir(path)  # noqa: PTH112
 
 
 def _walk(folder: Path, *, must_exist: bool = True) -> list[Path]:
@@ -159,7 +167,7 @@ def _walk(folder: Path, *, must_exist: bool = True) -> list[Path]:
             continue
         if entry.suffix in (".yaml", ".yml"):
             found.append(entry)
-        elif entry.is_dir():
+        elif _is_folder(entry):
             found += _walk(entry)
     return found
 
@@ -225,8 +233,14 @@ def _first_of_each(recipes: list[Recipe]) -> tuple[list[Recipe], list[str]]:
 
 def _read_card(model_id: str, folders: CatalogFolders) -> tuple[ModelCard | None, list[Problem]]:
     for root in folders.models:
+        if not _is_folder(root):
+            raise CatalogError(
+                f"the models folder {root} is not there or is not a folder",
+                hint="set AIM_MODELS_DIR to a folder that holds <org>/<model>.yaml",
+            )
+    for root in folders.models:
         path = root / f"{model_id}.yaml"
-        if ".." in Path(model_id).parts or not path.is_file():
+        if ".." in Path(model_id).parts or not os.path.lexists(path):
             continue
         card, problems = read_model_card(path)
         if card and card.model_id != model_id:
@@ -238,11 +252,11 @@ def _read_card(model_id: str, folders: CatalogFolders) -> tuple[ModelCard | None
 
 def _raise_if(problems: list[Problem]) -> None:
     if problems:
-        count = f"{len(problems)} errors" if len(problems) > 1 else "an error"
-        files = sorted({problem.file for problem in problems})
+        files = len({problem.file for problem in problems})
+        where = "" if files == 1 else f" in {files} files"
+        count = "an error in" if len(problems) == 1 else f"{len(problems)} errors{where}, the first in"
         raise CatalogError(
-            f"{count} in {files[0]}" + (f" and {len(files) - 1} more files" if len(files) > 1 else "")
-            + f": {problems[0]}".replace(f" {files[0]}", "", 1),
+            f"{count} {problems[0]}",
             hint="mend the file; aim-engine validate checks all of them",
             details=tuple(str(problem) for problem in problems),
-        )  # fmt: skip
+        )

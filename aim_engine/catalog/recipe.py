@@ -28,7 +28,7 @@ _FORBIDDEN_ENV = re.compile(
     r"(HIP|CUDA|ROCR)_VISIBLE_DEVICES|GPU_DEVICE_ORDINAL|LD_(PRELOAD|AUDIT|LIBRARY_PATH)|PYTHON(PATH|STARTUP|HOME)"
     r"|PATH|.*(TOKEN|SECRET|PASSWORD|API_KEY)|AIM_.*"
 )
-_COUNT_KEY = re.compile(r"([1-9]\d?)_gpu")
+_COUNT_KEY = re.compile(r"([1-9][0-9]?)_gpu")
 
 ArgumentValue = bool | int | float | str | list[Any] | dict[str, Any] | None
 
@@ -109,12 +109,27 @@ def _env_name(name: str) -> str:
 def _env_value(value: Any) -> Any:
     if not isinstance(value, str):
         raise ValueError('must be text; write numbers and switches in quotes, as "1"')
+    if "\x00" in value:
+        raise ValueError("must not hold a NUL character")
     return value
 
 
 def _argument(value: Any) -> Any:
-    if isinstance(value, (datetime.date, bytes, set)) or (isinstance(value, float) and not math.isfinite(value)):
+    """Only what a command line can carry: as text, or as JSON."""
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise ValueError("must have words for keys")
+        for one in value.values():
+            _argument(one)
+    elif isinstance(value, list):
+        for one in value:
+            _argument(one)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("must be a finite number")
+    elif value is not None and not isinstance(value, (bool, int, float, str)):
         raise ValueError("must be text, a number, true or false, a list or a map")
+    elif isinstance(value, str) and "\x00" in value:
+        raise ValueError("must not hold a NUL character")
     return value
 
 

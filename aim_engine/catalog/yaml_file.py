@@ -6,7 +6,8 @@ Knows YAML only: that keys must not repeat, that a file has a sane size. What th
 from __future__ import annotations
 
 import difflib
-from collections.abc import Hashable, Iterable, Mapping
+import stat
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,10 @@ from pydantic_core import ValidationError
 LegalKeys = Mapping[tuple[str, ...], Iterable[str]]
 
 MAX_FILE_BYTES = 1_000_000  # a recipe is a page; anything larger is a mistake, or an attack
+MAX_DEPTH = 40
+MAX_NODES = 100_000  # aliases and merges counted as often as they are used: a page can spell out gigabytes with them
+_MAX_OPENERS = 1_000  # a file with fewer of these bytes cannot nest deeply enough to overflow the C parser's stack
+_OPENERS = (b"[", b"{", b"-", b"?")
 
 _FastLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C parser is about eight times as fast
 
@@ -49,29 +54,50 @@ class YamlError(Exception):
 class _Loader(_FastLoader):  # type: ignore[misc]
     """Safe YAML whose maps must not repeat a key: PyYAML would silently keep the last one."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            if key_node.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key_node.value!r} is there twice", key_node.start_mark
-                )
-            if isinstance(key_node.value, str):
-                seen.add(key_node.value)
-        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep=deep)
-        return mapping
+    def __init__(self, stream: bytes) -> None:
+        super().__init__(stream)
+        self._as_written: set[int] = set()
+        self._merged = 0
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Put merged maps ("<<") into their place; before that, once for each map, its own keys are checked."""
+        if id(node) not in self._as_written:
+            self._as_written.add(id(node))
+            _refuse_repeated_keys(node)
+        super().flatten_mapping(node)
+        self._merged += len(node.value)
+        if self._merged > MAX_NODES:
+            raise yaml.constructor.ConstructorError(None, None, "its merged maps grow too large", node.start_mark)
+
+
+def _refuse_repeated_keys(node: yaml.MappingNode) -> None:
+    seen: set[str] = set()
+    for key_node, _ in node.value:
+        if not isinstance(key_node, yaml.ScalarNode):
+            continue
+        if key_node.value in seen:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {key_node.value!r} is there twice", key_node.start_mark
+            )
+        seen.add(key_node.value)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The file's top-level mapping.
 
     Raises:
-        YamlError: unreadable, too large, not UTF-8, not YAML, a repeated key, or not a mapping.
+        YamlError: unreadable, too large or too deep, not UTF-8, not YAML, a repeated key, or not a mapping.
     """
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            raise _problem(path, "is not a regular file")
+        if about.st_size > MAX_FILE_BYTES:
             raise _problem(path, f"the file is larger than {MAX_FILE_BYTES:,} bytes")
-        value = yaml.load(path.read_bytes(), Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
+        data = path.read_bytes()
+        _refuse_deep_nesting(data)
+        value = yaml.load(data, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
+        _measure(value, {}, ())
     except OSError as error:
         raise _problem(path, f"cannot be read: {error.strerror}") from None
     except yaml.MarkedYAMLError as error:
@@ -79,15 +105,51 @@ def read_yaml(path: Path) -> dict[str, Any]:
         line = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         raise _problem(path, f"is not YAML: {error.problem}{line}") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date, undecodable bytes
-        raise _problem(path, f"is not YAML: {' '.join(str(error).split())}") from None
+        raise _problem(path, f"is not usable YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
-        raise _problem(path, "is not usable: it is nested too deeply") from None
+        raise _problem(path, "is not usable: it is nested too deeply, or contains itself") from None
     if not isinstance(value, dict):
         raise _problem(path, f"must hold a map of keys, not {_kind(value)}")
     odd = [key for key in value if not isinstance(key, str)]
     if odd:
         raise _problem(path, f"keys must be words, not {odd[0]!r}")
     return value
+
+
+def _refuse_deep_nesting(data: bytes) -> None:
+    """The C parser builds its tree by recursion without a limit, and would end the process."""
+    if sum(data.count(byte) for byte in _OPENERS) <= _MAX_OPENERS:
+        return
+    depth = 0
+    for event in yaml.parse(data, Loader=_FastLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise RecursionError
+
+
+def _measure(value: Any, known: dict[int, tuple[int, int]], above: tuple[int, ...]) -> tuple[int, int]:
+    """(nodes, depth) of a value with every alias counted as often as it is used.
+
+    Raises:
+        RecursionError: it is too deep, or contains itself.
+        ValueError: it is too large, or holds a number that no engine could take.
+    """
+    if not isinstance(value, (dict, list, tuple, set)):
+        if isinstance(value, int) and value.bit_length() > 64:
+            raise ValueError("it holds a number of more than 64 bits")
+        return 1, 1
+    if id(value) in above or len(above) > MAX_DEPTH:
+        raise RecursionError
+    if id(value) not in known:
+        children = [*value.keys(), *value.values()] if isinstance(value, dict) else list(value)
+        sizes = [_measure(child, known, (*above, id(value))) for child in children]
+        known[id(value)] = 1 + sum(nodes for nodes, _ in sizes), 1 + max((deep for _, deep in sizes), default=0)
+    nodes, depth = known[id(value)]
+    if depth > MAX_DEPTH:
+        raise RecursionError
+    if nodes > MAX_NODES:
+        raise ValueError("its aliases make it too large")
+    return nodes, depth
 
 
 def _problem(path: Path, sentence: str) -> YamlError:

@@ -8,7 +8,7 @@ from typing import Any
 from aim_engine.cli.arguments import add_model, add_settings, typed_flags
 from aim_engine.cli.terminal import Terminal
 from aim_engine.engine import decide
-from aim_engine.errors import DoesNotFitError, NoAcceleratorError, NoRecipeError
+from aim_engine.errors import DoesNotFitError, NoAcceleratorError, NoRecipeError, UsageError
 from aim_engine.plan import Plan, Refusal
 from aim_engine.report import operator_profiles, plan_text, refusal_text
 from aim_engine.request import read_request
@@ -35,6 +35,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
     request = read_request(typed_flags(arguments), environment)
     if arguments.command == "dry-run" and arguments.format != "text":
         return _for_operator(arguments, request, terminal)
+    if arguments.format == "yaml":
+        raise UsageError("--format yaml is for dry-run", hint="use aim-engine plan --json")
     outcome = decide(request)
     as_json = arguments.json or arguments.format == "json"
     if isinstance(outcome, Refusal):

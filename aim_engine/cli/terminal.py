@@ -24,10 +24,11 @@ class Terminal:
         return self._painted(sys.stdout, style, text)
 
     def result(self, text: str) -> None:
-        print(text, flush=True)
+        encoding = sys.stdout.encoding or "utf-8"
+        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
     def result_json(self, value: Any) -> None:
-        self.result(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+        self.result(_json(value, sys.stdout, indent=2))
 
     def say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
@@ -42,9 +43,19 @@ class Terminal:
             self.say(f"  {detail}")
         if error.hint:
             self.say(f"{self._painted(sys.stderr, 'strong', 'remedy')}: {error.hint}")
-        self.say(json.dumps(error.as_json(), ensure_ascii=False))
+        self.say(_json(error.as_json(), sys.stderr))
 
     def _painted(self, stream: TextIO, style: str, text: str) -> str:
         if not (self._forced or (self._wanted and stream.isatty())):
             return text
         return f"\x1b[{_CODES[style]}m{text}\x1b[0m"
+
+
+def _json(value: Any, stream: TextIO, indent: int | None = None) -> str:
+    """As people read it where the stream can show that, else with escapes, so that it is JSON everywhere."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False, default=str)
+    try:
+        text.encode(stream.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=indent, default=str)
+    return text

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
         problems = [problem for _, found in results for problem in found]
     else:
         recipes, cards, problems = load_everything(catalog_folders(request.recipes_dir, request.models_dir))
-        count = len(recipes) + len(cards) + len({problem.file for problem in problems})
+        count = len({*(r.file for r in recipes), *(c.file for c in cards), *(p.file for p in problems)})
     if arguments.json:
         terminal.result_json({"files": count, "problems": [asdict(problem) for problem in problems]})
     if problems:

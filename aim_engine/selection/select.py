@@ -17,7 +17,7 @@ from aim_engine.catalog.terms import ServingTerms
 from aim_engine.errors import AimError, DoesNotFitError, InputError, NoAcceleratorError, NoRecipeError
 from aim_engine.hardware.inventory import Gpu
 from aim_engine.selection.candidate import Candidate, Judged, Situation, candidates
-from aim_engine.selection.memory import Load, in_gib, ledger
+from aim_engine.selection.memory import Load, ledger
 from aim_engine.selection.rules import RULES
 
 ReadTerms = Callable[[Variant, Gpu], ServingTerms]
@@ -95,25 +95,26 @@ def _account(candidate: Candidate, situation: Situation, read_terms: ReadTerms) 
     terms = read_terms(candidate.variant, candidate.gpus[0])
     asked = request.max_model_len
     limit = card.architecture.max_context
+    reduced = _reduced_fraction(candidate.gpus, terms)
     own = min(terms.context_tokens or limit, limit)
     load = Load(
         card=card,
         precision=candidate.recipe.precision,
         tensor_parallel_size=candidate.tensor_parallel_size,
-        budget_bytes=min(_budget(gpu, terms) for gpu in candidate.gpus),
+        budget_bytes=min(_budget(gpu, terms, reduced or terms.memory_fraction) for gpu in candidate.gpus),
         context_tokens=None if asked == "auto" else asked if isinstance(asked, int) else own,
         concurrency=request.concurrency,
         terms=terms,
     )
-    return replace(candidate, ledger=ledger(load), memory_fraction=_reduced_fraction(candidate.gpus, terms))
+    return replace(candidate, ledger=ledger(load), memory_fraction=reduced)
 
 
-def _budget(gpu: Gpu, terms: ServingTerms) -> int:
-    """What the engine may take of one device: its fraction of the whole, but no more than is free."""
+def _budget(gpu: Gpu, terms: ServingTerms, fraction: float) -> int:
+    """What the engine may take of one device: the fraction of the whole it is told, but no more than is free."""
     free = gpu.memory_bytes if gpu.memory_free_bytes is None else gpu.memory_free_bytes
     if terms.host_memory:
-        return int(free * terms.memory_fraction)
-    return min(int(gpu.memory_bytes * terms.memory_fraction), free)
+        return int(free * fraction)
+    return min(int(gpu.memory_bytes * fraction), free)
 
 
 def _reduced_fraction(gpus: tuple[Gpu, ...], terms: ServingTerms) -> float | None:

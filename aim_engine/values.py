@@ -1,0 +1,148 @@
+"""One typed text in, a checked value out, or a `RefusedError` that says what would be legal.
+
+The kinds of values a setting can have. Knows no setting by name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+_HUB_ID = re.compile(r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9_])?/[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9_])?", re.ASCII)
+_MAX_HUB_ID = 96  # the hub's own limit (huggingface_hub, validate_repo_id)
+
+
+class RefusedError(ValueError):
+    """A value that a setting's parser will not take; the text says what is legal."""
+
+
+def choice(*legal: str, also: Mapping[str, str] | None = None) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        lowered = text.strip().lower()
+        lowered = (also or {}).get(lowered, lowered)
+        if lowered in legal:
+            return lowered
+        near = difflib.get_close_matches(lowered, legal, n=1)
+        raise RefusedError(f"use one of {', '.join(legal)}" + (f" (did you mean {near[0]}?)" if near else ""))
+
+    return parse
+
+
+def integer(low: int, high: int | None, *words: str, none_word: str | None = None) -> Callable[[str], int | str | None]:
+    legal = f"a whole number from {low} to {high}" if high is not None else f"a whole number of at least {low}"
+    legal = " or ".join((*words, *((none_word,) if none_word else ()), legal))
+
+    def parse(text: str) -> int | str | None:
+        lowered = text.strip().lower()
+        if lowered in words:
+            return lowered
+        if none_word is not None and lowered == none_word:
+            return None
+        # isascii: Python would read other scripts' digits too, the engine would not
+        if not (lowered.isascii() and lowered.isdigit()) or len(lowered) > 12:
+            raise RefusedError(f"use {legal}")
+        number = int(lowered)
+        if number < low or (high is not None and number > high):
+            raise RefusedError(f"use {legal}")
+        return number
+
+    return parse
+
+
+def seconds(low: float, none_word: str | None = None) -> Callable[[str], float | None]:
+    def parse(text: str) -> float | None:
+        if none_word is not None and text.strip().lower() == none_word:
+            return None
+        if not re.fullmatch(r"\d{1,7}(\.\d{1,6})?", text.strip(), re.ASCII) or float(text) < low:
+            raise RefusedError(
+                f"use a number of seconds, at least {low:g}" + (f", or {none_word}" if none_word else "")
+            )
+        return float(text)
+
+    return parse
+
+
+def switch(text: str) -> bool:
+    lowered = text.strip().lower()
+    if lowered in ("1", "true", "yes", "on"):
+        return True
+    if lowered in ("0", "false", "no", "off"):
+        return False
+    raise RefusedError("use 1 or 0 (true, yes, on, false, no and off are understood too)")
+
+
+def json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate can be written in JSON, but not passed on
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(f'use a JSON object such as {{"max-num-seqs": 64}}; this is not JSON: {error}') from None
+    if not isinstance(value, dict):
+        raise RefusedError(f'use a JSON object such as {{"max-num-seqs": 64}}, not a {type(value).__name__}')
+    for key in value:
+        if not re.fullmatch(r"[A-Za-z][\w.-]*", key):
+            raise RefusedError(f"{key!r} is not the name of an engine option; write names without dashes in front")
+        if any("\x00" in word for word in _words(value[key])):
+            raise RefusedError(f"{key} holds a NUL character, which no command line can carry")
+    if len({key.replace("_", "-") for key in value}) < len(value):
+        raise RefusedError("one option is there twice, with dashes and with underscores")
+    return value
+
+
+def _words(value: Any) -> list[str]:
+    """The texts that would be passed on as they are; deeper ones are passed on as JSON."""
+    return [word for word in (value if isinstance(value, list) else [value]) if isinstance(word, str)]
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(float(text)):
+        raise ValueError(f"{text} is too large a number")
+    return float(text)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def text_line(text: str) -> str:
+    if not text.strip() or "\x00" in text or "\n" in text:
+        raise RefusedError("use a non-empty value on one line")
+    return text.strip()
+
+
+def path_text(text: str) -> Path:
+    path = Path(text_line(text))
+    try:
+        return path.expanduser()
+    except RuntimeError as error:  # a ~user that does not exist
+        raise RefusedError(f"use a path that exists: {error}") from None
+
+
+def secret_text(text: str) -> str:
+    if not text.isprintable() or text != text.strip():
+        raise RefusedError("use a value of printable characters without spaces around it")
+    return text
+
+
+def model_text(text: str) -> str:
+    text = text_line(text)
+    if names_a_folder(text):
+        path_text(text)
+        return text
+    if _HUB_ID.fullmatch(text) and len(text) <= _MAX_HUB_ID:
+        return text
+    raise RefusedError(
+        "use a Hugging Face id such as Qwen/Qwen3-32B, or the path of a model folder (/models/mine, ./mine)"
+    )
+
+
+def names_a_folder(model: str) -> bool:
+    """True when `model` is written as a path, or is a folder that exists here."""
+    # isdir says no where Path.is_dir raises: a name too long, a working directory that may not be looked into
+    return model.startswith(("/", "./", "../", "~")) or model in (".", "..") or os.path.isdir(model)  # noqa: PTH112
