@@ -15,9 +15,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aim_engine.runtime.processes import become_subreaper, descendants, die_with_parent, send
+from aim_engine.runtime.processes import Process, become_subreaper, descendants, die_with_parent, send
 
 DRAIN_SECONDS = 90.0  # more than AIM_DRAIN_TIMEOUT's default, so that an orderly end is never cut short
+GRACE_SECONDS = 2.0  # Python's resource tracker sees the end of its parents, cleans up after them and ends too
 
 
 def start(argv: list[str], *, log: Path, env: Mapping[str, str] | None = None, outlives_us: bool = False) -> Server:
@@ -63,7 +64,9 @@ class Server:
 
     def end_leftovers(self) -> list[str]:
         """End whatever the server left behind, and say what that was. Nothing, if it does its work."""
-        left = [process for process in descendants(os.getpid()) if process.state not in "ZX"]
+        deadline = time.monotonic() + GRACE_SECONDS
+        while (left := _living_descendants()) and time.monotonic() < deadline:
+            time.sleep(0.05)
         names = [f"{process.identity.pid} {_command(process.identity.pid)}" for process in left]
         for process in left:
             send(process.identity, signal.SIGKILL)
@@ -82,6 +85,10 @@ class Server:
             if isinstance(words, dict) and "message" in words and "code" in words:
                 return words
         return {}
+
+
+def _living_descendants() -> list[Process]:
+    return [process for process in descendants(os.getpid()) if process.state not in "ZX"]
 
 
 def _command(pid: int) -> str:
