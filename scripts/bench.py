@@ -67,6 +67,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="JSON instead of a Markdown table")
     options = parser.parse_args()
     names = list(BENCHMARKS) if "all" in options.benchmarks else options.benchmarks
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # the first run compiles a checkout's modules, as for any user
     results: list[Result] = []
     try:
         for name in dict.fromkeys(names):
