@@ -19,6 +19,7 @@ from aim_engine.runtime.contract import Contract
 from aim_engine.runtime.control import Control
 from aim_engine.runtime.log import Log
 from aim_engine.runtime.processes import Identity, Process
+from aim_engine.runtime.remains import Remains
 from aim_engine.runtime.signals import Forced, Signals
 from aim_engine.runtime.state import State
 
@@ -40,6 +41,7 @@ class Ending:
         self._signals = signals
         self._log = log
         self._daemon = daemon
+        self._remains = Remains(state, os.getpid())
 
     def drain(self) -> dict[str, Any]:
         """Stop because it was asked for: let a ready server finish what is in flight, end a starting one quickly."""
@@ -92,11 +94,10 @@ class Ending:
         return self._signals.wait(seconds, lambda: not processes.is_alive(identity), step=0.02)
 
     def _end_group(self, server: Identity) -> None:
-        self._remember_segments()
-        processes.end_all(lambda: self._group(server.pid), pause=self._signals.pause)
+        def members() -> list[Process]:
+            return [process for process in self._remains.everything() if process.group == server.pid]
 
-    def _group(self, group: int) -> list[Process]:
-        return [process for process in processes.descendants(os.getpid()) if process.group == group]
+        self._remains.end(members, pause=self._signals.pause)
 
     def after_the_end(self) -> dict[str, Any]:
         """supervisord ended by itself: the watch's words if it left any, a bug of ours if not."""
@@ -118,14 +119,12 @@ class Ending:
 
     def clean(self) -> None:
         """End every process that descends from us, and remove what they left. Never raises for a stubborn one."""
-        self._remember_segments()
         if processes.is_alive(self._daemon):
             processes.send(self._daemon, signal.SIGTERM)
             self._wait_for_daemon()
-        if not processes.end_all(lambda: processes.descendants(os.getpid()), pause=self._signals.pause):
+        if not self._remains.end(self._remains.everything, pause=self._signals.pause):
             self._log.warning("a process does not end; it may be waiting for the driver")
         self._signals.pause(0)  # reaps the last
-        processes.remove_segments(self._segments())
         self._state.remove(files.SOCKET, files.DAEMON_PID, files.SERVER, files.READY)
 
     def _wait_for_daemon(self) -> None:
@@ -135,14 +134,6 @@ class Ending:
 
         with suppress(Forced):
             self._signals.wait(3, ended, step=0.02)
-
-    def _remember_segments(self) -> None:
-        seen = processes.segments_of(process.identity.pid for process in processes.descendants(os.getpid()))
-        if seen - self._segments():
-            self._state.write(files.SEGMENTS, sorted(seen | self._segments()))
-
-    def _segments(self) -> set[str]:
-        return set(self._state.read(files.SEGMENTS) or ())
 
 
 def _words(name: str, code: int, message: str) -> dict[str, Any]:

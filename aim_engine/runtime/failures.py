@@ -168,7 +168,7 @@ SIGNATURES: tuple[Signature, ...] = (
     ),
     Signature(
         pattern=r"(?P<what>[Hh]ead[_ ](?:size|dim(?:ension)?)\b[^\n]{0,60}not supported"
-        r"|[Uu]nsupported head[_ ](?:size|dim)[^\n]{0,60})",
+        r"|[Uu]nsupported (?:head[_ ](?:size|dim)|\w+ attention configuration)[^\n]{0,60})",
         error=EngineRefusedError,
         sentence="the attention kernel does not support this model: {what}",
         hint="use another attention backend or another model",

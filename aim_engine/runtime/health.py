@@ -125,8 +125,9 @@ def _without_server(memory: Memory, seen: Observation) -> Verdict:
     unattended = memory.gone_since is not None and seen.at - memory.gone_since > _UNATTENDED_SECONDS
     if unattended:
         return Verdict(phase="failed", live=False, reason=reason or "the engine is not running", hint=hint)
-    phase = "restarting" if memory.server is not None or seen.failure else "starting"
-    return Verdict(phase=phase, reason=reason or "the engine is about to start", hint=hint)
+    if memory.server is not None or seen.failure:
+        return Verdict(phase="restarting", reason=reason or "the engine has ended", hint=hint)
+    return Verdict(phase="starting", reason="the engine is about to start")
 
 
 def _while_starting(memory: Memory, seen: Observation) -> Verdict:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from aim_engine.runtime.processes import descendants, everyone, look, segments_of
+from aim_engine.runtime.state import State
 from tests.runtime.server import Server
 
 pytestmark = pytest.mark.engine
@@ -106,12 +107,20 @@ def test_an_engine_that_hangs(serve: Serve) -> None:
     server = serve(hang_timeout_seconds=4.0)
     server.until_ready(120)
     os.kill(core(server), signal.SIGSTOP)
-    threading.Thread(
-        target=lambda: server.get("/v1/completions", engine=True, body={"model": "tiny", "prompt": "x"}, seconds=30),
-        daemon=True,
-    ).start()
+    body = {"model": "tiny", "prompt": "Hello", "max_tokens": 5}
+    asking = threading.Thread(target=lambda: server.get("/v1/completions", engine=True, body=body, seconds=30))
+    asking.start()
     assert server.wait(30) == 53
+    asking.join()
     assert "has not advanced" in server.words()["message"]
+
+
+def test_an_engine_that_is_healthy_and_cannot_answer(serve: Serve) -> None:
+    """/health is 200 before the first forward pass; only a real request shows that the kernel refuses the model."""
+    server = serve("--hf-overrides", '{"head_dim": 16}', "--load-format", "dummy", max_retries=2)
+    assert server.wait(90) == 50, server.out + server.err
+    assert "attention kernel" in server.words()["message"], server.words()
+    assert "ready" not in [entry.get("phase") for entry in State(str(server.state)).timeline()]
 
 
 REFUSED = [

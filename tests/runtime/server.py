@@ -111,8 +111,9 @@ class Server:
         """Ask the sidecar, or the engine; status 0 is no answer."""
         port = self.plan["runtime"]["port" if engine else "health_port"]
         data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, {"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", data, timeout=seconds) as answer:
+            with urllib.request.urlopen(request, timeout=seconds) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:

@@ -65,6 +65,11 @@ SAID = [
     ),
     ("KeyError: 'invalid tool call parser: nope (chose from { a,b })'", "EngineRefused", "no parser named nope"),
     ("RuntimeError: Unsupported head dim: 16", "EngineRefused", "Unsupported head dim: 16"),
+    (
+        "RuntimeError: Unsupported CPU attention configuration: head_dim=16 isa=2 kv_cache_idx=0",
+        "EngineRefused",
+        "head_dim=16",
+    ),
     ("vllm serve: error: unrecognized arguments: --no-such", "EngineRefused", "unrecognized arguments: --no-such"),
     (
         "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig",

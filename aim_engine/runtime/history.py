@@ -1,0 +1,60 @@
+"""attempts.json: every start of the server and how it ended, kept so that a new watch knows what the old one knew.
+
+In: servers that began and failures that ended them. Out: the same as a file. Decides nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from aim_engine.runtime import state as files
+from aim_engine.runtime.failures import Failure
+from aim_engine.runtime.state import State
+
+
+class History:
+    """The attempts of one run. `retry_at` is a moment of the monotonic clock, or None when no attempt is pending."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        known = state.read(files.ATTEMPTS) or {}
+        self._attempts: list[dict[str, Any]] = known.get("attempts", [])
+        self.retries_used: int = known.get("retries_used", 0)
+        self.retry_at: float | None = known.get("retry_at")
+
+    @property
+    def pid(self) -> int:
+        """Of the newest attempt; it is its group's id too."""
+        return int(self._attempts[-1]["pid"]) if self._attempts else 0
+
+    def seconds(self) -> float:
+        """How long the newest attempt has taken."""
+        return time.monotonic() - float(self._attempts[-1]["monotonic"]) if self._attempts else 0.0
+
+    def begin(self, pid: int) -> None:
+        """A server runs, or ran; nothing changes when it is known already."""
+        if self._attempts and self._attempts[-1]["ended"] is None:
+            return
+        self._attempts.append(
+            {
+                "number": len(self._attempts) + 1,
+                "pid": pid,
+                "started": time.time(),
+                "monotonic": time.monotonic(),
+                "ended": None,
+                "failure": None,
+            }
+        )
+        self.save()
+
+    def end(self, failure: Failure) -> int:
+        """The newest attempt failed; its number."""
+        self._attempts[-1].update(ended=time.time(), failure=failure.error.as_json())
+        return int(self._attempts[-1]["number"])
+
+    def save(self) -> None:
+        self._state.write(
+            files.ATTEMPTS,
+            {"attempts": self._attempts, "retries_used": self.retries_used, "retry_at": self.retry_at},
+        )
