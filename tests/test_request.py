@@ -1,0 +1,300 @@
+"""What was asked: every setting by flag, variable and alias, its legal values, and where each value came from."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aim_engine.errors import InputError
+from aim_engine.request import SETTINGS, Request, Setting, read_request, settings_table
+from tests.building import ROOT
+
+# For every setting: a legal text other than its default, what becomes of it, and illegal texts.
+VALUES: dict[str, tuple[str, Any, tuple[str, ...]]] = {
+    "model": ("org/name", "org/name", ("name", "a b/c", "org/name/more", "/\x00", "-org/x", "org/", "é/x", "a/" * 60)),
+    "precision": ("FP8", "fp8", ("fp32", "8", "fp 8")),
+    "gpu_count": ("4", 4, ("0", "9", "-1", "four", "4.0", "٣", "1e1", "999999999999999999999")),
+    "metric": ("throughput", "throughput", ("speed", "latencies")),
+    "backend": ("sglang", "sglang", (" ", "a\nb")),
+    "recipe": ("my-recipe", "my-recipe", ("\t",)),
+    "force": ("yes", True, ("2", "maybe")),
+    "min_evidence": ("served", "served", ("proved",)),
+    "max_model_len": ("4096", 4096, ("0", "-5", "4k", "long")),
+    "concurrency": ("16", 16, ("0", "100001", "many")),
+    "engine_args": (
+        '{"max-num-seqs": 64}',
+        {"max-num-seqs": 64},
+        ("{", "[1]", "3", '{"--x": 1}', '{"a": NaN}', '{"a": 1e999}', '{"a": "\\ud800"}', '{"a": "\\u0000"}',
+         '{"a": ["\\u0000"]}', '{"a-b": 1, "a_b": 2}', "[" * 100_000, '{"": 1}', "9" * 5000),
+    ),
+    "host": ("::1", "::1", (" ",)),
+    "port": ("9000", 9000, ("0", "65536", "http", "80 80")),
+    "health_port": ("9080", 9080, ("0", "65536", "x")),
+    "cache_dir": ("/cache", Path("/cache"), ("", "~nobody-of-that-name/x", "a\x00b")),
+    "state_dir": ("/state", Path("/state"), ("~nobody-of-that-name",)),
+    "recipes_dir": ("/recipes", Path("/recipes"), ("\n",)),
+    "models_dir": ("/models", Path("/models"), ("a\nb",)),
+    "hardware": ("MI300X:8", "MI300X:8", (" ",)),
+    "detect_timeout": ("2.5", 2.5, ("0", "soon", "-1", "1e3", "nan", "inf", "٣")),
+    "fallback": ("off", False, ("none",)),
+    "start_timeout": ("600", 600.0, ("0", "never", "12345678")),
+    "hang_timeout": ("30", 30.0, ("0.5", "x")),
+    "drain_timeout": ("0", 0.0, ("-1", "x")),
+    "keep_alive": ("1", True, ("forever",)),
+    "api_key": ("s3cret", "s3cret", (" s3cret", "s3\ncret", "s3cret\x7f")),
+    "hf_token": ("hf_s3cret", "hf_s3cret", ("hf_s3cret ",)),
+    "offline": ("true", True, ("5",)),
+    "log_level": ("DEBUG", "debug", ("loud", "trace")),
+    "log_format": ("json", "json", ("xml",)),
+}  # fmt: skip
+
+by_name = pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.variable)
+BAD = [(s, text) for s in SETTINGS for text in VALUES[s.field][2]]
+
+
+def test_this_table_knows_every_setting_and_the_request_every_field() -> None:
+    names = [setting.field for setting in SETTINGS]
+    assert names == list(VALUES)
+    assert {*names, "environment", "origins", "warnings"} == {field.name for field in fields(Request)}
+
+
+def test_no_name_is_used_twice() -> None:
+    variables = [variable for setting in SETTINGS for variable in setting.variables]
+    flags = [flag for setting in SETTINGS for flag in (setting.flag, *setting.extra_flags)]
+    assert len(variables) == len(set(variables))
+    assert len(flags) == len(set(flags))
+
+
+@by_name
+def test_a_setting_by_flag_by_variable_and_by_each_alias(setting: Setting) -> None:
+    text, value, _ = VALUES[setting.field]
+    by_flag = read_request({setting.field: text}, {})
+    assert getattr(by_flag, setting.field) == value
+    assert by_flag.origins[setting.field] == "flag"
+    for variable in setting.variables:
+        request = read_request({}, {variable: text})
+        assert getattr(request, setting.field) == value
+        assert request.origins[setting.field] == "environment"
+        assert request.warnings == ()
+
+
+@by_name
+def test_the_default_is_what_the_request_class_says(setting: Setting) -> None:
+    request = read_request({}, {})
+    assert request.origins[setting.field] == "default"
+    own = getattr(Request(), setting.field)
+    assert getattr(request, setting.field) == (own.expanduser() if isinstance(own, Path) else own)
+
+
+@by_name
+def test_a_flag_wins_over_the_variable_and_the_variable_over_its_alias(setting: Setting) -> None:
+    text, value, _ = VALUES[setting.field]
+    assert getattr(read_request({setting.field: text}, {setting.variable: "overruled"}), setting.field) == value
+    for alias in setting.aliases:
+        request = read_request({}, {setting.variable: text, alias: "overruled"})
+        assert getattr(request, setting.field) == value
+        assert request.warnings == (f"{alias} is ignored because {setting.variable} is set too",)
+        assert read_request({}, {setting.variable: text, alias: text}).warnings == ()
+
+
+@pytest.mark.parametrize(("setting", "text"), BAD, ids=[f"{s.variable}-{t[:20]!r}" for s, t in BAD])
+def test_a_bad_value_is_an_input_error_that_says_what_is_legal(setting: Setting, text: str) -> None:
+    with pytest.raises(InputError) as flag:
+        read_request({setting.field: text}, {})
+    assert flag.value.message.startswith(f"{setting.flag}: ")
+    assert flag.value.hint.startswith(("use ", '"', "one option", "'", "a holds"))
+    for variable in setting.variables if text else ():
+        with pytest.raises(InputError, match=f"^{variable}: .* is not legal$"):
+            read_request({}, {variable: text})
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "hint"),
+    [
+        ("precision", "bf61", "auto, fp4, fp8, int4, int8, bf16, fp16 (did you mean bf16?)"),
+        ("metric", "latencyy", "latency, throughput (did you mean latency?)"),
+        ("gpu_count", "9", "auto or a whole number from 1 to 8"),
+        ("max_model_len", "x", "auto or recipe or a whole number of at least 1"),
+        ("port", "0", "a whole number from 1 to 65535"),
+        ("hang_timeout", "x", "a number of seconds, at least 1"),
+        ("start_timeout", "x", "at least 1, or auto"),
+        ("force", "x", "1 or 0"),
+        ("engine_args", "x", '{"max-num-seqs": 64}'),
+        ("model", "x", "Qwen/Qwen3-32B"),
+    ],
+)
+def test_the_remedy_names_the_legal_values(field: str, text: str, hint: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_request({field: text}, {})
+    assert hint in caught.value.hint
+
+
+def test_a_long_bad_value_is_cut_short_in_the_message() -> None:
+    with pytest.raises(InputError) as caught:
+        read_request({"precision": "x" * 5000}, {})
+    assert len(caught.value.message) < 120
+
+
+def test_the_words_for_nothing_in_particular() -> None:
+    request = read_request({"gpu_count": "auto", "max_model_len": "Recipe", "start_timeout": "AUTO"}, {})
+    assert (request.gpu_count, request.max_model_len, request.start_timeout) == (None, None, None)
+    assert read_request({"max_model_len": "auto"}, {}).max_model_len == "auto"
+
+
+def test_an_empty_variable_counts_as_absent() -> None:
+    """Compose files and charts write them that way."""
+    request = read_request({}, {setting.variable: "" for setting in SETTINGS})
+    assert set(request.origins.values()) == {"default"}
+    assert read_request({}, {"AIM_MODEL": "", "AIM_MODEL_ID": "a/b"}).model == "a/b"
+
+
+@pytest.mark.parametrize(("text", "level"), [("CRITICAL", "error"), ("WARN", "warning"), ("INFO", "info")])
+def test_log_levels_as_other_tools_write_them(text: str, level: str) -> None:
+    assert read_request({}, {"AIM_LOG_LEVEL": text}).log_level == level
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("AIM_MODLE", "AIM_MODEL"),
+        ("AIM_GPU_CUONT", "AIM_GPU_COUNT"),
+        ("AIM_PORTS", "AIM_PORT"),
+        ("AIM_MAX_MODEL_LENGTH", "AIM_MAX_MODEL_LEN"),
+    ],
+)
+def test_a_misspelt_variable_is_a_warning_with_the_nearest_name(name: str, near: str) -> None:
+    (warning,) = read_request({}, {name: "x"}).warnings
+    assert warning == f"{name} is not a setting of AIM Engine and is ignored; did you mean {near}?"
+
+
+def test_a_variable_that_resembles_nothing_is_a_warning_without_a_guess() -> None:
+    assert read_request({}, {"AIM_QQQQQQQQQQQQ": "x", "AIMLESS": "x", "PATH": "x"}).warnings == (
+        "AIM_QQQQQQQQQQQQ is not a setting of AIM Engine and is ignored",
+    )
+
+
+# What Kubernetes gives every pod of a namespace that has services called aim, aim-health and aim-engine.
+SERVICE_LINKS = {
+    f"{service}_{ending}": text
+    for service in ("AIM", "AIM_ENGINE", "AIM_ENGINE_QWEN")
+    for ending, text in {
+        "SERVICE_HOST": "10.0.0.7",
+        "SERVICE_PORT": "8000",
+        "SERVICE_PORT_HTTP": "8000",
+        "PORT_8000_TCP": "tcp://10.0.0.7:8000",
+        "PORT_8000_TCP_PROTO": "tcp",
+        "PORT_8000_TCP_PORT": "8000",
+        "PORT_8000_TCP_ADDR": "10.0.0.7",
+    }.items()
+} | {"AIM_ENGINE_PORT": "tcp://10.0.0.7:8000", "AIM_ENGINE_QWEN_PORT": "udp://10.0.0.7:8000"}
+
+
+def test_the_service_variables_of_kubernetes_are_passed_over_in_silence() -> None:
+    assert read_request({}, SERVICE_LINKS).warnings == ()
+
+
+@pytest.mark.parametrize(("name", "field"), [("AIM_PORT", "port"), ("AIM_HEALTH_PORT", "health_port")])
+def test_a_service_link_where_a_port_should_be_is_dropped_with_a_warning(name: str, field: str) -> None:
+    request = read_request({}, {name: "tcp://10.0.0.7:8000"})
+    assert getattr(request, field) == getattr(Request(), field)
+    assert request.origins[field] == "default"
+    assert request.warnings == (
+        f"{name}=tcp://10.0.0.7:8000 is ignored: it is a service link injected by Kubernetes, not a port",
+    )
+
+
+def test_a_flag_is_never_taken_for_a_service_link() -> None:
+    with pytest.raises(InputError, match="^--port: 'tcp://x' is not legal"):
+        read_request({"port": "tcp://x"}, {})
+
+
+def test_the_two_ports_must_differ() -> None:
+    with pytest.raises(InputError, match="are both 8080"):
+        read_request({"port": "8080"}, {})
+
+
+@pytest.mark.parametrize("name", ["AIM_API_KEY", "VLLM_API_KEY", "HF_TOKEN"])
+def test_a_secret_is_never_shown(name: str) -> None:
+    assert "hunter2" not in repr(read_request({}, {name: "hunter2"}))
+    with pytest.raises(InputError) as caught:
+        read_request({}, {name: " hunter2"})
+    assert "hunter2" not in json.dumps(caught.value.as_json())
+    assert "hunter2" not in " ".join(read_request({}, {"AIM_API_KEY": "a", "VLLM_API_KEY": "hunter2"}).warnings)
+
+
+def test_a_model_must_be_named_where_one_is_needed() -> None:
+    with pytest.raises(InputError, match="no model was asked for"):
+        _ = read_request({}, {}).required_model
+
+
+@pytest.mark.parametrize("text", ["/models/mine", "./mine", "../mine", "~/mine", ".", ".."])
+def test_a_path_is_a_local_model(text: str) -> None:
+    assert read_request({"model": text}, {}).model_folder == Path(text).expanduser()
+
+
+def test_a_folder_that_exists_is_a_local_model_though_it_looks_like_an_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read_request({"model": "org/name"}, {}).model_folder is None
+    (tmp_path / "org/name").mkdir(parents=True)
+    assert read_request({"model": "org/name"}, {}).model_folder == Path("org/name")
+    (tmp_path / "bare").mkdir()
+    assert read_request({"model": "bare"}, {}).model_folder == Path("bare")
+
+
+def test_the_home_of_nobody_is_no_model() -> None:
+    with pytest.raises(InputError, match=r"^--model: '~nobody-of-that-name/x' is not legal"):
+        read_request({"model": "~nobody-of-that-name/x"}, {})
+
+
+def test_the_readme_carries_the_table_of_settings() -> None:
+    readme = (ROOT / "README.md").read_text()
+    between = re.search(r"<!-- settings -->\n(.*?)\n<!-- /settings -->", readme, re.DOTALL)
+    assert between, "README.md has no <!-- settings --> ... <!-- /settings -->"
+    assert between.group(1).strip() == settings_table()
+
+
+def test_the_table_has_a_row_for_each_setting_and_no_stray_columns() -> None:
+    rows = settings_table().splitlines()[2:]
+    assert len(rows) == len(SETTINGS)
+    assert all(row.count("|") == 6 for row in rows)
+    assert not [row for row in rows if "AIM_API_KEY" in row and "--api-key" in row]
+
+
+words = st.text(max_size=40) | st.sampled_from(["auto", "8", "fp8", "{}", "tcp://x:1", "~", "a/b", "/", "0", "1"])
+names = st.sampled_from([v for s in SETTINGS for v in s.variables]) | st.from_regex(r"AIM_[A-Z_]{0,12}", fullmatch=True)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    flags=st.dictionaries(st.sampled_from([s.field for s in SETTINGS]), words, max_size=4),
+    environment=st.dictionaries(names, words, max_size=5),
+)
+def test_any_texts_give_a_request_or_an_input_error(flags: dict[str, str], environment: dict[str, str]) -> None:
+    try:
+        request = read_request(dict(flags), environment)
+    except InputError as error:
+        assert error.hint
+        return
+    assert set(request.origins) == {setting.field for setting in SETTINGS}
+    assert request.model is None or request.model_folder is None or isinstance(request.model_folder, Path)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+                    max_leaves=8))  # fmt: skip
+def test_engine_arguments_that_are_taken_can_be_passed_on(value: Any) -> None:
+    try:
+        taken = read_request({"engine_args": json.dumps(value)}, {}).engine_args
+    except InputError:
+        return
+    assert json.loads(json.dumps(taken, allow_nan=False).encode()) == value
