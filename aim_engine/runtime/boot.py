@@ -22,9 +22,12 @@ from aim_engine.runtime.ending import Ending, say_last_words
 from aim_engine.runtime.log import Log
 from aim_engine.runtime.prepare import contract_of, prepare
 from aim_engine.runtime.relay import Relay
-from aim_engine.runtime.signals import HELD, Signals
+from aim_engine.runtime.signals import HELD, STOPPING, Signals
 from aim_engine.runtime.state import State
 from aim_engine.runtime.supervisord import CONFIGURATION, PROGRAM_VARIABLE, STATE_VARIABLE
+
+# For supervisord and then the server's process to be there; on a busy machine they take a second together.
+_START_SECONDS = 30.0
 
 _PROGRAMS = f"{__file__.rpartition('/')[0]}/__main__.py"
 
@@ -35,7 +38,7 @@ def hold_signals() -> None:
     Held signals stay pending across execve (execve(2)). Without this, pid 1 would lose them while it plans: the
     kernel drops signals to pid 1 that have no handler.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
 
 
 def run(plan: dict[str, Any]) -> NoReturn:
@@ -85,7 +88,7 @@ def main(arguments: list[str]) -> int:
     """The slim parent: `STATE_DIR SUPERVISOR_FOLDER LOCK`."""
     folder, supervisor_folder, lock = arguments
     os.set_inheritable(int(lock), False)
-    hold_signals()
+    signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
     state = State(folder)
     contract = contract_of(state)
     return Parent(state, contract, supervisor_folder).run()
@@ -109,10 +112,7 @@ class Parent:
         daemon, relay = self._start()
         ending = Ending(self._state, self._contract, signals=self._signals, log=self._log, daemon=daemon)
         try:
-            # supervisord looks around once a second, the first time too: a connection makes it start the server now
-            self._signals.wait(10, lambda: self._control.wake() or not processes.is_alive(daemon), step=0.005)
-            if not self._signals.asked:
-                self._signals.wait(None, lambda: not processes.is_alive(daemon))
+            self._wait_for_the_end(daemon)
             words = ending.drain() if self._signals.asked else ending.after_the_end()
         finally:
             ending.clean()
@@ -120,21 +120,36 @@ class Parent:
         say_last_words(self._state, words)
         return int(words["code"])
 
+    def _wait_for_the_end(self, daemon: processes.Identity) -> None:
+        """Return when a stop was asked for, or supervisord has ended, or it never started anything."""
+
+        def ended() -> bool:
+            return not processes.is_alive(daemon)
+
+        # supervisord looks around once a second, the first time too: a connection makes it start the server now
+        self._signals.wait(_START_SECONDS, lambda: self._control.wake() or ended(), step=0.005)
+        started = self._signals.asked or self._signals.wait(
+            _START_SECONDS, lambda: self._state.exists(files.SERVER) or ended()
+        )
+        if started and not self._signals.asked:
+            self._signals.wait(None, ended)
+
     def _start(self) -> tuple[processes.Identity, Relay]:
         """Start supervisord, in a session of its own: a terminal's ^C reaches only the parent."""
         self._state.write_text(files.CONFIG, CONFIGURATION)
-        readers_and_writers = [os.pipe(), os.pipe()]
+        engine, engine_writer = os.pipe()
+        programs, programs_writer = os.pipe()
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
-            self._become_supervisord(parent, [writer for _, writer in readers_and_writers])
-        for _, writer in readers_and_writers:
-            os.close(writer)
-        relay = Relay({readers_and_writers[0][0]: 1, readers_and_writers[1][0]: 2}, style=self._contract.log_format)
+            self._become_supervisord(parent, engine_writer, programs_writer)
+        os.close(engine_writer)
+        os.close(programs_writer)
+        relay = Relay(engine=engine, programs=programs, style=self._contract.log_format)
         relay.start()
         return processes.identify(pid) or processes.Identity(pid, 0), relay
 
-    def _become_supervisord(self, parent: int, writers: list[int]) -> NoReturn:
+    def _become_supervisord(self, parent: int, *writers: int) -> NoReturn:
         try:
             os.setsid()
             os.umask(0o022)

@@ -100,12 +100,12 @@ class Ending:
         self._remains.end(members, pause=self._signals.pause)
 
     def after_the_end(self) -> dict[str, Any]:
-        """supervisord ended by itself: the watch's words if it left any, a bug of ours if not."""
+        """supervisord ended by itself, or is of no use: the watch's words if it left any, a bug of ours if not."""
         words = self._state.read(files.WORDS)
         if isinstance(words, dict) and isinstance(words.get("code"), int):
             return words
         return InternalError(
-            "the supervisor ended without saying why",
+            "the supervisor failed without saying why",
             hint=f"look at {self._state.path(files.DAEMON_LOG)} and report this",
             details=tuple(self._last_lines()),
         ).as_json()

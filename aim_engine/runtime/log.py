@@ -59,7 +59,7 @@ def json_line(source: str, level: str, message: str) -> str:
     return json.dumps({"time": at, "source": source, "level": level, "message": message}, ensure_ascii=False) + "\n"
 
 
-def wrap_line(text: str) -> str:
+def wrap_line(source: str, text: str) -> str:
     """A line of a program that does not speak JSON, as JSON; a line that is one of ours already comes back as it is."""
     if text.startswith('{"time":'):
         try:
@@ -70,4 +70,4 @@ def wrap_line(text: str) -> str:
             return text + "\n"
     found = _ENGINE_LEVEL.match(text)
     level = _ENGINE_LEVELS.get(found[1], found[1].lower()) if found else "info"
-    return json_line("engine", level, text)
+    return json_line(source, level, text)

@@ -19,13 +19,14 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")  # progress bars end their lines with \r
 
 
 class Relay(threading.Thread):
-    """Reads until both pipes are closed at their other end."""
+    """Reads until both pipes are closed at their other end: the engine's, for stdout, and our programs', for stderr."""
 
-    def __init__(self, routes: dict[int, int], *, style: str) -> None:
+    def __init__(self, *, engine: int, programs: int, style: str) -> None:
         super().__init__(name="relay", daemon=True)
-        self._routes = routes
+        self._routes = {engine: 1, programs: 2}
+        self._sources = {engine: "engine", programs: "aim"}
         self._style = style
-        self._rest = dict.fromkeys(routes, b"")
+        self._rest = dict.fromkeys(self._routes, b"")
 
     def run(self) -> None:
         open_ends = select.poll()
@@ -55,4 +56,5 @@ class Relay(threading.Thread):
         if len(rest) > _LONGEST_LINE:
             lines, rest = [*lines, rest], b""
         self._rest[source] = rest
-        return "".join(wrap_line(line.decode("utf-8", "replace")) for line in lines if line).encode()
+        name = self._sources[source]
+        return "".join(wrap_line(name, line.decode("utf-8", "replace")) for line in lines if line).encode()

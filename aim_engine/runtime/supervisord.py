@@ -15,14 +15,16 @@ STATE_VARIABLE = "AIM_RUNTIME_STATE"
 PROGRAM_VARIABLE = "AIM_RUNTIME_PROGRAM"
 VARIABLE_PREFIXES = ("AIM_RUNTIME_", "SUPERVISOR_")  # not for the engine
 
+# silent, logfile: what supervisord itself says is for the watch and for bug reports, not for the container's log.
 # startsecs=0: an exit is EXITED at once, with its status, never BACKOFF without one.
 # stdout of the server, stderr of our own programs: two pipes that boot reads and passes on.
-# buffer_size: events that wait for the watch; the default of 10 is lost in one traceback.
+# buffer_size: events that wait for the watch; when there are more, the oldest go (supervisor/process.py). The default
+# of 10 is less than one traceback.
 CONFIGURATION = """\
 [supervisord]
 nodaemon = true
 silent = true
-loglevel = warn
+loglevel = info
 logfile = %(ENV_AIM_RUNTIME_STATE)s/supervisord.log
 logfile_maxbytes = 1MB
 logfile_backups = 0
@@ -73,7 +75,7 @@ stderr_logfile_maxbytes = 0
 command = %(ENV_AIM_RUNTIME_PROGRAM)s watch
 events = PROCESS_STATE,PROCESS_LOG
 priority = 3
-buffer_size = 2000
+buffer_size = 200
 autostart = true
 autorestart = true
 startsecs = 0

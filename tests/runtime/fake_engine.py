@@ -1,7 +1,7 @@
 """A stand-in for an engine: a real process with the routes that the runtime uses, which can be told to misbehave.
 
     fake_engine.py --port N [--delay S] [--say TEXT] [--exit CODE --after S] [--swallow N] [--child] [--segment NAME]
-                   [--probe-error TEXT] [--hang]
+                   [--probe-error TEXT] [--flood LINES]
 
 POST /behave with {"do": "exit", "code": 0} or {"do": "kill"} or {"do": "freeze"} makes it do so at run time;
 GET /slow?seconds=N answers after N seconds, and a SIGTERM waits for such requests.
@@ -117,6 +117,7 @@ def main() -> None:
     parser.add_argument("--exit", type=int)
     parser.add_argument("--after", type=float, default=0)
     parser.add_argument("--swallow", type=int, default=0)
+    parser.add_argument("--flood", type=int, default=0, help="print so many lines")
     parser.add_argument("--child", action="store_true")
     parser.add_argument("--segment", default="")
     parser.add_argument("--probe-error", default="")
@@ -124,6 +125,9 @@ def main() -> None:
     ENGINE.options = parser.parse_args()
     signal.signal(signal.SIGTERM, on_term)
     print(ENGINE.options.say, file=sys.stderr, flush=True)
+    for number in range(ENGINE.options.flood):
+        print("line", number, "x" * 60)
+    sys.stdout.flush()
     if ENGINE.options.child:
         leave_child()
     if ENGINE.options.exit is not None and not (ENGINE.options.once and Path(ENGINE.options.once).exists()):

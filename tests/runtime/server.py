@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,14 @@ def fake_plan(folder: Path, *arguments: str, **runtime: Any) -> dict[str, Any]:
 class Server:
     """A started run. `stop` at the end, always."""
 
-    def __init__(self, plan: Mapping[str, Any], folder: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        plan: Mapping[str, Any],
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        prefix: Sequence[str] = (),
+    ) -> None:
         self.plan = plan
         self.state = Path(plan["runtime"]["state_dir"])
         file = folder / "given-plan.json"
@@ -86,7 +93,7 @@ class Server:
         self.started = time.monotonic()
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
-                [sys.executable, str(SERVE_PLAN), str(file)],
+                [*prefix, sys.executable, str(SERVE_PLAN), str(file)],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,

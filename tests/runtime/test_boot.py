@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -14,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from aim_engine.runtime.processes import look
+from aim_engine.runtime.processes import descendants, look
 
 from .server import Server, fake_plan
 
@@ -292,3 +295,61 @@ def test_a_second_run_in_the_same_folder_is_refused(serve: Serve, tmp_path: Path
     assert second.wait() == 10
     assert "another server uses" in second.words()["message"]
     assert first.get("/health/ready")[0] == 200
+
+
+def test_a_flood_of_lines_loses_none_and_does_not_grow(serve: Serve, tmp_path: Path) -> None:
+    server = serve("--flood", "200000")
+    server.until_ready(30)
+    supervisord = int((server.state / "supervisord.pid").read_text())
+    status = Path(f"/proc/{supervisord}/status").read_text()
+    peak = int(next(line for line in status.splitlines() if line.startswith("VmHWM:")).split()[1])
+    server.behave(do="exit", code=1, say="ValueError: the last line")
+    assert server.wait() == 51
+    assert server.words()["details"][-1] == "ValueError: the last line"
+    assert sum(line.startswith("line ") for line in server.out.splitlines()) == 200000
+    assert peak < 100_000
+
+
+AS_NOBODY = ["setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups"]
+FOR_EVERYBODY = all(place.stat().st_mode & 0o005 == 0o005 for place in Path(sys.executable).resolve().parents)
+
+
+@pytest.mark.skipif(
+    os.getuid() != 0 or shutil.which("setpriv") is None or not FOR_EVERYBODY,
+    reason="needs root, setpriv and a Python that others may run",
+)
+def test_a_user_without_a_name(tmp_path: Path) -> None:
+    """OpenShift runs containers as a random uid that is in no passwd file."""
+    folder = Path(tempfile.mkdtemp())
+    os.chown(folder, 54321, 54321)
+    server = Server(fake_plan(folder), tmp_path, prefix=AS_NOBODY)
+    try:
+        server.until_ready()
+        assert server.state.stat().st_uid == 54321
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "true"], capture_output=True, check=False).returncode
+    != 0,
+    reason="needs a PID namespace of its own",
+)
+@pytest.mark.parametrize("after", [0.0, 0.1, 0.3, 2.0])
+def test_as_the_first_process_of_a_container(tmp_path: Path, after: float) -> None:
+    server = Server(fake_plan(tmp_path, "--child"), tmp_path, prefix=["unshare", "--pid", "--fork", "--mount-proc"])
+    try:
+        server.until(server.state.exists)
+        time.sleep(after)
+        below = server.tree()
+        first = next(
+            process.identity for process in descendants(server.process.pid) if process.parent == server.process.pid
+        )
+        os.kill(first.pid, signal.SIGTERM)
+        assert server.wait() == 0
+        assert not alive(below)
+    finally:
+        server.stop()

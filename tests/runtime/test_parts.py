@@ -82,13 +82,13 @@ def test_lines_from_pieces() -> None:
     ],
 )
 def test_engine_lines_as_json(line: str, level: str) -> None:
-    entry = json.loads(log.wrap_line(line))
+    entry = json.loads(log.wrap_line("engine", line))
     assert (entry["source"], entry["level"], entry["message"]) == ("engine", level, line)
 
 
 def test_our_own_json_is_not_wrapped_twice() -> None:
     ours = log.json_line("watch", "info", 'quote " and\nbreak')
-    assert log.wrap_line(ours.rstrip("\n")) == ours
+    assert log.wrap_line("engine", ours.rstrip("\n")) == ours
 
 
 def test_levels_and_text(capfd: pytest.CaptureFixture[str]) -> None:
