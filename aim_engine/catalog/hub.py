@@ -141,7 +141,7 @@ def _header(path: Path) -> dict[str, Any]:
         raise ModelAccessError(f"{path} cannot be read: {error.strerror}", hint="make it readable") from None
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
         raise _damaged(path) from None
-    if 8 + length + end != size:
+    if not isinstance(end, int) or 8 + length + end != size:
         raise _damaged(path)
     return tensors
 

@@ -1,0 +1,225 @@
+"""A checkpoint's own files: what its config and tensor headers say, and every way they can be wrong."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aim_engine.catalog.hub import cached_folder, card_from_folder
+from aim_engine.errors import ModelAccessError
+from tests.building import TINY_CONFIG, safetensors, write_model
+
+TWO_TENSORS = {"a": ("BF16", (512, 64), 2), "b": ("BF16", (10,), 2)}
+
+
+def test_the_card_of_a_folder(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m", weights=safetensors(TWO_TENSORS))
+    (folder / "more.safetensors").write_bytes(safetensors({"c": ("BF16", (100,), 2)}))
+    card = card_from_folder(folder, "mine")
+    shape = card.architecture
+    assert (card.model_id, card.family, card.precision, card.weights_basis) == (
+        "mine", "Qwen3ForCausalLM", "bf16", "exact")  # fmt: skip
+    assert card.weights_bytes == {"bf16": 2 * (512 * 64 + 110), "fp16": 2 * (512 * 64 + 110)}
+    assert shape is not None
+    assert (shape.layers, shape.kv_heads, shape.head_dim, shape.max_context) == (2, 2, 16, 2048)
+
+
+@pytest.mark.parametrize(
+    ("config", "tensors", "precision", "weights"),
+    [
+        ({"torch_dtype": "float16"}, {"a": ("F16", (100,), 2)}, "fp16", {"bf16": 200, "fp16": 200}),
+        ({"torch_dtype": None, "dtype": "bfloat16"}, {"a": ("BF16", (100,), 2)}, "bf16", {"bf16": 200, "fp16": 200}),
+        # a checkpoint in 32 bits is served in 16
+        ({"torch_dtype": "float32"}, {"a": ("F32", (100,), 4)}, None, {"bf16": 200, "fp16": 200}),
+        ({"quantization_config": {"quant_method": "fp8"}}, {"a": ("F8_E4M3", (100,), 1), "s": ("F32", (2,), 4)},
+         "fp8", {"fp8": 108}),
+        ({"quantization_config": {"quant_method": "awq"}}, {"q": ("I32", (100,), 4), "s": ("F16", (8,), 2)},
+         "int4", {"int4": 416}),
+        ({"quantization_config": {"quant_method": "mxfp4"}}, {"q": ("U8", (100,), 1)}, "fp4", {"fp4": 100}),
+    ],
+)  # fmt: skip
+def test_precisions(
+    tmp_path: Path, config: dict[str, Any], tensors: Any, precision: str | None, weights: dict[str, int]
+) -> None:
+    card = card_from_folder(write_model(tmp_path / "m", config, safetensors(tensors)), "m")
+    assert (card.precision, card.weights_bytes) == (precision, weights)
+
+
+def test_the_text_tower_of_a_model_that_also_sees(tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    write_model(folder)
+    (folder / "config.json").write_text(
+        json.dumps({"architectures": ["SeesForCausalLM"], "vision_config": {"hidden_size": 9}, "torch_dtype": "float16",
+                    "text_config": {k: v for k, v in TINY_CONFIG.items() if k != "torch_dtype"}})
+    )  # fmt: skip
+    card = card_from_folder(folder, "m")
+    assert card.precision == "fp16"
+    assert card.architecture is not None
+    assert card.architecture.hidden_size == 64
+
+
+def test_a_model_that_shares_one_latent_vector(tmp_path: Path) -> None:
+    config = {"kv_lora_rank": 512, "qk_rope_head_dim": 64, "n_routed_experts": 256}
+    shape = card_from_folder(write_model(tmp_path / "m", config), "m").architecture
+    assert shape is not None
+    assert (shape.kv_lora_rank, shape.qk_rope_head_dim, shape.experts) == (512, 64, 256)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"num_hidden_layers": None},
+        {"num_hidden_layers": 0},
+        {"hidden_size": "64"},
+        {"vocab_size": True},
+        {"max_position_embeddings": -1},
+        {"num_attention_heads": 128, "head_dim": None},
+    ],
+)
+def test_a_config_without_usable_numbers_says_nothing_of_memory(tmp_path: Path, config: dict[str, Any]) -> None:
+    assert card_from_folder(write_model(tmp_path / "m", config), "m").architecture is None
+
+
+def test_what_is_not_given_follows_from_what_is(tmp_path: Path) -> None:
+    config = {"num_key_value_heads": None, "head_dim": None, "intermediate_size": None}
+    shape = card_from_folder(write_model(tmp_path / "m", config), "m").architecture
+    assert shape is not None
+    assert (shape.kv_heads, shape.head_dim, shape.intermediate_size) == (4, 16, 256)
+
+
+def test_weights_in_an_older_form_are_weights_of_unknown_size(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    assert card_from_folder(folder, "m").weights_bytes == {}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (None, "has no config.json"),
+        (b"{", "config.json is not JSON"),
+        (b"\xff\xfe", "config.json is not JSON"),
+        (b"[" * 100_000, "config.json is not JSON"),
+        (b"[1]", "config.json must hold a JSON object"),
+        (b"", "config.json is not JSON"),
+    ],
+)
+def test_a_damaged_config(tmp_path: Path, config: bytes | None, message: str) -> None:
+    folder = write_model(tmp_path / "m")
+    (folder / "config.json").unlink()
+    if config is not None:
+        (folder / "config.json").write_bytes(config)
+    with pytest.raises(ModelAccessError, match=message):
+        card_from_folder(folder, "m")
+
+
+def test_a_folder_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(ModelAccessError, match="there is no folder"):
+        card_from_folder(tmp_path / "nowhere", "m")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelAccessError, match="cannot be read: Not a directory"):
+        card_from_folder(tmp_path / "file", "m")
+
+
+def test_a_folder_without_weights(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelAccessError, match="holds no weights"):
+        card_from_folder(folder, "m")
+
+
+GOOD = safetensors(TWO_TENSORS)
+
+
+def with_header(header: Any, payload: bytes = b"") -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + payload
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        b"",
+        b"\x01\x02",
+        GOOD[:-1],
+        GOOD[:40],
+        GOOD + b"\0",
+        struct.pack("<Q", 2**63) + GOOD[8:],
+        struct.pack("<Q", len(GOOD)) + GOOD[8:],
+        struct.pack("<Q", 0) + GOOD[8:],
+        with_header(b"not json"),
+        with_header(b"\xff" * 10),
+        with_header(b"[" * 50_000),
+        with_header([1]),
+        with_header({"a": 1}),
+        with_header({"a": {}}),
+        with_header({"a": {"dtype": "F16", "shape": [1], "data_offsets": ["0", "2"]}}),
+        with_header({"a": {"dtype": "F16", "shape": [1], "data_offsets": [0]}}),
+        with_header({"a": {"dtype": "F16", "shape": [1], "data_offsets": None}}),
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 1\n",
+    ],
+    ids=lambda weights: f"{len(weights)}-bytes",
+)
+def test_damaged_weights(tmp_path: Path, weights: bytes) -> None:
+    folder = write_model(tmp_path / "m", weights=weights)
+    with pytest.raises(ModelAccessError, match=r"model.safetensors is damaged or was not downloaded whole"):
+        card_from_folder(folder, "m")
+
+
+@pytest.mark.parametrize("entry", [{"dtype": []}, {"shape": None}, {"shape": ["a"]}, {"shape": [[1]]}, {"dtype": 3}])
+def test_a_header_that_lies_about_shapes_gives_no_number_or_a_number(tmp_path: Path, entry: dict[str, Any]) -> None:
+    tensor = {"dtype": "F16", "shape": [1], "data_offsets": [0, 2], **entry}
+    card = card_from_folder(write_model(tmp_path / "m", weights=with_header({"a": tensor}, b"\0\0")), "m")
+    assert all(isinstance(size, int) for size in card.weights_bytes.values())
+
+
+@pytest.mark.parametrize("architectures", [None, [], "Text", {"a": 1}, 3, [None], [["x"]]])
+def test_odd_names_of_the_architecture_do_no_harm(tmp_path: Path, architectures: Any) -> None:
+    assert card_from_folder(write_model(tmp_path / "m", {"architectures": architectures}), "m").family == ""
+
+
+def cache(tmp_path: Path, revision: str = "abc") -> Path:
+    home = tmp_path / "hub" / "models--org--name"
+    (home / "refs").mkdir(parents=True)
+    (home / "refs" / "main").write_text(revision)
+    write_model(home / "snapshots" / "abc")
+    return tmp_path / "hub"
+
+
+def test_the_newest_snapshot_of_a_cached_model(tmp_path: Path) -> None:
+    hub = cache(tmp_path)
+    assert cached_folder("org/name", hub) == hub / "models--org--name/snapshots/abc"
+    assert cached_folder("org/other", hub) is None
+
+
+@pytest.mark.parametrize("revision", ["", "def", "\n"])
+def test_a_cache_without_that_snapshot(tmp_path: Path, revision: str) -> None:
+    assert cached_folder("org/name", cache(tmp_path, revision)) is None
+
+
+def test_a_snapshot_without_its_config_counts_as_absent(tmp_path: Path) -> None:
+    hub = cache(tmp_path)
+    (hub / "models--org--name/snapshots/abc/config.json").unlink()
+    assert cached_folder("org/name", hub) is None
+
+
+values = st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.lists(st.integers(), max_size=2)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from([*TINY_CONFIG, "text_config", "quantization_config", "dtype"]),
+        values | st.dictionaries(st.sampled_from(["quant_method", "hidden_size"]), values),
+        max_size=5,
+    )
+)
+def test_any_config_gives_a_card(tmp_path_factory: pytest.TempPathFactory, config: dict[str, Any]) -> None:
+    card = card_from_folder(write_model(tmp_path_factory.getbasetemp() / "fuzz", config), "m")
+    assert card.architecture is None or card.architecture.head_dim > 0

@@ -1,0 +1,84 @@
+"""One model card: its numbers, what they rest on, and what is wrong with a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from aim_engine.catalog.load import catalog_folders
+from aim_engine.catalog.model_card import Architecture, ModelCard, read_model_card
+from tests.building import CARD, MODEL, QWEN
+
+DIMENSIONS = (
+    "{layers: 2, hidden_size: 64, attention_heads: 4, kv_heads: 2, head_dim: 16, vocab_size: 512, "
+    "intermediate_size: 128, max_context: 2048}"
+)
+
+
+def read(tmp_path: Path, text: str) -> tuple[ModelCard | None, list[str]]:
+    path = tmp_path / "card.yaml"
+    path.write_text(text)
+    card, problems = read_model_card(path)
+    return card, [str(problem).removeprefix(str(path)) for problem in problems]
+
+
+def test_a_card_of_words_alone_is_legal(tmp_path: Path) -> None:
+    card, problems = read(tmp_path, "model_id: a/b\nlicense: mit\n")
+    assert problems == []
+    assert card is not None
+    assert (card.name, card.license, card.architecture, card.weights_in("bf16")) == ("a/b", "mit", None, None)
+
+
+def test_a_card_with_numbers(tmp_path: Path) -> None:
+    text = f"model_id: a/b\nprecision: fp8\nweights_bytes: {{fp8: 100}}\ndimensions: {DIMENSIONS}\n"
+    card, problems = read(tmp_path, text)
+    assert problems == []
+    assert card is not None
+    assert card.architecture == Architecture(
+        layers=2, hidden_size=64, attention_heads=4, kv_heads=2, head_dim=16, vocab_size=512, intermediate_size=128,
+        max_context=2048)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        ("name: x", [": model_id: is missing"]),
+        ("model_id: a/b\nlicence: x", [" (model a/b): licence: is an unknown key; did you mean license?"]),
+        ("model_id: a/b\ndimensions: {layers: 0}", None),
+        ("model_id: a/b\nweights_bytes: {bf61: 1}", None),
+        ("model_id: a/b\nweights_bytes: {bf16: 1.5}",
+         [" (model a/b): weights_bytes.bf16: input should be a valid integer, found 1.5"]),
+        ("model_id: a/b\nweights_basis: guessed", None),
+        ("[]", [": must hold a map of keys, not a list"]),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said(tmp_path: Path, text: str, problems: list[str] | None) -> None:
+    card, found = read(tmp_path, text)
+    assert card is None
+    assert found == problems if problems else found
+
+
+@pytest.mark.parametrize(
+    ("precision", "weights"),
+    [
+        ("bf16", (65_524_246_528, "computed")),
+        ("fp8", (34_322_434_048, "computed")),
+        ("fp16", (65_524_246_528, "computed")),
+        ("int4", (16_381_061_632, "assumed")),
+    ],
+)
+def test_the_weights_of_an_unknown_checkpoint_are_reckoned_and_said_to_be(
+    precision: str, weights: tuple[int, str]
+) -> None:
+    assert CARD.weights_in(precision) == weights
+
+
+def test_the_shipped_card_of_qwen3_32b_is_the_sum_of_its_shapes() -> None:
+    card, _ = read_model_card(catalog_folders().models[0] / f"{MODEL}.yaml")
+    assert card is not None
+    assert card.architecture == QWEN
+    attention = 5120 * 128 * (64 + 8 + 8) + 64 * 128 * 5120 + 2 * 128
+    layer = attention + 3 * 5120 * 25600 + 2 * 5120
+    total = 64 * layer + 2 * 151936 * 5120 + 5120
+    assert card.weights_bytes["bf16"] == 2 * total == 65_524_246_528

@@ -1,0 +1,177 @@
+"""The memory ledger against numbers worked out by hand for Qwen3-32B."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aim_engine.catalog.model_card import ModelCard
+from aim_engine.catalog.terms import ServingTerms
+from aim_engine.selection.memory import Ledger, Load, in_gib, kv_bytes_per_token, ledger
+from tests.building import CARD, GIB, QWEN
+
+TERMS = ServingTerms(
+    context_tokens=None,
+    memory_fraction=0.9,
+    block_tokens=16,
+    batch_tokens=8192,
+    kv_element_bytes=2,
+    eager=False,
+    host_memory=False,
+)
+
+
+def book(**changes: Any) -> Ledger:
+    load = Load(
+        card=CARD,
+        precision="bf16",
+        tensor_parallel_size=1,
+        budget_bytes=172 * GIB,
+        context_tokens=32768,
+        concurrency=1,
+        terms=TERMS,
+    )
+    found = ledger(replace(load, **changes))
+    assert found is not None
+    return found
+
+
+def sizes(found: Ledger) -> dict[str, int]:
+    return {line.name: line.bytes for line in found.lines}
+
+
+def test_one_gpu_by_hand() -> None:
+    found = book()
+    assert found.kv_bytes_per_token == 2 * 64 * 8 * 128 * 2 == 262_144
+    assert sizes(found) == {
+        "weights": 65_524_246_528,
+        "kv cache": (32768 + 16) * 262_144,  # and vLLM's empty block
+        "activations": 8192 * (4 * 5120 + 3 * 25600) * 2,
+        "device context": 3 * GIB // 2,
+        "graphs": GIB,
+    }
+    assert found.total_bytes == sum(sizes(found).values())
+    assert found.fits
+
+
+def test_eight_gpus_by_hand() -> None:
+    found = book(tensor_parallel_size=8)
+    assert found.kv_bytes_per_token == 32_768
+    assert sizes(found) == {
+        "weights": 8_190_530_816,
+        "kv cache": (32768 + 16) * 32_768,
+        "activations": 8192 * (4 * 5120 + 3 * 3200) * 2,
+        "device context": 3 * GIB // 2,
+        "graphs": GIB,
+        "collectives": GIB,
+    }
+
+
+def test_what_each_line_rests_on() -> None:
+    found = book()
+    assert {line.name: line.basis for line in found.lines} == {
+        "weights": "computed",
+        "kv cache": "computed",
+        "activations": "assumed",
+        "device context": "assumed",
+        "graphs": "assumed",
+    }
+    exact = book(card=replace(CARD, weights_basis="exact"))
+    assert [line.basis for line in exact.lines[:2]] == ["exact", "exact"]
+    assert book(precision="int4").lines[0].basis == "assumed"
+
+
+@pytest.mark.parametrize(("size", "heads"), [(1, 8), (2, 4), (4, 2), (8, 1), (16, 1)])
+def test_fewer_kv_heads_than_gpus_are_replicated(size: int, heads: int) -> None:
+    assert kv_bytes_per_token(QWEN, size, 2) == 64 * 2 * heads * 128 * 2
+
+
+def test_a_latent_cache_is_not_divided() -> None:
+    shape = replace(QWEN, kv_lora_rank=512, qk_rope_head_dim=64)
+    assert kv_bytes_per_token(shape, 1, 2) == kv_bytes_per_token(shape, 8, 2) == 64 * 576 * 2
+
+
+def test_an_fp8_cache_is_half_as_large() -> None:
+    assert book(terms=replace(TERMS, kv_element_bytes=1)).kv_bytes_per_token == 131_072
+
+
+def test_contexts_are_held_in_whole_blocks() -> None:
+    assert book(context_tokens=1).kv_bytes == 2 * 16 * 262_144
+    assert book(context_tokens=16).kv_bytes == 2 * 16 * 262_144
+    assert book(context_tokens=17).kv_bytes == 3 * 16 * 262_144
+    assert book(context_tokens=17, concurrency=10).kv_bytes == 21 * 16 * 262_144
+
+
+def test_eager_captures_no_graphs() -> None:
+    assert "graphs" not in sizes(book(terms=replace(TERMS, eager=True)))
+
+
+def test_the_hosts_own_memory_has_overheads_of_its_own() -> None:
+    names = set(sizes(book(terms=replace(TERMS, host_memory=True))))
+    assert names == {"weights", "kv cache", "activations", "processes"}
+
+
+def test_what_is_missing_is_told_to_the_byte() -> None:
+    total = book().total_bytes
+    assert book(budget_bytes=total).fits
+    short = book(budget_bytes=total - 1)
+    assert (short.fits, short.missing_bytes) == (False, 1)
+
+
+@pytest.mark.parametrize("concurrency", [1, 3, 64])
+def test_auto_is_the_longest_context_that_fits(concurrency: int) -> None:
+    budget = 72 * GIB
+    found = book(context_tokens=None, budget_bytes=budget, concurrency=concurrency)
+    longer = found.context_tokens + 16
+    assert found.fits
+    assert not book(context_tokens=longer, budget_bytes=budget, concurrency=concurrency).fits
+
+
+def test_auto_ends_at_the_models_own_limit() -> None:
+    assert book(context_tokens=None).context_tokens == 40960
+
+
+def test_auto_where_nothing_fits_says_by_how_much_one_block_does_not() -> None:
+    found = book(context_tokens=None, budget_bytes=GIB)
+    assert found.context_tokens == 16
+    assert found.missing_bytes == found.total_bytes - GIB > 0
+
+
+def test_a_card_without_numbers_has_no_ledger() -> None:
+    load = Load(card=ModelCard(model_id="a/b"), precision="bf16", tensor_parallel_size=1, budget_bytes=1,
+                context_tokens=1, concurrency=1, terms=TERMS)  # fmt: skip
+    assert ledger(load) is None
+    assert ledger(replace(load, card=replace(CARD, weights_bytes={}))) is None
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    budget=st.integers(70, 200).map(lambda n: n * GIB),
+    concurrency=st.integers(1, 300),
+    size=st.sampled_from([1, 2, 4, 8]),
+    block=st.sampled_from([1, 16, 64, 128]),
+)
+def test_auto_is_always_the_longest(budget: int, concurrency: int, size: int, block: int) -> None:
+    shared: dict[str, Any] = {
+        "budget_bytes": budget,
+        "concurrency": concurrency,
+        "tensor_parallel_size": size,
+        "terms": replace(TERMS, block_tokens=block),
+    }
+    found = book(context_tokens=None, **shared)
+    if found.fits and found.context_tokens < QWEN.max_context:
+        assert not book(context_tokens=found.context_tokens + block, **shared).fits
+    if not found.fits:
+        assert found.context_tokens == block
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 MiB"), (431_000_000, "411 MiB"), (GIB, "1.0 GiB"), (65_524_246_528, "61.0 GiB"), (10**15, "931,322.6 GiB")],
+)
+def test_sizes_for_people(size: int, text: str) -> None:
+    assert in_gib(size) == text
