@@ -66,7 +66,7 @@ def test_parts_that_are_killed(serve: Serve) -> None:
     assert server.wait() == 51
     assert "killed by SIGKILL" in server.words()["message"]
     assert not alive(below)
-    assert segments() <= before
+    server.until(lambda: segments() <= before)  # other programs have some for a moment
 
 
 @pytest.mark.parametrize("after", [1.0, 5.0, 9.0])
@@ -81,7 +81,7 @@ def test_a_stop_while_it_starts(serve: Serve, after: float) -> None:
     assert time.monotonic() - asked < 10
     assert server.words()["class"] == "Drained"
     assert not alive(below)
-    assert segments() <= before
+    server.until(lambda: segments() <= before)  # other programs have some for a moment
 
 
 def test_a_stop_lets_a_stream_finish(serve: Serve) -> None:
