@@ -47,11 +47,18 @@ def find(search_path: tuple[str, ...], python: str) -> Engine | None:
     """
     for folder in search_path:
         for distribution in _DISTRIBUTIONS:
-            found = sorted(Path(folder or ".").glob(f"{distribution.replace('-', '_')}-*.dist-info"))
+            found = _metadata_folders(Path(folder or "."), distribution)
             if found:
-                version = found[-1].name.removesuffix(".dist-info").partition("-")[2]
+                version = found[-1].removesuffix(".dist-info").partition("-")[2]
                 return _engine(distribution, version, python)
     return None
+
+
+def _metadata_folders(folder: Path, distribution: str) -> list[str]:
+    try:
+        return sorted(path.name for path in folder.glob(f"{distribution.replace('-', '_')}-*.dist-info"))
+    except OSError:  # a part of the import path that may not be looked into
+        return []
 
 
 def _engine(distribution: str, version: str, python: str) -> Engine:
