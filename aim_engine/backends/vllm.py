@@ -148,6 +148,8 @@ def _owned(job: ServeJob) -> dict[str, Any]:
         "data-parallel-size": job.replicas if job.replicas > 1 else None,
         "kv-cache-memory-bytes": _cache_bytes(job),
         "enable-server-load-tracking": True,
+        # the sidecar asks these every second; a log of that hides everything else
+        "disable-access-log-for-endpoints": "/health,/metrics,/load",
         "shutdown-timeout": int(job.drain_seconds),
         "middleware": [_GUARD],
     }
@@ -237,9 +239,18 @@ def _environment(
     if files:
         own_path = job.environment.get("PYTHONPATH")
         env["PYTHONPATH"] = f"{Path(files[0].path).parent.parent}" + (f":{own_path}" if own_path else "")
-    unset = tuple(v for v in ("VLLM_PORT",) if "://" in job.environment.get(v, ""))
-    notes += [f"{v} is taken out of the engine's environment: it is a service link of Kubernetes" for v in unset]
-    return env, unset
+    return env, tuple(_unwanted(job.environment, notes))
+
+
+def _unwanted(environment: Mapping[str, str], notes: list[str]) -> Iterator[str]:
+    """The user's variables that would keep the engine from working."""
+    if "://" in environment.get("VLLM_PORT", ""):
+        notes.append("VLLM_PORT is taken out of the engine's environment: it is a service link of Kubernetes")
+        yield "VLLM_PORT"
+    own, other = environment.get("AIM_API_KEY"), environment.get("VLLM_API_KEY")
+    if own and other and own != other:
+        notes.append("VLLM_API_KEY is taken out of the engine's environment: AIM_API_KEY is the key")
+        yield "VLLM_API_KEY"
 
 
 def _defaults(job: ServeJob) -> dict[str, str]:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
-import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aim_engine.cli.arguments import add_model, add_settings, typed_flags
 from aim_engine.cli.terminal import Terminal
-from aim_engine.engine import decide
-from aim_engine.errors import CacheError, EngineRefusedError, InputError
-from aim_engine.plan import Plan, Refusal
-from aim_engine.report import hardware_line, refusal_text
-from aim_engine.request import read_request
-from aim_engine.selection.memory import in_gib
+from aim_engine.errors import EngineRefusedError, InputError
+from aim_engine.request import Request, read_request
+
+if TYPE_CHECKING:
+    from aim_engine.plan import Plan
 
 _EXAMPLES = """examples:
   aim-engine serve Qwen/Qwen3-32B
@@ -32,12 +30,16 @@ def add_to(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str, str]) -> int:
-    from aim_engine.runtime.boot import hold_signals  # here: the other commands do not need it
-    from aim_engine.runtime.boot import run as boot
+    from aim_engine.runtime import handover
 
-    hold_signals()  # a stop that is asked for while we plan is carried out, not lost
-    request = read_request(typed_flags(arguments), environment)
-    plan = decide(replace(request, state_dir=request.state_dir or _state_folder(request.port)))
+    request = _with_state_folder(read_request(typed_flags(arguments), environment))
+    spare = handover.begin()
+    # only now, while supervisord gets ready on the other core: these imports are most of a plan's time
+    from aim_engine.engine import decide
+    from aim_engine.plan import Refusal
+    from aim_engine.report import refusal_text
+
+    plan = decide(request)
     if isinstance(plan, Refusal):
         terminal.say(refusal_text(plan))
         raise plan.error
@@ -46,30 +48,21 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
         terminal.warn(warning)
     for line in _summary(plan):
         terminal.say(line)
-    _write_files(plan)
-    boot(plan.as_json())
+    handover.run(plan.as_json(), spare)
 
 
-def _state_folder(port: int) -> Path:
-    """A folder of this user's and port's own below the system's temporary folder."""
-    return Path(tempfile.gettempdir()) / f"aim-engine-{os.getuid()}" / str(port)
-
-
-def _write_files(plan: Plan) -> None:
-    for file in plan.command.files:
-        path = Path(file.path)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(file.text)
-        except OSError as error:
-            raise CacheError(
-                f"{path} cannot be written by uid {os.getuid()}: {error.strerror}",
-                hint="set AIM_CACHE_DIR to a folder that this user may write",
-            ) from None
+def _with_state_folder(request: Request) -> Request:
+    """Unless one was asked for: a folder of this user's and port's own below the system's temporary folder."""
+    if request.state_dir is not None:
+        return request
+    temporary = Path(request.environment.get("TMPDIR") or "/tmp")  # noqa: S108 - made private, and checked, in prepare
+    return replace(request, state_dir=temporary / f"aim-engine-{os.getuid()}" / str(request.port))
 
 
 def _check_servable(plan: Plan) -> None:
     """Planning for hardware that is only declared is fine; serving on it is not."""
+    from aim_engine.report import hardware_line
+
     if plan.inventory.declared:
         raise InputError(
             f"cannot serve on declared hardware ({hardware_line(plan.inventory)})",
@@ -83,6 +76,9 @@ def _check_servable(plan: Plan) -> None:
 
 
 def _summary(plan: Plan) -> list[str]:
+    from aim_engine.report import hardware_line
+    from aim_engine.selection.memory import in_gib
+
     facts = [f"recipe {plan.recipe_id} ({plan.evidence.level})", plan.winner.recipe.precision]
     if plan.ledger:
         facts.append(f"{plan.ledger.context_tokens:,} tokens of context")

@@ -19,6 +19,7 @@ class Command:
     argv: tuple[str, ...]
     env: Mapping[str, str]
     unset: tuple[str, ...]
+    files: tuple[tuple[str, str], ...]  # path and text of small files that must be there first
     health_url: str
     metrics_url: str
     load_url: str
@@ -58,6 +59,7 @@ def read_contract(plan: Mapping[str, Any]) -> Contract:
                 argv=tuple(command["argv"]),
                 env=dict(command["env"]),
                 unset=tuple(command.get("unset", ())),
+                files=tuple((file["path"], file["text"]) for file in command.get("files", ())),
                 health_url=urls["health"],
                 metrics_url=urls["metrics"],
                 load_url=urls["load"],

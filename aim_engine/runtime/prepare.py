@@ -18,7 +18,7 @@ from typing import Any
 
 from aim_engine.errors import CacheError, InputError
 from aim_engine.runtime import state as files
-from aim_engine.runtime.contract import Contract, read_contract
+from aim_engine.runtime.contract import read_contract
 from aim_engine.runtime.state import State
 
 # sockaddr_un holds 108 bytes (unix(7)), and supervisord first binds `supervisor.sock.PID` (supervisor/http.py)
@@ -39,6 +39,8 @@ def prepare(plan: Mapping[str, Any]) -> tuple[State, int]:
     check_port(contract.host, contract.port, "AIM_PORT")
     check_port(contract.host, contract.health_port, "AIM_HEALTH_PORT")
     check_cache(Path(contract.cache_dir))
+    for path, text in contract.command.files:
+        write_file(Path(path), text)
     state.remove(*files.OF_ONE_RUN)
     try:
         state.write(files.PLAN, plan)
@@ -164,6 +166,19 @@ def check_cache(folder: Path) -> None:
         raise _unwritable("the cache folder", str(folder), "AIM_CACHE_DIR", error) from error
 
 
+def write_file(path: Path, text: str) -> None:
+    """Write one of the files that the engine needs; another start may read it meanwhile, so it is replaced whole."""
+    try:
+        if path.is_file() and path.read_text() == text:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_name(f".{path.name}.{os.getpid()}")
+        new.write_text(text)
+        new.replace(path)
+    except OSError as error:
+        raise _unwritable("the file", str(path), "AIM_CACHE_DIR", error) from error
+
+
 def _unwritable(what: str, path: str, setting: str, error: OSError) -> CacheError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return CacheError(f"{what} {path} is full", hint=f"free some space, or set {setting} to a larger volume")
@@ -171,8 +186,3 @@ def _unwritable(what: str, path: str, setting: str, error: OSError) -> CacheErro
         f"{what} {path} cannot be written by uid {os.getuid()}: {error.strerror}",
         hint=f"mount a volume there that uid {os.getuid()} may write, or set {setting}",
     )
-
-
-def contract_of(state: State) -> Contract:
-    """The contract that `prepare` wrote."""
-    return read_contract(state.read(files.PLAN) or {})

@@ -8,8 +8,13 @@ the shlex.split that supervisord applies after expanding (supervisor/options.py,
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from typing import Any
+
+from aim_engine.runtime import state as files
+from aim_engine.runtime.spare import INTERPRETER, PROGRAMS, wait_for_word
+from aim_engine.runtime.state import State
 
 STATE_VARIABLE = "AIM_RUNTIME_STATE"
 PROGRAM_VARIABLE = "AIM_RUNTIME_PROGRAM"
@@ -87,13 +92,19 @@ stderr_logfile_maxbytes = 0
 
 
 def main(arguments: list[str]) -> int:
-    """Run supervisord: `CONFIGURATION_FILE FOLDER`, the folder being the one that holds the `supervisor` package."""
-    configuration, folder = arguments
+    """Run supervisord: `FOLDER GO`, the folder that holds the `supervisor` package and where the word comes from."""
+    folder, go = arguments
     if folder not in sys.path:
         sys.path.append(folder)
     from supervisor import supervisord
 
     daemon: Any = supervisord
+    state_dir = wait_for_word(int(go))
+    if state_dir is None:
+        return 0
+    os.environ[STATE_VARIABLE] = state_dir
+    os.environ[PROGRAM_VARIABLE] = shlex.join([*INTERPRETER, PROGRAMS])
+    configuration = State(state_dir).path(files.CONFIG)
     daemon.main(["-c", configuration, *_user()])
     return 0
 

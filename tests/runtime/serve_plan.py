@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 
 from aim_engine.errors import AimError
-from aim_engine.runtime import boot
+from aim_engine.runtime import handover
 
 if __name__ == "__main__":
-    boot.hold_signals()
+    spare = handover.begin()
     try:
-        boot.run(json.loads(Path(sys.argv[1]).read_text()))
+        handover.run(json.loads(Path(sys.argv[1]).read_text()), spare)
     except AimError as error:
         print(json.dumps(error.as_json()), file=sys.stderr)
         sys.exit(error.code)
