@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 _HUB_ID = re.compile(r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9_])?/[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9_])?", re.ASCII)
-_MAX_HUB_ID = 96  # the hub's own limit (huggingface_hub, validate_repo_id)
+_MAX_HUB_ID = 96  # this and the next are the hub's own rules (huggingface_hub, validate_repo_id)
+_NO_HUB_ID = re.compile(r"--|\.\.|\.git$")
 
 
 class RefusedError(ValueError):
@@ -135,7 +136,7 @@ def model_text(text: str) -> str:
     if names_a_folder(text):
         path_text(text)
         return text
-    if _HUB_ID.fullmatch(text) and len(text) <= _MAX_HUB_ID:
+    if _HUB_ID.fullmatch(text) and len(text) <= _MAX_HUB_ID and not _NO_HUB_ID.search(text):
         return text
     raise RefusedError(
         "use a Hugging Face id such as Qwen/Qwen3-32B, or the path of a model folder (/models/mine, ./mine)"

@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hypothesis import HealthCheck, settings
+
 from aim_engine.backends import vllm
 from aim_engine.catalog.load import Catalog
 from aim_engine.catalog.model_card import Architecture, ModelCard
@@ -23,6 +25,13 @@ from aim_engine.hardware.inventory import Gpu, Inventory
 from aim_engine.request import Request, read_request
 from aim_engine.selection.candidate import Situation
 from aim_engine.selection.select import Selection, select
+
+
+def examples(count: int) -> settings:
+    """So many examples of a property, on however slow a machine."""
+    checks = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    return settings(max_examples=count, deadline=None, suppress_health_check=checks)
+
 
 MODEL = "Qwen/Qwen3-32B"
 GIB = 1024**3

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aim_engine.errors import InputError
 from aim_engine.request import SETTINGS, Request, Setting, read_request, settings_table
-from tests.building import ROOT
+from tests.building import ROOT, examples
 
 # For every setting: a legal text other than its default, what becomes of it, and illegal texts.
 VALUES: dict[str, tuple[str, Any, tuple[str, ...]]] = {
-    "model": ("org/name", "org/name", ("name", "a b/c", "org/name/more", "/\x00", "-org/x", "org/", "é/x", "a/" * 60)),
+    "model": ("org/name", "org/name", ("name", "a b/c", "org/name/more", "/\x00", "-org/x", "org/", "é/x", "a/" * 60,
+                                      "a/" + "b" * 95, "org/a--b", "org/a..b", "org/a.git")),
     "precision": ("FP8", "fp8", ("fp32", "8", "fp 8")),
     "gpu_count": ("4", 4, ("0", "9", "-1", "four", "4.0", "٣", "1e1", "999999999999999999999")),
     "metric": ("throughput", "throughput", ("speed", "latencies")),
@@ -273,7 +274,7 @@ words = st.text(max_size=40) | st.sampled_from(["auto", "8", "fp8", "{}", "tcp:/
 names = st.sampled_from([v for s in SETTINGS for v in s.variables]) | st.from_regex(r"AIM_[A-Z_]{0,12}", fullmatch=True)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     flags=st.dictionaries(st.sampled_from([s.field for s in SETTINGS]), words, max_size=4),
     environment=st.dictionaries(names, words, max_size=5),
@@ -287,7 +288,7 @@ def test_any_texts_give_a_request_or_an_input_error(flags: dict[str, str], envir
     assert request.model is None or request.model_folder is None or isinstance(request.model_folder, Path)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
                     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
                     max_leaves=8))  # fmt: skip

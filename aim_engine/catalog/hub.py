@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import struct
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,13 @@ _NAMES = {
     "max_context": ("max_position_embeddings", "n_positions", "seq_length", "max_sequence_length"),
     "experts": ("num_experts", "num_local_experts", "n_routed_experts"),
 }
+_NETWORK_LIBRARIES = (
+    "httpx",
+    "httpx2",
+    "httpcore",
+    "requests",
+    "urllib3",
+)  # the hub's client lets their errors through
 _PRECISIONS = {"bfloat16": "bf16", "float16": "fp16", "fp8": "fp8", "awq": "int4", "gptq": "int4", "mxfp4": "fp4"}
 
 
@@ -47,8 +55,8 @@ def card_from_folder(folder: Path, model_id: str) -> ModelCard:
 
 
 def cached_folder(model_id: str, hub_cache: Path) -> Path | None:
-    """Where the Hugging Face cache keeps that model's newest snapshot, or None (layout: huggingface_hub's guide
-    "Understand caching": models--org--name/refs/main names the folder below snapshots/).
+    """Where the Hugging Face cache keeps that model's newest snapshot, or None where it is absent or not whole (layout:
+    huggingface_hub's guide "Understand caching": models--org--name/refs/main names the folder below snapshots/).
     """
     home = hub_cache / f"models--{model_id.replace('/', '--')}"
     try:
@@ -56,7 +64,19 @@ def cached_folder(model_id: str, hub_cache: Path) -> Path | None:
     except (OSError, UnicodeDecodeError):
         return None
     folder = home / "snapshots" / revision
-    return folder if revision and (folder / "config.json").is_file() else None
+    return folder if revision and _is_whole(folder) else None
+
+
+def _is_whole(folder: Path) -> bool:
+    """A config, and every file of weights that the index names, or some where there is no index."""
+    try:
+        present = {path.name for path in folder.iterdir() if path.exists()}
+        index = folder / "model.safetensors.index.json"
+        needed = set(json.loads(index.read_bytes())["weight_map"].values()) if index.name in present else set()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+    some = any(name.endswith((".safetensors", ".bin", ".pt")) for name in present)
+    return "config.json" in present and some and needed <= present
 
 
 def card_from_hub(model_id: str, *, token: str | None) -> ModelCard | None:
@@ -72,8 +92,15 @@ def card_from_hub(model_id: str, *, token: str | None) -> ModelCard | None:
     except ImportError:
         return None
     try:
-        path = huggingface_hub.hf_hub_download(model_id, "config.json", token=token)
-        metadata = huggingface_hub.get_safetensors_metadata(model_id, token=token)
+        try:
+            # this first: where nothing answers it fails at once, while a download is tried for half a minute
+            files = list(huggingface_hub.get_safetensors_metadata(model_id, token=token).files_metadata.values())
+        except (hub_errors.NotASafetensorsRepoError, hub_errors.SafetensorsParsingError):
+            files = []
+        # not into the cache: a snapshot of config.json alone would look like a model without weights
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(huggingface_hub.hf_hub_download(model_id, "config.json", token=token, cache_dir=folder))
+            data = path.read_bytes()
     except hub_errors.GatedRepoError:
         raise ModelAccessError(
             f"{model_id} is gated", hint="accept its terms on its page, then set HF_TOKEN to a token of that account"
@@ -83,15 +110,20 @@ def card_from_hub(model_id: str, *, token: str | None) -> ModelCard | None:
             f"the hub has no model {model_id}, or it is private",
             hint="check the spelling; for a private model set HF_TOKEN",
         ) from None
-    except (hub_errors.EntryNotFoundError, hub_errors.NotASafetensorsRepoError) as error:
-        if isinstance(error, hub_errors.LocalEntryNotFoundError):
-            raise _unreachable(model_id) from None
-        return None
+    except hub_errors.LocalEntryNotFoundError:
+        raise _unreachable(model_id) from None
+    except hub_errors.EntryNotFoundError:
+        raise ModelAccessError(
+            f"{model_id} has no config.json", hint="it may be of a kind that cannot be served, or lie in a subfolder"
+        ) from None
     except (hub_errors.HfHubHTTPError, OSError) as error:
         raise _unreachable(model_id, error) from None
-    config = _parse_config(Path(path).read_bytes(), Path(path))
-    shapes = [{name: {"dtype": t.dtype, "shape": t.shape} for name, t in f.tensors.items()}
-              for f in metadata.files_metadata.values()]  # fmt: skip
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in _NETWORK_LIBRARIES:
+            raise
+        raise _unreachable(model_id, error) from None
+    config = _parse_config(data, Path(model_id, "config.json"))
+    shapes = [{name: {"dtype": t.dtype, "shape": t.shape} for name, t in file.tensors.items()} for file in files]
     return _card(model_id, config, shapes, source="the hub")
 
 

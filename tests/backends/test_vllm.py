@@ -66,7 +66,9 @@ def version(text: str | None) -> Engine:
 def test_the_whole_command_of_a_plain_job() -> None:
     assert command().argv == (
         "vllm", "serve", MODEL, "--host", "0.0.0.0", "--port", "8000", "--served-model-name", MODEL,
-        "--max-model-len", "4096", "--enable-server-load-tracking", "--shutdown-timeout", "60", "--middleware", GUARD,
+        "--max-model-len", "4096", "--enable-server-load-tracking",
+        "--disable-access-log-for-endpoints", "/health,/metrics,/load",
+        "--shutdown-timeout", "60", "--middleware", GUARD,
     )  # fmt: skip
 
 
@@ -376,8 +378,14 @@ def test_the_default_batch_depends_on_the_devices_memory(product: str, tokens: i
 
 
 def test_arguments_and_overrides_are_read() -> None:
-    args: dict[str, Any] = {"max-model-len": 100, "gpu-memory-utilization": 0.5, "block-size": 1,
-                            "max-num-batched-tokens": 7, "kv-cache-dtype": "fp8_e4m3", "enforce-eager": True}  # fmt: skip
+    args: dict[str, Any] = {
+        "max-model-len": 100,
+        "gpu-memory-utilization": 0.5,
+        "block-size": 1,
+        "max-num-batched-tokens": 7,
+        "kv-cache-dtype": "fp8_e4m3",
+        "enforce-eager": True,
+    }
     terms = vllm.read_terms(args, {"max_num_batched_tokens": 9}, GPUS[0], None)
     assert (terms.context_tokens, terms.memory_fraction, terms.block_tokens, terms.batch_tokens) == (100, 0.5, 1, 9)
     assert (terms.kv_element_bytes, terms.eager) == (1, True)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aim_engine.catalog.hub import cached_folder, card_from_folder
 from aim_engine.errors import ModelAccessError
-from tests.building import TINY_CONFIG, safetensors, write_model
+from tests.building import TINY_CONFIG, examples, safetensors, write_model
 
 TWO_TENSORS = {"a": ("BF16", (512, 64), 2), "b": ("BF16", (10,), 2)}
 
@@ -209,10 +209,36 @@ def test_a_snapshot_without_its_config_counts_as_absent(tmp_path: Path) -> None:
     assert cached_folder("org/name", hub) is None
 
 
+@pytest.mark.parametrize(
+    ("index", "whole"),
+    [
+        ({"weight_map": {"a": "model.safetensors"}}, True),
+        ({"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}, False),
+        ({"weight_map": []}, False),
+        ([], False),
+        ({"weight_map": {"a": {}}}, False),
+    ],
+)
+def test_a_snapshot_of_which_files_are_missing_counts_as_absent(tmp_path: Path, index: Any, whole: bool) -> None:
+    """A download that was broken off would otherwise look like a smaller model."""
+    hub = cache(tmp_path)
+    folder = hub / "models--org--name/snapshots/abc"
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert (cached_folder("org/name", hub) is not None) is whole
+
+
+def test_a_snapshot_of_a_config_alone_counts_as_absent(tmp_path: Path) -> None:
+    hub = cache(tmp_path)
+    (hub / "models--org--name/snapshots/abc/model.safetensors").unlink()
+    assert cached_folder("org/name", hub) is None
+    (hub / "models--org--name/snapshots/abc/model.safetensors").symlink_to("../../blobs/gone")
+    assert cached_folder("org/name", hub) is None
+
+
 values = st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.lists(st.integers(), max_size=2)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(
     st.dictionaries(
         st.sampled_from([*TINY_CONFIG, "text_config", "quantization_config", "dtype"]),

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aim_engine.catalog.recipe import Evidence, Recipe, read_recipe
 from aim_engine.catalog.yaml_file import MAX_FILE_BYTES
+from tests.building import examples
 
 NESTED: dict[str, Any] = {
     "recipe_id": "r",
@@ -278,7 +279,7 @@ structures = st.recursive(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@examples(120)
 @given(base=st.sampled_from([NESTED, FLAT]), changes=st.dictionaries(keys, structures, max_size=3))
 def test_any_structure_is_a_recipe_or_has_problems(
     tmp_path_factory: pytest.TempPathFactory, base: dict[str, Any], changes: dict[str, Any]
@@ -290,7 +291,7 @@ def test_any_structure_is_a_recipe_or_has_problems(
     assert all(str(problem) for problem in problems)
 
 
-@settings(max_examples=120, deadline=None)
+@examples(120)
 @given(st.binary(max_size=60) | st.text("[]{}&*!:-?<|>'\"#%@`, \nab1", max_size=60).map(str.encode))
 def test_any_bytes_are_a_recipe_or_have_problems(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "fuzz.yaml"

@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.terms import ServingTerms
 from aim_engine.selection.memory import Ledger, Load, in_gib, kv_bytes_per_token, ledger
-from tests.building import CARD, GIB, QWEN
+from tests.building import CARD, GIB, QWEN, examples
 
 TERMS = ServingTerms(
     context_tokens=None,
@@ -148,7 +148,7 @@ def test_a_card_without_numbers_has_no_ledger() -> None:
     assert ledger(replace(load, card=replace(CARD, weights_bytes={}))) is None
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(
     budget=st.integers(70, 200).map(lambda n: n * GIB),
     concurrency=st.integers(1, 300),

@@ -6,7 +6,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aim_engine.catalog.load import catalog_folders, load_catalog
@@ -21,6 +21,7 @@ from tests.building import (
     MODEL,
     chosen,
     cpu_here,
+    examples,
     here,
     recipe,
     request,
@@ -180,7 +181,7 @@ def test_every_candidate_keeps_every_verdict() -> None:
 SHIPPED = load_catalog(MODEL, catalog_folders())
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.randoms(use_true_random=False), st.sampled_from(["latency", "throughput"]), st.integers(1, 8))
 def test_the_order_of_recipes_and_gpus_never_matters(shuffler: random.Random, metric: str, visible: int) -> None:
     recipes: list[Recipe] = [*SHIPPED.recipes, recipe(recipe_id="twin-a"), recipe(recipe_id="twin-b")]

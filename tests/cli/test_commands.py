@@ -1,0 +1,238 @@
+"""The other commands, help, completion, colour and pipes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aim_engine import __version__
+from aim_engine.cli.main import _ALIASES, _COMMANDS
+from aim_engine.request import SETTINGS, settings_table
+from tests.building import MODEL, write_model, write_recipe
+from tests.cli.conftest import Run
+
+PLAN = ("plan", MODEL, "--hardware", "MI300X:8")
+
+
+@pytest.mark.parametrize("command", [None, *_COMMANDS, *_ALIASES])
+def test_every_command_explains_itself(cli: Run, command: str | None) -> None:
+    done = cli(*([command] if command else []), "--help")
+    assert (done.code, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: aim-engine")
+    assert len(done.stdout.splitlines()) > 5
+
+
+def test_the_help_of_serve_names_every_setting_that_is_not_a_secret(cli: Run) -> None:
+    text = cli("serve", "--help").stdout
+    for setting in SETTINGS:
+        assert (setting.variable in text) is not setting.secret, setting.variable
+        assert (setting.flag in text.split()) is not (setting.secret or setting.field == "model"), setting.flag
+
+
+def test_the_version(cli: Run) -> None:
+    assert cli("--version").stdout == f"aim-engine {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["sevre"], ["plan", "--gpu-cuont", "4"], ["plan", "a/b", "c/d"], ["plan", "--format", "xml"], ["--json"],
+     ["completion", "fish"], ["completion"], ["detect", "here"], ["plan", "--api-key", "hunter2"], ["plan", "--port"]],
+)  # fmt: skip
+def test_a_wrong_command_line_is_a_usage_error(cli: Run, words: list[str]) -> None:
+    done = cli(*words)
+    assert (done.code, done.stdout) == (2, "")
+    assert done.last_words["class"] == "Usage"
+    assert "--help" in done.last_words["hint"]
+
+
+def test_an_abbreviated_flag_is_not_guessed(cli: Run) -> None:
+    assert cli("plan", MODEL, "--hard", "MI300X:8").code == 2
+
+
+# --- recipes, models, detect, settings ---------------------------------------------------------------------------
+
+
+def test_recipes_of_a_model_with_their_states(cli: Run) -> None:
+    done = cli("recipes", MODEL, "--hardware", "MI300X:4")
+    assert (done.code, done.stderr) == (0, "on 4 x MI300X:\n")
+    states = {tuple(row.split()[:3]): row for row in done.stdout.splitlines()[1:]}
+    assert states[("qwen3-32b-mi300x-bf16", MODEL, "4")].endswith("chosen")
+    assert states[("qwen3-32b-mi300x-bf16", MODEL, "2")].endswith("works")
+    assert states[("qwen3-32b-mi300x-bf16", MODEL, "8")].endswith("it needs 8 GPUs, and 4 usable of its type are here")
+    assert list(states).count(("cpu-any-bf16", "any", "1")) == 1
+
+
+def test_recipes_as_json(cli: Run) -> None:
+    done = cli("list-profiles", "--hardware", "MI300X:4", "--json")
+    assert done.json.keys() == {"hardware", "recipes"}
+    assert [one["gpu_count"] for one in done.json["recipes"] if one["chosen"]] == [4]
+    assert all(one.keys() >= {"recipe_id", "model_id", "gpu_type", "works", "verdicts"} for one in done.json["recipes"])
+
+
+def test_recipes_of_the_users_own_folder_are_listed_too(cli: Run, tmp_path: Path) -> None:
+    write_recipe(tmp_path, "mine", model_id="org/mine")
+    done = cli("recipes", "--hardware", "MI300X:1", AIM_RECIPES_DIR=str(tmp_path))
+    assert "mine" in done.stdout
+    assert "qwen3-32b-mi300x-bf16" in done.stdout
+
+
+def test_models(cli: Run, tmp_path: Path) -> None:
+    write_recipe(tmp_path, "mine", model_id="org/mine")
+    done = cli("models", "--recipes-dir", str(tmp_path))
+    assert [row.split()[0] for row in done.stdout.splitlines()] == ["model", "org/mine", MODEL]
+    shown = cli("models", "--json").json
+    assert [(one["model_id"], one["recipes"]) for one in shown] == [(MODEL, 2)]
+
+
+def test_models_bears_a_broken_file_and_warns_of_it(cli: Run, tmp_path: Path) -> None:
+    write_recipe(tmp_path, "mine", "a: [", model_id="org/mine")
+    done = cli("models", "--recipes-dir", str(tmp_path))
+    assert done.code == 0
+    assert done.stderr.startswith("warning: ")
+    assert MODEL in done.stdout
+
+
+def test_detect_shows_declared_hardware(cli: Run) -> None:
+    assert "2 x MI300X (as declared says)" in cli("detect", "--hardware", "MI300X:2").stdout
+    words = cli("detect", "--hardware", "MI300X:2", "--json").json
+    assert words.keys() >= {"source", "gpus", "notes"}
+    assert [gpu["product"] for gpu in words["gpus"]] == ["MI300X", "MI300X"]
+
+
+def test_detect_finds_the_cpu(cli: Run) -> None:
+    words = cli("detect", "--json", AIM_HARDWARE="cpu").json
+    assert words["gpus"][0]["product"] == "CPU"
+    assert words["host"]["cores"] >= 1
+
+
+def test_settings(cli: Run) -> None:
+    assert cli("settings").stdout == settings_table() + "\n"
+    words = cli("settings", "--json").json
+    assert [one["variable"] for one in words] == [setting.variable for setting in SETTINGS]
+
+
+# --- validate ----------------------------------------------------------------------------------------------------
+
+
+def test_the_shipped_catalogue_is_valid(cli: Run) -> None:
+    done = cli("validate")
+    assert done.code == 0
+    assert done.stdout.endswith(" files, no errors\n")
+
+
+def test_validate_reports_every_error_of_every_file(cli: Run, tmp_path: Path) -> None:
+    write_recipe(tmp_path, "good")
+    write_recipe(tmp_path, "bad", "recipe_id: bad\npresicion: x\n")
+    write_recipe(tmp_path, "worse", "a: [")
+    done = cli("validate", str(tmp_path))
+    assert done.code == 31
+    assert done.last_words["message"] == "5 errors in 2 of 3 files"
+    assert "did you mean precision?" in done.stderr
+    as_json = cli("validate", str(tmp_path), "--json")
+    assert as_json.code == 31
+    assert as_json.json["files"] == 3
+    assert len(as_json.json["problems"]) == 5
+
+
+def test_validate_counts_a_file_once(cli: Run, tmp_path: Path) -> None:
+    write_recipe(tmp_path, "name").rename(tmp_path / MODEL / "other.yaml")
+    shipped = int(cli("validate").stdout.split()[0])
+    done = cli("validate", AIM_RECIPES_DIR=str(tmp_path))
+    assert done.last_words["message"] == f"1 error in 1 of {shipped + 1} files"
+
+
+def test_validate_takes_single_files(cli: Run, tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, "good")
+    assert cli("validate", str(path), str(path)).stdout == "2 files, no errors\n"
+    assert cli("validate", str(tmp_path / "nowhere")).code == 31
+
+
+# --- completion --------------------------------------------------------------------------------------------------
+
+
+def test_the_completion_script_for_bash_is_bash(cli: Run) -> None:
+    script = cli("completion", "bash").stdout
+    assert "--gpu-count" in script
+    assert "list-profiles" in script
+    checked = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True, check=False)
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("shell", ["zsh", "tcsh"])
+def test_completion_for_other_shells(cli: Run, shell: str) -> None:
+    assert "aim-engine" in cli("completion", shell).stdout
+
+
+# --- colour, pipes, streams --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("environment", "coloured"),
+    [
+        ({}, False),
+        ({"FORCE_COLOR": "1"}, True),
+        ({"NO_COLOR": "1"}, False),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+    ],
+)
+def test_colour_in_a_pipe(cli: Run, environment: dict[str, str], coloured: bool) -> None:
+    assert ("\x1b[" in cli(*PLAN, **environment).stdout) is coloured
+    assert ("\x1b[" in cli("plan", "-x", **environment).stderr) is coloured
+    assert "\x1b[" not in cli(*PLAN, "--json", **environment).stdout
+
+
+@pytest.mark.parametrize(
+    ("environment", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+)
+def test_colour_on_a_terminal(environment: dict[str, str], coloured: bool) -> None:
+    main_end, terminal_end = pty.openpty()
+    argv = [sys.executable, "-m", "aim_engine.cli.main", "settings", "--nonsense"]
+    plain = {"PATH": os.environ["PATH"], "TERM": "xterm", **environment}
+    subprocess.run(argv, stdout=terminal_end, stderr=terminal_end, env=plain, check=False)
+    shown = os.read(main_end, 4096)
+    os.close(main_end)
+    os.close(terminal_end)
+    assert (b"\x1b[31merror\x1b[0m" in shown) is coloured
+
+
+@pytest.mark.parametrize("words", [PLAN, (*PLAN, "--json"), ("--help",), ("settings",), ("completion", "bash")])
+def test_a_reader_that_leaves_early_is_no_error(words: tuple[str, ...]) -> None:
+    argv = [sys.executable, "-m", "aim_engine.cli.main", *words]
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = subprocess.run(argv, stdout=write_end, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_full_disk_is_told_as_such() -> None:
+    argv = [sys.executable, "-m", "aim_engine.cli.main", *PLAN]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert json.loads(done.stderr.splitlines()[-1])["code"] == done.returncode != 0
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_any_encoding_of_the_streams(process: Run, encoding: str) -> None:
+    assert process(*PLAN, PYTHONIOENCODING=encoding).code == 0
+    assert process(*PLAN, "--json", "--engine-args", '{"chat-template": "✓"}', PYTHONIOENCODING=encoding).json
+
+
+def test_an_interrupt_ends_quietly(process: Run, tmp_path: Path) -> None:
+    """As if Ctrl-C came while the model's config is opened."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "def hear(event, arguments):\n"
+        "    if event == 'open' and str(arguments[0]).endswith('config.json'):\n"
+        "        raise KeyboardInterrupt\n"
+        "sys.addaudithook(hear)\n"
+    )
+    done = process("plan", str(write_model(tmp_path / "m")), "--hardware", "cpu", PYTHONPATH=str(tmp_path))
+    assert (done.code, done.stdout, done.stderr) == (130, "", "interrupted\n")

@@ -1,0 +1,141 @@
+"""Models that only the hub knows: the real client against a hub of our own on this machine."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from tests.building import TINY_CONFIG, safetensors
+from tests.cli.conftest import Done, Run
+
+pytest.importorskip("huggingface_hub")
+
+FILES = {
+    "config.json": json.dumps(TINY_CONFIG).encode(),
+    "model.safetensors": safetensors({"a": ("BF16", (512, 64), 2)}),
+}
+SERVED = {("org/good", "config.json"), ("org/good", "model.safetensors"), ("org/older", "config.json")}
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Serves org/good, and org/older without safetensors; refuses the others as the hub refuses them."""
+
+    seen: list[str]
+
+    def do_GET(self) -> None:
+        self.answer()
+
+    def do_HEAD(self) -> None:
+        self.answer()
+
+    def answer(self) -> None:
+        self.seen.append(f"{self.command} {self.path} {self.headers.get('authorization', '')}")
+        model, _, file = self.path.removeprefix("/").partition("/resolve/main/")
+        if model == "org/gated":
+            return self.reply(403, b"", {"X-Error-Code": "GatedRepo"})
+        if model == "org/absent":
+            return self.reply(401, b"", {"X-Error-Code": "RepoNotFound"})
+        if model == "org/broken":
+            return self.reply(500, b"")
+        if (model, file) not in SERVED:
+            return self.reply(404, b"", {"X-Error-Code": "EntryNotFound"})
+        return self.reply(200, FILES[file], {"ETag": '"1"', "X-Repo-Commit": "a" * 40})
+
+    def reply(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        first, _, last = self.headers.get("Range", "").removeprefix("bytes=").partition("-")
+        if first and status == 200:
+            status, body = 206, body[int(first) : int(last) + 1]
+        self.send_response(status)
+        for name, text in {**(headers or {}), "Content-Length": str(len(body))}.items():
+            self.send_header(name, text)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *words: Any) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def hub() -> Iterator[tuple[str, list[str]]]:
+    """The hub's address, and what it was asked."""
+    seen: list[str] = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("ThisHub", (Hub,), {"seen": seen}))
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", seen
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def plan(process: Run, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Done]:
+    home = str(tmp_path_factory.mktemp("home"))
+
+    def run(model: str, endpoint: str, **environment: str) -> Done:
+        return process("plan", model, "--hardware", "cpu", "--json", HF_ENDPOINT=endpoint, HOME=home, HF_HOME=home,
+                       **environment)  # fmt: skip
+
+    return run
+
+
+def test_the_numbers_of_a_model_come_from_its_headers(plan: Callable[..., Done], hub: tuple[str, list[str]]) -> None:
+    address, seen = hub
+    for _ in range(2):  # what the first time leaves behind must not stand in the way of the second
+        done = plan("org/good", address, HF_TOKEN="hf_hunter2")
+        assert done.code == 0, done.stderr
+        line = done.json["memory"]["lines"][0]
+        assert (line["name"], line["bytes"], line["basis"]) == ("weights", 2 * 512 * 64, "exact")
+        assert "hunter2" not in done.stdout + done.stderr
+    assert all(request.endswith("Bearer hf_hunter2") for request in seen if "/org/good/" in request)
+
+
+@pytest.mark.parametrize(
+    ("model", "code", "message"),
+    [
+        ("org/gated", 40, "org/gated is gated"),
+        ("org/absent", 40, "the hub has no model org/absent, or it is private"),
+        ("org/empty", 40, "org/empty has no config.json"),
+        ("org/broken", 41, "the hub did not answer for org/broken"),
+    ],
+)
+def test_a_model_that_is_not_given(
+    plan: Callable[..., Done], hub: tuple[str, list[str]], model: str, code: int, message: str
+) -> None:
+    done = plan(model, hub[0])
+    assert (done.code, done.last_words["code"]) == (code, code)
+    assert done.last_words["message"].startswith(message)
+    assert done.last_words["hint"]
+
+
+def test_a_hub_that_is_not_there(plan: Callable[..., Done]) -> None:
+    with socket.socket() as nobody_listens:
+        nobody_listens.bind(("127.0.0.1", 0))
+        done = plan("org/good", f"http://127.0.0.1:{nobody_listens.getsockname()[1]}")
+    assert (done.code, done.last_words["retryable"]) == (41, True)
+
+
+def test_a_model_whose_weights_have_an_older_form_is_planned_without_numbers(
+    plan: Callable[..., Done], hub: tuple[str, list[str]]
+) -> None:
+    done = plan("org/older", hub[0])
+    assert done.code == 0
+    assert "whether it fits in memory was not checked" in done.json["warnings"][0]
+    precisions = next(v for v in done.json["candidates"][0]["verdicts"] if v["rule"] == "precision")
+    assert precisions["sentence"] == "it serves bf16 (the checkpoint's own)"
+
+
+def test_the_hub_is_not_asked_where_nothing_here_could_serve_the_model(
+    process: Run, hub: tuple[str, list[str]]
+) -> None:
+    address, seen = hub
+    assert process("plan", "org/good", "--hardware", "MI300X:8", HF_ENDPOINT=address).code == 30
+    assert process("plan", "org/good", "--hardware", "cpu", HF_ENDPOINT=address, AIM_OFFLINE="1").code == 0
+    assert seen == []

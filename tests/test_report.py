@@ -1,0 +1,149 @@
+"""What people read: the page of a plan, of a refusal, of an inventory, and the tables."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from dataclasses import replace
+
+from aim_engine.catalog.load import catalog_folders, load_catalog
+from aim_engine.catalog.model_card import ModelCard
+from aim_engine.hardware.inventory import Host, Inventory
+from aim_engine.plan import Plan, Refusal, make_plan
+from aim_engine.report import (
+    hardware_line,
+    inventory_text,
+    models_text,
+    operator_profiles,
+    plan_text,
+    recipes_text,
+    refusal_text,
+    script,
+    table,
+)
+from aim_engine.request import read_request
+from tests.building import CARD, GIB, MODEL, ROCM, cpu_here, here, request
+
+SHIPPED = load_catalog(MODEL, catalog_folders())
+
+
+def plan(environment: dict[str, str] | None = None, on: Inventory | None = None, **flags: str) -> Plan:
+    found = make_plan(read_request({"model": MODEL, **flags}, environment or {}), on or here(), SHIPPED, ROCM)
+    assert isinstance(found, Plan)
+    return found
+
+
+def painted(style: str, text: str) -> str:
+    return f"<{style}>{text}</{style}>"
+
+
+def test_the_page_says_what_why_and_why_not() -> None:
+    page = plan_text(plan(metric="throughput"))
+    for text in (
+        f"{MODEL} on 8 x MI300X: qwen3-32b-mi300x-bf16",
+        "devices     8 of 8 (GPU 0, 1, 2, 3, 4, 5, 6, 7), tensor parallel 1, 8 data-parallel replicas",
+        "context     32,768 tokens x 1 at once",
+        "evidence    reported: github.com/",
+        "engine      vllm 0.18.1+rocm700",
+        "Memory of one device",
+        "together",
+        "✓ memory: it fits: 61.0 GiB weights",
+        "· qwen3-32b-mi300x-bf16 on 8: throughput takes the narrowest",
+        "✗ cpu-any-bf16 on 1: gpu type: it is for CPU",
+        "AIM_METRIC = throughput (flag)",
+        "VLLM_ROCM_USE_AITER=1",
+        "vllm serve Qwen/Qwen3-32B --tensor-parallel-size 1",
+    ):
+        assert text in page, text
+
+
+def test_sections_without_content_are_left_out() -> None:
+    page = plan_text(plan())
+    assert "Notes" not in page
+    assert "Warnings" not in page
+
+
+def test_notes_and_warnings_are_at_the_end() -> None:
+    page = plan_text(plan({"AIM_MODLE": "x"}, on=here("MI300X:3")))
+    assert page.index("2 of 3 usable GPUs are used") < page.index("did you mean AIM_MODEL?")
+
+
+def test_a_secret_is_shown_as_set() -> None:
+    page = plan_text(plan({"AIM_API_KEY": "hunter2"}))
+    assert "AIM_API_KEY = (set) (environment)" in page
+    assert "hunter2" not in page
+
+
+def test_paint_reaches_headings_and_marks() -> None:
+    page = plan_text(plan(), painted)
+    assert "<strong>Why this one</strong>" in page
+    assert "<good>✓</good>" in page
+    assert "<bad>✗</bad>" in page
+    assert "<dim>·</dim>" in page
+
+
+def test_a_refusal_lists_everything_that_was_looked_at() -> None:
+    refusal = make_plan(request(), here("MI355X:8"), SHIPPED)
+    assert isinstance(refusal, Refusal)
+    page = refusal_text(refusal)
+    assert page.count("✗") == sum(len(one.variants) for one in SHIPPED.recipes)
+    assert refusal_text(Refusal(error=refusal.error)) == ""
+
+
+def test_hardware_in_one_line() -> None:
+    assert hardware_line(here("MI300X:4,MI325X:4")) == "4 x MI300X and 4 x MI325X"
+    assert hardware_line(cpu_here()) == "the CPU"
+    assert hardware_line(here("MI300X:1", unusable={0: "closed"})) == "nothing usable"
+
+
+def test_the_inventory_page_shows_every_device_and_the_host() -> None:
+    found = replace(
+        here("MI300X:2", free={0: GIB}, unusable={1: "closed"}, notes=("a note",)),
+        host=Host(cores=64, numa_nodes=2, memory_bytes=GIB, memory_available_bytes=GIB // 2, architecture="x86_64"),
+    )
+    page = inventory_text(found)
+    for text in ("1 x MI300X (as amdsmi says)", "192.0 GiB", "usable", "closed", "64 usable cores on 2 NUMA", "a note",
+                 "none that matters"):  # fmt: skip
+        assert text in page, text
+
+
+def test_the_table_of_recipes_gives_each_a_state() -> None:
+    found = plan()
+    page = recipes_text(found.judged, [found.judged[0]])
+    rows = page.splitlines()
+    assert rows[0].split() == ["recipe", "model", "GPUs", "precision", "metric", "evidence", "state"]
+    assert rows[1].endswith("chosen")
+    assert any(row.endswith("works") for row in rows)
+    assert any("it is for CPU" in row for row in rows)
+
+
+def test_the_table_of_models_bears_cards_that_say_little() -> None:
+    page = models_text([CARD, ModelCard(model_id="a/b")], {MODEL: 2})
+    assert "61.0 GiB" in page
+    assert page.splitlines()[2].split() == ["a/b", "–", "–", "–", "0", "–"]
+
+
+def test_columns_are_aligned() -> None:
+    lines = table([("a", "b"), ("longer", "c")])
+    assert lines == ["a       b", "longer  c"]
+
+
+def test_the_profiles_that_amds_operator_reads() -> None:
+    (one,) = operator_profiles(plan(gpu_count="2"))
+    assert one.keys() == {"filename", "path", "profile", "models", "script"}
+    assert one["filename"] == "qwen3-32b-mi300x-bf16.yaml"
+    assert one["profile"].keys() == {"aim_id", "model_id", "metadata", "engine_args", "env_vars"}
+    metadata = one["profile"]["metadata"]
+    assert (metadata["engine"], metadata["gpu"], metadata["gpu_count"], metadata["precision"]) == (
+        "vllm", "MI300X", 2, "bf16")  # fmt: skip
+    assert metadata["accelerator_count"] == 2
+    assert metadata["type"] == "unoptimized"  # nothing here was measured
+    assert one["models"] == [{"name": MODEL, "source": f"hf://{MODEL}", "size_gb": 65.52}]
+
+
+def test_the_script_is_a_script() -> None:
+    text = script(plan(engine_args='{"chat-template": "two words\'; $(rm)"}'))
+    checked = subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True, check=False)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    last = text.strip().splitlines()[-1]
+    assert shlex.split(last)[1:] == list(plan(engine_args='{"chat-template": "two words\'; $(rm)"}').command.argv)
