@@ -15,7 +15,7 @@ from aim_engine.backends.registry import backend as find_backend
 from aim_engine.catalog.load import Catalog
 from aim_engine.catalog.recipe import Evidence, Variant
 from aim_engine.catalog.terms import ServingTerms
-from aim_engine.errors import AimError
+from aim_engine.errors import AimError, InputError
 from aim_engine.hardware.installed import Engine
 from aim_engine.hardware.inventory import Gpu, Inventory
 from aim_engine.request import SETTINGS, Request
@@ -110,6 +110,8 @@ class Plan:
         return {
             "state_dir": str(request.state_dir) if request.state_dir else None,
             "cache_dir": str(request.cache_dir),
+            "image_cache": str(request.image_cache) if request.image_cache else None,
+            "must_be_readable": [str(path) for path in (request.tls_cert, request.tls_key) if path],
             "host": request.host,
             "port": request.port,
             "health_port": request.health_port,
@@ -143,6 +145,8 @@ def make_plan(request: Request, inventory: Inventory, catalog: Catalog, engine: 
     Raises:
         AimError: the request itself cannot be planned for (no model, an unknown backend, bad engine options).
     """
+    if (request.tls_cert is None) != (request.tls_key is None):
+        raise InputError("of AIM_TLS_CERT and AIM_TLS_KEY only one is set", hint="set both, or neither")
     backend = find_backend(request.backend)
     engine = None if inventory.declared else engine
     situation = Situation(request=request, inventory=inventory, catalog=catalog, engine=engine)
@@ -200,6 +204,8 @@ def _job(situation: Situation, winner: Candidate, context: int | str | None) -> 
         cache_dir=request.cache_dir,
         drain_seconds=request.drain_timeout,
         offline=request.offline,
+        tls_cert=request.tls_cert,
+        tls_key=request.tls_key,
         engine=situation.engine,
     )
 

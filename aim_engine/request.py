@@ -139,8 +139,14 @@ SETTINGS: tuple[Setting, ...] = (
             meaning="Asked for on every route of the API but /health. Environment only, never a flag."),
     Setting(variable="HF_TOKEN", field="hf_token", parse=secret_text, default=None, legal="a secret", secret=True,
             meaning="Hugging Face token for gated models. Environment only, never a flag."),
+    Setting(variable="AIM_TLS_CERT", field="tls_cert", parse=path_text, default=None, legal="a file",
+            meaning="Certificate chain (PEM) of the API, which then speaks HTTPS. With AIM_TLS_KEY."),
+    Setting(variable="AIM_TLS_KEY", field="tls_key", parse=path_text, default=None, legal="a file",
+            meaning="The certificate's private key (PEM)."),
     Setting(variable="AIM_OFFLINE", field="offline", parse=switch, default="0", switch=True, legal="0 1",
             meaning="1 = no network at all."),
+    Setting(variable="AIM_IMAGE_CACHE", field="image_cache", parse=path_text, default=None, legal="a folder",
+            meaning="What the image's build prepared for the engine's caches. The image sets it."),
     Setting(variable="AIM_LOG_LEVEL", field="log_level", default="info",
             # AMD's operator says CRITICAL when it asks an image for its profiles
             parse=choice(*LOG_LEVELS, also={"critical": "error", "warn": "warning"}),
@@ -186,6 +192,9 @@ class Request:
     keep_alive: bool = False
     api_key: str | None = field(default=None, repr=False)
     hf_token: str | None = field(default=None, repr=False)
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    image_cache: Path | None = None
     offline: bool = False
     log_level: str = "info"
     log_format: str = "text"

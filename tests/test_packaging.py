@@ -14,7 +14,7 @@ def shipped(package: str, folder: Path) -> set[Path]:
 
 
 def data_files(folder: Path) -> set[Path]:
-    return {p for p in folder.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc") and not p.name[0] == "."}
+    return {p for p in folder.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc") and p.name[0] != "."}
 
 
 def test_every_data_file_of_the_package_is_shipped() -> None:
@@ -27,5 +27,7 @@ def test_every_recipe_and_model_card_is_shipped() -> None:
 
 
 def test_every_package_is_listed() -> None:
-    found = {path.parent.relative_to(ROOT).as_posix().replace("/", ".") for path in ROOT.glob("aim_engine/**/__init__.py")}
+    found = {
+        path.parent.relative_to(ROOT).as_posix().replace("/", ".") for path in ROOT.glob("aim_engine/**/__init__.py")
+    }
     assert found <= set(SETUP["packages"])

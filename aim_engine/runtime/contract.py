@@ -34,6 +34,8 @@ class Contract:
     command: Command
     state_dir: str
     cache_dir: str
+    image_cache: str | None
+    must_be_readable: tuple[str, ...]
     host: str
     port: int
     health_port: int
@@ -68,6 +70,8 @@ def read_contract(plan: Mapping[str, Any]) -> Contract:
             ),
             state_dir=runtime["state_dir"],
             cache_dir=runtime["cache_dir"],
+            image_cache=runtime.get("image_cache"),
+            must_be_readable=tuple(runtime.get("must_be_readable", ())),
             host=runtime["host"],
             port=int(runtime["port"]),
             health_port=int(runtime["health_port"]),

@@ -41,6 +41,10 @@ def prepare(plan: Mapping[str, Any]) -> tuple[State, int]:
     check_cache(Path(contract.cache_dir))
     for path, text in contract.command.files:
         write_file(Path(path), text)
+    for path in contract.must_be_readable:
+        check_readable(Path(path))
+    if contract.image_cache is not None:
+        seed_cache(Path(contract.image_cache), Path(contract.cache_dir))
     state.remove(*files.OF_ONE_RUN)
     try:
         state.write(files.PLAN, plan)
@@ -164,6 +168,33 @@ def check_cache(folder: Path) -> None:
             pass
     except OSError as error:
         raise _unwritable("the cache folder", str(folder), "AIM_CACHE_DIR", error) from error
+
+
+def check_readable(path: Path) -> None:
+    """Open a file that a setting names and the engine will read."""
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read by uid {os.getuid()}: {error.strerror}",
+            hint="mount it, and make it readable for that user; it is named by AIM_TLS_CERT or AIM_TLS_KEY",
+        ) from None
+
+
+def seed_cache(prepared: Path, cache: Path) -> None:
+    """Lay what the image's build prepared into the cache, where it is not there yet. A comfort: a cache that cannot
+    take it has been, or will be, complained of elsewhere, and the engine makes what is missing.
+    """
+    for folder, _, names in os.walk(prepared):
+        for name in names:
+            source = Path(folder) / name
+            target = cache / source.relative_to(prepared)
+            try:
+                if not target.exists():
+                    write_file(target, source.read_text())
+            except (OSError, UnicodeDecodeError, CacheError):
+                return
 
 
 def write_file(path: Path, text: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 
 from aim_engine.errors import InternalError
 from aim_engine.runtime import state as files
@@ -65,4 +66,25 @@ def server_environment(contract: Contract, environment: dict[str, str]) -> dict[
         for name, value in environment.items()
         if not name.startswith(VARIABLE_PREFIXES) and name not in contract.command.unset
     }
-    return {**kept, **contract.command.env}
+    return at_home({**kept, **contract.command.env}, contract.cache_dir)
+
+
+def at_home(environment: dict[str, str], cache_dir: str) -> dict[str, str]:
+    """The environment with a HOME that can be written and a name for the user.
+
+    A container may run as a user id that no passwd entry names, with HOME=/: libraries then fail at getpwuid or write
+    nowhere (torch's compiler asks getpass.getuser for the name of its cache).
+    """
+    found = dict(environment)
+    if not os.access(found.get("HOME", ""), os.W_OK | os.X_OK):
+        found["HOME"] = f"{cache_dir}/home"
+        with suppress(OSError):
+            os.makedirs(found["HOME"], exist_ok=True)  # noqa: PTH103 - slim
+    if not any(found.get(name) for name in ("LOGNAME", "USER")):
+        import pwd
+
+        try:
+            pwd.getpwuid(os.getuid())
+        except KeyError:
+            found["USER"] = found["LOGNAME"] = "aim"
+    return found

@@ -436,3 +436,15 @@ def test_the_first_on_the_path_is_the_one_that_python_would_import(tmp_path: Pat
     first = vllm.find((str(tmp_path / "a"), str(tmp_path / "b")), "/p")
     assert first is not None
     assert first.version == "0.10.0"
+
+
+def test_a_certificate_makes_the_api_speak_https() -> None:
+    served = command(tls_cert=Path("/tls/cert.pem"), tls_key=Path("/tls/key.pem"))
+    assert words_after(served.argv, "--ssl-certfile") == ["/tls/cert.pem"]
+    assert words_after(served.argv, "--ssl-keyfile") == ["/tls/key.pem"]
+    assert {served.urls.base, served.urls.probe} == {"https://127.0.0.1:8000", "https://127.0.0.1:8000/v1/completions"}
+
+
+def test_a_key_of_vllms_own_that_differs_is_taken_out() -> None:
+    assert command(environment={"AIM_API_KEY": "a", "VLLM_API_KEY": "b"}).unset == ("VLLM_API_KEY",)
+    assert command(environment={"AIM_API_KEY": "a", "VLLM_API_KEY": "a"}).unset == ()

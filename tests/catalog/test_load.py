@@ -220,8 +220,9 @@ def test_loose_files_are_told_apart_and_checked(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path / "a", "one").rename(tmp_path / "one.yaml")
     (tmp_path / "card.yaml").write_text("model_id: a/b\nlicence: x\n")
     (tmp_path / "not.yaml").write_text("a: [")
-    assert read_loose_file(recipe) == (1, [])
-    count, problems = read_loose_file(tmp_path)
+    count, recipes, problems = read_loose_file(recipe)
+    assert (count, len(recipes), problems) == (1, 1, [])
+    count, _, problems = read_loose_file(tmp_path)
     assert count == 3
     assert {Path(problem.file).name for problem in problems} == {"card.yaml", "not.yaml"}
     with pytest.raises(CatalogError, match="is not there"):

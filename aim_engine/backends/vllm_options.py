@@ -1,0 +1,174 @@
+"""The options of `vllm serve`: a job in, every option with its value and who set it out, and the words they become.
+
+Also what an option is called in the installed version. Knows no environment and no device.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from aim_engine.backends import vllm_platforms as platforms
+from aim_engine.backends.base import ServeJob
+from aim_engine.catalog.recipe import ArgumentValue
+from aim_engine.errors import EngineRefusedError, InputError
+
+# Set by AIM Engine, from settings of its own; given among the engine's arguments they would contradict those.
+_OWNED = {
+    "model": "AIM_MODEL",
+    "host": "AIM_HOST",
+    "port": "AIM_PORT",
+    "served-model-name": "AIM_MODEL",
+    "max-model-len": "AIM_MAX_MODEL_LEN",
+    "api-key": "AIM_API_KEY",
+    "download-dir": "AIM_CACHE_DIR",
+    "shutdown-timeout": "AIM_DRAIN_TIMEOUT",
+    "config": "AIM_ENGINE_ARGS",
+    "ssl-certfile": "AIM_TLS_CERT",
+    "ssl-keyfile": "AIM_TLS_KEY",
+    "uds": "AIM_PORT",
+}
+_GUARD = "aim_engine.runtime.guard.Guard"
+# Options that may be given many times with one value each; any other list is one option with many values.
+_REPEATED = ("middleware",)
+
+
+def serve_options(job: ServeJob, notes: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Every option with who set it, weakest first: recipe, the user's AIM_ENGINE_ARGS, then what AIM Engine owns."""
+    user = dashed(job.overrides)
+    for option, setting in _OWNED.items():
+        if option in user:
+            raise InputError(f"AIM_ENGINE_ARGS: {option} is set by {setting}", hint=f"use {setting} instead")
+    options: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    layers = ((f"recipe {job.recipe_id}", _existing(job, job.args, notes)),
+              ("AIM_ENGINE_ARGS", _checked_user_options(job, user)),
+              ("AIM Engine", _owned(job)))  # fmt: skip
+    for origin, layer in layers:
+        for option, value in layer.items():
+            if option in options and options[option] != value and origin == "AIM_ENGINE_ARGS":
+                notes.append(f"{option}: AIM_ENGINE_ARGS says {value}, the recipe said {options[option]}")
+            if option == "middleware" and option in options:
+                value = [*_as_list(options[option]), *_as_list(value)]  # noqa: PLW2901 - both apply
+            options[option] = value
+            origins[f"--{option}"] = origin
+    return options, origins
+
+
+def _owned(job: ServeJob) -> dict[str, Any]:
+    """What AIM Engine itself sets, as far as the installed version knows it."""
+    version = version_of(job)
+    wanted: dict[str, Any] = {
+        "host": job.host,
+        "port": job.port,
+        "ssl-certfile": str(job.tls_cert) if job.tls_cert else None,
+        "ssl-keyfile": str(job.tls_key) if job.tls_key else None,
+        "served-model-name": list(job.served_names),
+        "max-model-len": job.context_tokens,
+        "gpu-memory-utilization": job.memory_fraction,
+        "data-parallel-size": job.replicas if job.replicas > 1 else None,
+        "kv-cache-memory-bytes": _cache_bytes(job),
+        "enable-server-load-tracking": True,
+        # the sidecar asks these every second; a log of that hides everything else
+        "disable-access-log-for-endpoints": "/health,/metrics,/load",
+        "shutdown-timeout": int(job.drain_seconds),
+        "middleware": [_GUARD],
+    }
+    return {
+        option: value for option, value in wanted.items() if value is not None and platforms.has_option(option, version)
+    }
+
+
+def _cache_bytes(job: ServeJob) -> int | None:
+    """The KV cache's size where it must be given: the ledger's, or one GiB for a model of unknown shape."""
+    platform = platforms.platform_for(job.gpus[0])
+    chosen = {*job.args, *dashed(job.overrides)} & {"kv-cache-memory-bytes", "num-gpu-blocks-override"}
+    if not platform.explicit_cache or chosen or "VLLM_CPU_KVCACHE_SPACE" in job.environment:
+        return None
+    return job.kv_bytes or platforms.GIB
+
+
+def _existing(job: ServeJob, args: Mapping[str, ArgumentValue], notes: list[str]) -> dict[str, Any]:
+    """The recipe's options in the installed version's names; one it does not have is an error that says what to do."""
+    kept: dict[str, Any] = {}
+    for option, value in args.items():
+        try:
+            installed = installed_name(option, version_of(job))
+        except LookupError as missing:
+            raise EngineRefusedError(
+                f"recipe {job.recipe_id}: vLLM {_shown_version(job)} has no option {option}", hint=str(missing.args[0])
+            ) from None
+        if installed is None:
+            notes.append(f"{option} no longer exists in vLLM {_shown_version(job)} and is left out; nothing is lost")
+            continue
+        if installed != option:
+            notes.append(f"{option} is called {installed} in vLLM {_shown_version(job)}")
+        kept[installed] = value
+    return kept
+
+
+def installed_name(option: str, version: platforms.Version | None) -> str | None:
+    """What an option is called in that version; None where it is gone and nothing is lost by that.
+
+    Raises:
+        LookupError: that version has nothing of the kind; the text is the remedy.
+    """
+    renamed = platforms.new_name(option)
+    if platforms.has_option(option, version):
+        return option
+    if renamed and platforms.has_option(renamed, version):
+        return renamed
+    if platforms.is_without_effect(option):
+        return None
+    near = difflib.get_close_matches(option, platforms.option_names(version), n=1)
+    raise LookupError(platforms.advice(option) or (f"did you mean {near[0]}?" if near else "remove it"))
+
+
+def _checked_user_options(job: ServeJob, user: dict[str, Any]) -> dict[str, Any]:
+    version = version_of(job)
+    for option in user:
+        if not platforms.has_option(option, version):
+            near = difflib.get_close_matches(option, platforms.option_names(version), n=1)
+            advice = platforms.advice(option) or (f"did you mean {near[0]}?" if near else "see: vllm serve --help=all")
+            raise InputError(f"AIM_ENGINE_ARGS: vLLM {_shown_version(job)} has no option {option}", hint=advice)
+    return user
+
+
+def rendered(options: Mapping[str, Any]) -> Iterator[str]:
+    """Options as argv: true is a bare flag, false is --no-x, a list many values, a map JSON."""
+    for option, value in options.items():
+        if value is True or value is None:
+            yield f"--{option}"
+        elif value is False:
+            yield f"--no-{option}"
+        elif isinstance(value, list) and option in _REPEATED:
+            for one in value:
+                yield from (f"--{option}", _word(one))
+        elif isinstance(value, list):
+            yield from (f"--{option}", *(_word(one) for one in value))
+        else:
+            # one word, so that a value that begins with a dash is not taken for an option
+            word = _word(value)
+            yield from ((f"--{option}={word}",) if word.startswith("-") else (f"--{option}", word))
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def version_of(job: ServeJob) -> platforms.Version | None:
+    return platforms.parse_version(job.engine.version if job.engine else None)
+
+
+def _shown_version(job: ServeJob) -> str:
+    return str(job.engine.version) if job.engine else "(newest known)"
+
+
+def dashed(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {option.replace("_", "-"): value for option, value in options.items()}
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
