@@ -1,0 +1,177 @@
+"""ContainerSpec → the text of a compose file (compose-spec.io), the same for the same spec.
+
+Every text is quoted, so that nothing in it (on, 010, 12:30) is another type to a YAML 1.1 reader, and every `$` that
+is not ours is doubled, so that nothing in it is interpolated.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from aim_engine.deploy.inside import Mount, PassedVariable
+from aim_engine.deploy.spec import GIB, ContainerSpec
+from aim_engine.errors import InputError
+
+_HEADER_WIDTH = 116
+_GROUP_HINT = (
+    "RENDER_GID: the group of the GPUs' device files, which differs between hosts. Set it before `up`:",
+    "  export RENDER_GID=$(stat -c %g /dev/dri/renderD128)",
+    "Root needs none; 0 adds nothing.",
+)
+
+
+class _Raw(str):
+    """A text of ours whose `$` compose shall read."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that quotes texts that are values, indents lists, and writes no aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+
+class _Quoted(str):
+    """A text that is written in double quotes."""
+
+
+_Dumper.add_representer(_Quoted, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
+
+
+def compose_text(spec: ContainerSpec) -> str:
+    """The file.
+
+    Raises:
+        InputError: a text of the spec cannot be written in a file that is UTF-8.
+    """
+    document = _marked(compose_document(spec))
+    body = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10**9)
+    return "\n".join([*_header(spec), "", body.rstrip(), ""])
+
+
+def compose_document(spec: ContainerSpec) -> dict[str, Any]:
+    """The file's content; `$` is doubled already, so as JSON it is a compose file too."""
+    named = [mount.source for mount in spec.mounts if mount.is_volume]
+    document: dict[str, Any] = {"services": {spec.name: _service(spec)}}
+    if named:
+        # a name of its own: without it every project would download the weights again
+        document["volumes"] = {source: {"name": source} for source in named}
+    escaped: dict[str, Any] = _escaped(document)
+    return escaped
+
+
+def _service(spec: ContainerSpec) -> dict[str, Any]:
+    words: dict[str, Any] = {
+        "image": spec.image,
+        "container_name": spec.name,
+        "command": list(spec.arguments),
+        "user": spec.user,
+        "environment": {**spec.environment, **{one.name: _reference(one) for one in spec.passed}},
+        "devices": [f"{path}:{path}" for path in spec.devices],
+        "group_add": _groups(spec),
+        "ipc": spec.ipc,
+        "shm_size": _size(spec.shm_bytes),
+        "mem_limit": _size(spec.memory_bytes) if spec.memory_bytes else None,
+        "read_only": spec.read_only,
+        "tmpfs": list(spec.tmpfs),
+        "cap_drop": list(spec.capabilities_dropped),
+        "security_opt": list(spec.security_options),
+        # the short form: the long one's host_ip is unknown to docker-compose 1.29
+        "ports": [f"{port.address}:{port.published}:{port.target}" for port in spec.ports],
+        "volumes": [_volume(mount) for mount in spec.mounts],
+        "healthcheck": _health(spec),
+        "stop_grace_period": f"{spec.stop_seconds}s",
+        "restart": spec.restart,
+        "logging": {"driver": spec.log_driver, "options": dict(spec.log_options)},
+        "labels": dict(spec.labels),
+    }
+    return {key: value for key, value in words.items() if value is not None and value != []}
+
+
+def _reference(variable: PassedVariable) -> _Raw:
+    """The variable's value of whoever starts the container; never a value of ours."""
+    fallback = ":?set it: it was set when this file was made" if variable.required else ":-"
+    return _Raw(f"${{{variable.name}{fallback}}}")
+
+
+def _groups(spec: ContainerSpec) -> list[str]:
+    if spec.groups is not None:
+        return [str(group) for group in spec.groups]
+    fallback = ":?see the top of this file" if spec.user else ":-0"
+    return [_Raw(f"${{RENDER_GID{fallback}}}")]
+
+
+def _volume(mount: Mount) -> dict[str, Any]:
+    # the long form: in the short one a colon in a path would end it
+    words = {"type": "volume" if mount.is_volume else "bind", "source": mount.source, "target": mount.target}
+    return {**words, "read_only": True} if mount.read_only else words
+
+
+def _health(spec: ContainerSpec) -> dict[str, Any]:
+    health = spec.health
+    return {
+        "interval": f"{health.interval_seconds}s",
+        "timeout": f"{health.timeout_seconds}s",
+        "retries": health.retries,
+        "start_period": f"{health.start_seconds}s",
+    }
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes // GIB}g" if size_bytes % GIB == 0 else f"{size_bytes}b"
+
+
+def _header(spec: ContainerSpec) -> list[str]:
+    lines = [*spec.about, "", "docker compose -f FILE up -d --wait", "", *spec.remarks]
+    if spec.groups is None:
+        lines += _GROUP_HINT
+    passed = ", ".join(one.name for one in spec.passed)
+    lines.append(f"{passed}: taken from the environment of `docker compose`; no value of theirs is in this file")
+    return [f"# {piece}".rstrip() for line in lines for piece in _wrapped(_printable(line))]
+
+
+def _wrapped(line: str) -> list[str]:
+    return textwrap.wrap(line, _HEADER_WIDTH, drop_whitespace=True, subsequent_indent="    ") or [""]
+
+
+def _printable(line: str) -> str:
+    """The line without what would end the comment or play with the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
+def _escaped(value: Any) -> Any:
+    """The same with every `$` doubled, but for ours."""
+    if isinstance(value, Mapping):
+        return {key: _escaped(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_escaped(one) for one in value]
+    if isinstance(value, _Raw) or not isinstance(value, str):
+        return str(value) if isinstance(value, str) else value
+    return _encodable(value).replace("$", "$$")
+
+
+def _encodable(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        shown = text.encode("utf-8", "backslashreplace").decode()
+        raise InputError(
+            f"{shown} is not UTF-8, and a compose file is", hint="rename the file or folder, or mount it by hand"
+        ) from None
+    return text
+
+
+def _marked(value: Any) -> Any:
+    """The same with every text that is a value marked to be quoted."""
+    if isinstance(value, Mapping):
+        return {key: _marked(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_marked(one) for one in value]
+    return _Quoted(value) if isinstance(value, str) else value

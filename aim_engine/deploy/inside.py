@@ -1,0 +1,145 @@
+"""What the container is told, so that it plans again and comes to the same plan: a plan in; variables, variables
+passed through by name, and mounts out.
+
+Paths of the host become paths of the container here. Reads nothing; knows no Docker.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aim_engine.plan import Plan
+from aim_engine.request import SETTINGS, Request, Setting
+
+API_PORT, HEALTH_PORT = 8000, 8080  # inside; what the image exposes. AIM_PORT and AIM_HEALTH_PORT are the host's
+CACHE_FOLDER = "/workspace/model-cache"
+CACHE_VOLUME = "aim-engine-cache"
+
+# Files and folders of the host that a setting names, and where the container finds them, read-only.
+_MOUNTED = {
+    "recipes_dir": "/config/recipes",
+    "models_dir": "/config/models",
+    "tls_cert": "/config/tls/cert.pem",
+    "tls_key": "/config/tls/key.pem",
+}
+# Settings that mean something else in the container, and are said in another way or not at all: the ports and the
+# address are published, the folders mounted, the hardware is what the container has.
+_NOT_SAID = {
+    "model", "recipe", "gpu_count", "host", "port", "health_port", "cache_dir", "state_dir", "image_cache", "hardware",
+    *_MOUNTED,
+}  # fmt: skip
+# A container without GPUs still sees the host's in /sys, and would take it for an error that it cannot open them; so
+# where the plan is for the CPU it is told so.
+_HARDWARE = {"cpu": "cpu"}
+_SNAPSHOT = re.compile(r"(.*/models--[^/]+)/(snapshots/[^/]+)/?", re.DOTALL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mount:
+    """A named volume (`source` without a slash) or a file or folder of the host, and where the container sees it."""
+
+    source: str
+    target: str
+    read_only: bool = False
+
+    @property
+    def is_volume(self) -> bool:
+        return not self.source.startswith("/")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassedVariable:
+    """A variable whose value is taken from whoever starts the container, and is written nowhere. A `required` one
+    was set when the plan was made: without it the container would be another one (open to all, for instance).
+    """
+
+    name: str
+    required: bool
+
+
+def environment(plan: Plan) -> dict[str, str]:
+    """The container's variables: the model, the recipe pinned, the number of GPUs, every setting that was given, and
+    the user's own values of variables that the recipe sets.
+    """
+    request, winner = plan.request, plan.winner
+    hardware = _HARDWARE.get(winner.gpus[0].vendor)
+    said = {"AIM_MODEL": model_place(request)[0], "AIM_RECIPE": plan.recipe_id}
+    said |= {"AIM_HARDWARE": hardware} if hardware else {"AIM_GPU_COUNT": str(winner.gpu_count)}
+    said |= {"AIM_CACHE_DIR": CACHE_FOLDER}
+    for setting in SETTINGS:
+        target = _MOUNTED.get(setting.field)
+        if target and getattr(request, setting.field) is not None:
+            said[setting.variable] = target
+        elif _is_said(request, setting):
+            said[setting.variable] = as_text(setting, getattr(request, setting.field))
+    own = {name: request.environment[name] for name in winner.variant.env if name in request.environment}
+    return {**own, **said}
+
+
+def _is_said(request: Request, setting: Setting) -> bool:
+    given = request.origins.get(setting.field, "default") != "default"
+    return given and not setting.secret and setting.field not in _NOT_SAID
+
+
+def as_text(setting: Setting, value: Any) -> str:
+    """A setting's value as it would be typed; `setting.parse` reads it back."""
+    if value is None:
+        return setting.default or ""
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, float):
+        return f"{value:.6f}".rstrip("0").rstrip(".")
+    return json.dumps(value) if isinstance(value, Mapping) else str(value)
+
+
+def passed_variables(plan: Plan) -> tuple[PassedVariable, ...]:
+    """The secrets, and the hub's address where one was set (it may hold a password)."""
+    request = plan.request
+    found = [
+        # a key that was given and then forgotten would leave the API open, so that is an error; a missing token is not
+        PassedVariable(name=setting.variable, required=setting.field == "api_key" and request.api_key is not None)
+        for setting in SETTINGS
+        if setting.secret
+    ]
+    if request.environment.get("HF_ENDPOINT"):
+        found.append(PassedVariable(name="HF_ENDPOINT", required=True))
+    return tuple(found)
+
+
+def mounts(plan: Plan) -> Iterator[Mount]:
+    """The cache, the model where it is a folder, and the files and folders that settings name."""
+    request = plan.request
+    own_cache = request.origins.get("cache_dir", "default") != "default"
+    yield Mount(source=_absolute(request.cache_dir) if own_cache else CACHE_VOLUME, target=CACHE_FOLDER)
+    model = model_place(request)[1]
+    if model is not None:
+        yield model
+    for name, target in _MOUNTED.items():
+        path = getattr(request, name)
+        if path is not None:
+            yield Mount(source=_absolute(path), target=target, read_only=True)
+
+
+def model_place(request: Request) -> tuple[str, Mount | None]:
+    """AIM_MODEL inside, and the mount it needs: a hub id is itself, a folder is /models/<its name>.
+
+    The files of a snapshot in a Hugging Face cache are links to ../../blobs (huggingface_hub, "Understand caching"),
+    so there the whole model's folder is mounted and the snapshot named below it.
+    """
+    if request.model_folder is None:
+        return request.required_model, None
+    folder = _absolute(request.model_folder)
+    snapshot = _SNAPSHOT.fullmatch(folder)
+    source, rest = (snapshot[1], f"/{snapshot[2]}") if snapshot else (folder, "")
+    target = f"/models/{Path(source).name or 'model'}"
+    return target + rest, Mount(source=source, target=target, read_only=True)
+
+
+def _absolute(path: Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100 - takes out "..", which Path.absolute leaves in

@@ -1,0 +1,99 @@
+"""What containers and images may be called: a plan or a typed name in, a name that Docker takes out.
+
+Pure text. Knows no container.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from ipaddress import ip_address
+from pathlib import Path
+
+from aim_engine.errors import InputError
+from aim_engine.plan import Plan
+
+# A container's name is also its host name on a compose network, and a DNS label has 63 characters (RFC 1035).
+_LONGEST_NAME = 63
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", re.ASCII)  # moby/moby, daemon/names: RestrictedNamePattern
+_IMAGE = re.compile(r"[A-Za-z0-9][\w.:/@-]{0,511}", re.ASCII)  # distribution/reference, loosely; no leading dash
+_USER = re.compile(r"\d{1,10}(:\d{1,10})?", re.ASCII)
+
+
+def container_name(plan: Plan) -> str:
+    """`aim-engine-qwen-qwen3-32b-4gpu-bf16-vllm`; a folder gives its last name, a name without letters its digest."""
+    winner = plan.winner
+    folder = plan.request.model_folder
+    model = plan.model if folder is None else Path(folder).absolute().name
+    devices = "cpu" if winner.recipe.gpu_type == "CPU" else f"{winner.gpu_count}gpu"
+    tail = f"{devices}-{_slug(winner.recipe.precision)}-{_slug(winner.variant.backend)}"
+    room = _LONGEST_NAME - len(f"aim-engine--{tail}")
+    return f"aim-engine-{_short(_slug(model), model, max(room, 12))}-{tail}"
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def _short(slug: str, text: str, room: int) -> str:
+    """The slug, or where it is empty or too long as much of it as fits and eight digits that tell it from others."""
+    if slug and len(slug) <= room:
+        return slug
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{slug[: room - 9].strip('-') or 'model'}-{digest}"
+
+
+def checked_name(name: str) -> str:
+    """A typed container name.
+
+    Raises:
+        InputError: Docker would not take it.
+    """
+    if _NAME.fullmatch(name) and len(name) <= _LONGEST_NAME:
+        return name
+    raise InputError(
+        f"{name[:80]!r} cannot be the name of a container",
+        hint=f"use letters, digits, '_', '.' and '-', beginning with a letter or digit, 2 to {_LONGEST_NAME} in all",
+    )
+
+
+def checked_image(image: str) -> str:
+    """A typed image reference.
+
+    Raises:
+        InputError: it cannot be one.
+    """
+    if _IMAGE.fullmatch(image):
+        return image
+    raise InputError(
+        f"{image[:80]!r} cannot be an image", hint="use a reference such as registry.example.com/aim-engine:1.0"
+    )
+
+
+def checked_user(user: str | None) -> str | None:
+    """A typed `UID` or `UID:GID`. Numbers only: the image need not know the host's names.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if user is None or _USER.fullmatch(user):
+        return user
+    raise InputError(f"{user[:80]!r} is not a user id", hint="use UID or UID:GID, for instance $(id -u):$(id -g)")
+
+
+def publish_address(host: str) -> str:
+    """The host's address that ports are published on; Docker wants a number.
+
+    Raises:
+        InputError: it is neither an IP address nor localhost.
+    """
+    try:
+        address = ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        address = None
+    if address is None or "%" in host:
+        raise InputError(
+            f"AIM_HOST={host}: a container's ports can be published on an IP address only",
+            hint="use 0.0.0.0 for every address of the host, or 127.0.0.1 for this host alone",
+        )
+    return str(address) if address.version == 4 else f"[{address}]"

@@ -1,0 +1,106 @@
+"""`aim-engine render compose`: the file on stdout, or where asked; errors as everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from aim_engine.cli import render
+from tests.building import MODEL, cpu_here, write_model
+from tests.cli.conftest import Run
+from tests.deploy.planning import planned, service_of, with_nodes
+
+ON = ("--hardware", "MI300X:8")
+
+
+def test_the_file_is_stdout(cli: Run) -> None:
+    done = cli("render", "compose", MODEL, *ON)
+    assert (done.code, done.stderr) == (0, "")
+    service = service_of(done.stdout)
+    assert service["environment"]["AIM_RECIPE"] == "qwen3-32b-mi300x-bf16"
+    assert "AIM_HARDWARE" not in service["environment"]
+
+
+def test_its_own_flags(cli: Run) -> None:
+    done = cli("render", "compose", MODEL, *ON, "--image", "r.example/aim:1", "--name", "mine", "--user", "1000:1000",
+               "--gpus", "2")  # fmt: skip
+    service = service_of(done.stdout)
+    assert (service["image"], service["container_name"], service["user"]) == ("r.example/aim:1", "mine", "1000:1000")
+    assert service["environment"]["AIM_GPU_COUNT"] == "2"
+
+
+def test_as_json(cli: Run) -> None:
+    text = cli("render", "compose", MODEL, *ON).stdout
+    assert cli("render", "compose", MODEL, *ON, "--json").json == yaml.safe_load(text)
+
+
+def test_to_a_file(cli: Run, tmp_path: Path) -> None:
+    path = tmp_path / "compose.yaml"
+    done = cli("render", "compose", MODEL, *ON, "--output", str(path))
+    assert (done.code, done.stdout) == (0, "")
+    assert path.read_text() == cli("render", "compose", MODEL, *ON).stdout
+
+
+def test_a_file_that_cannot_be_written(cli: Run, tmp_path: Path) -> None:
+    done = cli("render", "compose", MODEL, *ON, "-o", str(tmp_path))
+    assert (done.code, done.stdout, done.last_words["class"]) == (42, "", "Cache")
+
+
+def test_a_refusal(cli: Run) -> None:
+    done = cli("render", "compose", MODEL, "--hardware", "MI355X:8")
+    assert (done.code, done.stdout, done.last_words["class"]) == (30, "", "NoRecipe")
+    assert cli("render", "compose", MODEL, "--hardware", "MI355X:8", "--json").json["error"]["code"] == 30
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["render"], 2),
+        (["render", "nonsense", MODEL], 2),
+        (["render", "compose"], 10),
+        (["render", "compose", MODEL, *ON, "--image", "--privileged"], 2),
+        (["render", "compose", MODEL, *ON, "--image=--privileged"], 10),
+        (["render", "compose", MODEL, *ON, "--name", "a b"], 10),
+        (["render", "compose", MODEL, *ON, "--host", "example.org"], 10),
+        (["render", "compose", "a b", *ON], 10),
+    ],
+)
+def test_what_is_wrong(cli: Run, words: list[str], code: int) -> None:
+    done = cli(*words)
+    assert (done.code, done.stdout) == (code, "")
+    assert done.last_words["code"] == code
+
+
+def test_secrets_of_the_environment_are_not_written(cli: Run) -> None:
+    done = cli("render", "compose", MODEL, *ON, AIM_API_KEY="s3cret-a", HF_TOKEN="s3cret-b")
+    assert "s3cret" not in done.stdout + done.stderr
+    assert ":?" in service_of(done.stdout)["environment"]["AIM_API_KEY"]
+
+
+def test_a_folder_with_a_hostile_name_on_the_cpu(cli: Run, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "-a b'\"$(id)é")
+    done = cli("render", "compose", str(folder), "--hardware", "cpu")
+    service = service_of(done.stdout)
+    assert service["environment"]["AIM_MODEL"] == f"/models/{folder.name}".replace("$", "$$")
+    assert service["volumes"][1]["source"] == str(folder).replace("$", "$$")
+    assert "devices" not in service
+
+
+def test_ascii_terminals_get_the_same_file(process: Run, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "é模")
+    done = process("render", "compose", str(folder), "--hardware", "cpu", PYTHONIOENCODING="ascii")
+    assert service_of(done.stdout)["environment"]["AIM_MODEL"] == f"/models/{folder.name}"
+
+
+def test_help_shows_how(cli: Run) -> None:
+    assert "compose" in cli("render", "--help").stdout
+    assert "docker compose up -d --wait" in cli("render", "compose", "--help").stdout
+
+
+def test_groups_are_read_where_the_devices_are() -> None:
+    assert render.device_groups(planned()) is None  # declared: another host's
+    assert render.device_groups(planned(on=cpu_here())) == ()
+    if not Path("/dev/kfd").exists():
+        assert render.device_groups(planned(on=with_nodes())) is None
