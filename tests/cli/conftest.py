@@ -46,6 +46,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     """Run the command in this process, with nothing in the environment but what is given."""
 
     def run(*words: str, **environment: str) -> Done:
+        assert words[:1] != ("serve",) or "--help" in words, "serve holds signals and becomes another program"
         for name in list(os.environ):
             if name.startswith(("AIM_", "VLLM_", "HF_", "NO_COLOR", "FORCE_COLOR")):
                 monkeypatch.delenv(name)

@@ -143,8 +143,8 @@ def test_yaml_is_for_dry_run_only(cli: Run) -> None:
     assert (done.code, done.stdout, done.last_words["class"]) == (2, "", "Usage")
 
 
-def test_serving_on_declared_hardware_is_refused(cli: Run) -> None:
-    done = cli("serve", MODEL, "--hardware", "MI300X:8")
+def test_serving_on_declared_hardware_is_refused(process: Run, tmp_path: Path) -> None:
+    done = process("serve", MODEL, "--hardware", "MI300X:8", TMPDIR=str(tmp_path))
     assert done.code == 10
     assert done.last_words["message"] == "cannot serve on declared hardware (8 x MI300X)"
 
