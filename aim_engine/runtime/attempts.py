@@ -23,8 +23,13 @@ class Next:
     retries_used: int
 
 
-def decide(failure: Failure, *, retries_used: int, max_retries: int, ready_seconds: float) -> Next:
-    """Permanent classes take exactly one attempt; a start that took too long is worth one more, a crash a few."""
+def decide(failure: Failure, *, retries_used: int, max_retries: int, ready_seconds: float, previous: str = "") -> Next:
+    """Permanent classes take exactly one attempt; a start that took too long is worth one more, a crash a few.
+
+    `previous` is what the attempt before said. An exception that comes twice in the same words will come again.
+    """
+    if failure.cause and failure.error.message == previous and ready_seconds == 0:
+        return Next(delay_seconds=None, retries_used=retries_used)
     used = 0 if ready_seconds >= FORGIVEN_AFTER_SECONDS else retries_used
     allowed = min(max_retries, 1) if isinstance(failure.error, EngineStartTimeoutError) else max_retries
     if failure.permanent or used >= allowed:

@@ -58,7 +58,8 @@ class Parent:
         finally:
             ending.clean()
         relay.join(2)
-        say_last_words(self._state, words)
+        relay.end_lines()
+        say_last_words(self._state, words, style=self._contract.log_format)
         return int(words["code"])
 
     def _wait_for_the_end(self, daemon: processes.Identity) -> None:

@@ -126,6 +126,7 @@ class Ending:
             self._log.warning("a process does not end; it may be waiting for the driver")
         self._signals.pause(0)  # reaps the last
         self._state.remove(files.SOCKET, files.DAEMON_PID, files.SERVER, files.READY)
+        _remove_folder(self._state.path(files.TEMPORARY))
 
     def _wait_for_daemon(self) -> None:
         def ended() -> bool:
@@ -136,12 +137,24 @@ class Ending:
             self._signals.wait(3, ended, step=0.02)
 
 
+def _remove_folder(folder: str) -> None:
+    if os.path.isdir(folder):  # noqa: PTH112 - slim
+        import shutil  # here: only for a run that got as far as an engine
+
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _words(name: str, code: int, message: str) -> dict[str, Any]:
     return {"class": name, "code": code, "message": message, "hint": "", "retryable": False}
 
 
-def say_last_words(state: State, words: dict[str, Any], *, termination_log: str = TERMINATION_LOG) -> None:
-    """The last line of stderr, last-words.json, and the file that Kubernetes shows."""
+def say_last_words(
+    state: State, words: dict[str, Any], *, style: str = "json", termination_log: str = TERMINATION_LOG
+) -> None:
+    """The failure for people where logs are text; then the last line of stderr, last-words.json, and the file that
+    Kubernetes shows.
+    """
+    people = _for_people(words) if style == "text" and words.get("code") else ""
     line = json.dumps(words, ensure_ascii=False)
     with suppress(OSError):
         state.write(files.WORDS, words)
@@ -151,4 +164,10 @@ def say_last_words(state: State, words: dict[str, Any], *, termination_log: str 
             with open(termination_log, "wb") as file:  # noqa: PTH123 - slim
                 file.write(data[:_TERMINATION_BYTES])
     with suppress(OSError):
-        os.write(2, data + b"\n")
+        os.write(2, people.encode("utf-8", "backslashreplace") + data + b"\n")
+
+
+def _for_people(words: dict[str, Any]) -> str:
+    """As the command line shows its own errors."""
+    lines = [f"error: {words['message']}", *(f"  {detail}" for detail in words.get("details", ()))]
+    return "\n".join([*lines, *([f"remedy: {words['hint']}"] if words.get("hint") else [])]) + "\n"

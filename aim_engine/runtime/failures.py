@@ -24,10 +24,13 @@ from aim_engine.errors import (
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """What happened. `error` carries the class, its code, the sentence and the remedy."""
+    """What happened. `error` carries the class, its code, the sentence and the remedy; `cause` is the exception the
+    engine named, or "".
+    """
 
     error: AimError
     lines: tuple[str, ...] = ()
+    cause: str = ""
 
     @property
     def permanent(self) -> bool:
@@ -144,6 +147,21 @@ SIGNATURES: tuple[Signature, ...] = (
         source="safetensors, transformers/utils/hub.py, vllm/model_executor/model_loader/default_loader.py",
     ),
     Signature(
+        pattern=r"(?P<what>There is no module or parameter named [^\n]{1,120}|The size of tensor a [^\n]{1,120}"
+        r"|Following weights were not initialized[^\n]{0,120})",
+        error=ModelAccessError,
+        sentence="the checkpoint's tensors are not those of its architecture: {what}",
+        hint="the model's files belong to different models or versions; download it again",
+        source="vllm/model_executor/models/utils.py, vllm/model_executor/model_loader/default_loader.py",
+    ),
+    Signature(
+        pattern=r"model type `?(?P<what>[\w-]+)`? but Transformers does not recognize this architecture",
+        error=EngineRefusedError,
+        sentence="this engine does not know models of type {what}",
+        hint="check model_type in the model's config.json; a newer model needs a newer engine image",
+        source="transformers/models/auto/configuration_auto.py",
+    ),
+    Signature(
         pattern=r"User-specified max_model_len \((?P<asked>\d+)\) is greater than the derived max_model_len"
         r"(?: \(\w+=(?P<derived>\d+))?",
         error=EngineRefusedError,
@@ -181,6 +199,14 @@ SIGNATURES: tuple[Signature, ...] = (
         sentence="the engine does not understand its arguments: {what}{old}{other}",
         hint="correct AIM_ENGINE_ARGS or the recipe",
         source="argparse, vllm/utils/argparse_utils.py",
+    ),
+    Signature(
+        pattern=r"validation errors? for \w*(?:Config|Args)[^\n]*"
+        r"(?:\n[^\n]*){0,4}?\n[^\n]*?(?:Value error|Assertion failed), (?P<what>[^\n\[]{1,300})",
+        error=EngineRefusedError,
+        sentence="the engine refused its configuration: {what}",
+        hint="correct the model, AIM_ENGINE_ARGS or the recipe",
+        source="pydantic, vllm/config",
     ),
     Signature(
         pattern=r"validation errors? for \w*(?:Config|Args)",
@@ -221,8 +247,10 @@ def classify(lines: Sequence[str], *, status: int, how: str = "", was_ready: boo
         return Failure(error=error, lines=tail)
     ended = how or (_signal_name(status) if status < 0 else f"with exit status {status}")
     when = "while it served" if was_ready else "while it started"
-    hint = "the engine's last lines are in `details`" if tail else "the engine said nothing before it ended"
-    return Failure(error=EngineCrashedError(f"the engine ended {when}, {ended}", hint=hint, details=tail), lines=tail)
+    cause = "" if how or status < 0 else _cause(tail)
+    hint = "the engine's log above says more" if tail else "the engine said nothing before it ended"
+    sentence = f"the engine ended {when}, {ended}{': ' if cause else ''}{cause}"
+    return Failure(error=EngineCrashedError(sentence, hint=hint, details=tail), lines=tail, cause=cause)
 
 
 def _make(signature: Signature, found: re.Match[str], was_ready: bool, tail: tuple[str, ...]) -> AimError:
@@ -256,8 +284,19 @@ def _plain(line: str) -> str:
     return _PREFIX.sub("", line).strip()
 
 
+_EXCEPTION = re.compile(r"(?:[\w.]+\.)?\w*(?:Error|Exception): .+")
+# What vLLM says of every failed start; the cause stands above it (vllm/v1/engine/utils.py).
+_NO_CAUSE = "Engine core initialization failed"
+
+
+def _cause(tail: Sequence[str]) -> str:
+    """The last exception that says something."""
+    found = [match[0] for line in tail if (match := _EXCEPTION.search(line)) and _NO_CAUSE not in line]
+    return found[-1][:300] if found else ""
+
+
 def _telling_lines(lines: Sequence[str]) -> tuple[str, ...]:
     """The lines that name an error, or the last few when none does."""
-    plain = [text for text in map(_plain, lines) if text]
+    plain = [text for text in map(_plain, lines) if text and not text.startswith(("INFO", "WARNING", "DEBUG"))]
     telling = list(dict.fromkeys(text for text in plain if _TELLING.search(text)))
     return tuple(text[:400] for text in (telling or plain)[-_MOST_LINES:])

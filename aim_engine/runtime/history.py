@@ -28,6 +28,12 @@ class History:
         """Of the newest attempt; it is its group's id too."""
         return int(self._attempts[-1]["pid"]) if self._attempts else 0
 
+    @property
+    def previous_message(self) -> str:
+        """Why the attempt before the newest failed, or ""."""
+        failure = self._attempts[-2]["failure"] if len(self._attempts) > 1 else None
+        return str(failure["message"]) if failure else ""
+
     def seconds(self) -> float:
         """How long the newest attempt has taken."""
         return time.monotonic() - float(self._attempts[-1]["monotonic"]) if self._attempts else 0.0

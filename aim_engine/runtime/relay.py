@@ -27,6 +27,7 @@ class Relay(threading.Thread):
         self._sources = {engine: "engine", programs: "aim"}
         self._style = style
         self._rest = dict.fromkeys(self._routes, b"")
+        self._last = dict.fromkeys(self._routes, b"\n")
 
     def run(self) -> None:
         open_ends = select.poll()
@@ -41,9 +42,16 @@ class Relay(threading.Thread):
                     left -= 1
                 self._pass_on(source, data)
 
+    def end_lines(self) -> None:
+        """End a line that was left open: what follows is to stand on a line of its own, on a terminal too."""
+        for source, last in self._last.items():
+            if last not in (b"\n", b"\r"):
+                self._pass_on(source, b"\n")
+
     def _pass_on(self, source: int, data: bytes) -> None:
         if self._style == "json":
             data = self._wrap(source, data)
+        self._last[source] = data[-1:] or self._last[source]
         while data:
             try:
                 data = data[os.write(self._routes[source], data) :]

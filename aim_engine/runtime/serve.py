@@ -45,7 +45,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _become(contract: Contract, state: State, log: Log) -> int:
-    environment = server_environment(contract, dict(os.environ))
+    environment = at_home(server_environment(contract, dict(os.environ)), contract.cache_dir)
+    environment = with_own_folder(environment, state.path(files.TEMPORARY))
     # Python ignores these two, and what is ignored stays so across execve (signal(7))
     for signum in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(signum, signal.SIG_DFL)
@@ -66,7 +67,20 @@ def server_environment(contract: Contract, environment: dict[str, str]) -> dict[
         for name, value in environment.items()
         if not name.startswith(VARIABLE_PREFIXES) and name not in contract.command.unset
     }
-    return at_home({**kept, **contract.command.env}, contract.cache_dir)
+    return {**kept, **contract.command.env}
+
+
+def with_own_folder(environment: dict[str, str], folder: str) -> dict[str, str]:
+    """The environment with a folder for temporary files that goes when the run ends: vLLM leaves some behind when it
+    is killed. Not where its sockets' paths would become too long there (unix(7): 107 bytes; a name of 37 follows).
+    """
+    if len(os.fsencode(folder)) > 107 - 1 - 37:
+        return environment
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103 - slim
+    except OSError:
+        return environment
+    return {**environment, "TMPDIR": folder}
 
 
 def at_home(environment: dict[str, str], cache_dir: str) -> dict[str, str]:

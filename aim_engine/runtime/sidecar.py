@@ -89,11 +89,20 @@ class Sidecar:
             return
         if verdict.phase != self._said[0]:
             self._state.record(phase=verdict.phase, reason=verdict.reason)
-            self._log.info(f"{verdict.phase}{': ' if verdict.reason else ''}{verdict.reason}")
+            reason = self._addresses() if verdict.ready else verdict.reason
+            self._log.info(f"{verdict.phase}{': ' if reason else ''}{reason}")
         self._said = said
         pid = self._seen.server[0] if self._seen.server else None
         self._state.write(files.HEALTH, {"phase": verdict.phase, "ready": verdict.ready, "hung": verdict.hung,
                                          "reason": verdict.reason, "pid": pid})  # fmt: skip
+
+    def _addresses(self) -> str:
+        """Where to send what, for the person who waited for it."""
+        body = self._contract.command.probe_body
+        host = {"0.0.0.0": "localhost", "::": "localhost"}.get(self._contract.host, self._contract.host)
+        api = self._contract.command.probe_url.rpartition("/v1/")[0].partition("://")
+        health = f"http://{host}:{self._contract.health_port}/health/ready"
+        return f"{api[0]}://{host}:{self._contract.port}/v1 serves {body.get('model')}; health at {health}"
 
     def snapshot(self) -> Snapshot:
         """What the routes show now. A stop that was asked for shows at once, not at the next look."""

@@ -28,6 +28,7 @@ SOCKET = "supervisor.sock"
 DAEMON_LOG = "supervisord.log"
 DAEMON_PID = "supervisord.pid"
 LOCK = "lock"
+TEMPORARY = "tmp"  # a folder, the engine's; boot removes it
 
 OF_ONE_RUN = (RUN, SERVER, READY, HEALTH, PROGRESS, ATTEMPTS, SEGMENTS, STOP, WORDS, TIMELINE, SOCKET, DAEMON_LOG,
               DAEMON_PID)  # fmt: skip

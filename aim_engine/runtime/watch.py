@@ -205,6 +205,7 @@ class Watch:
             retries_used=self._history.retries_used,
             max_retries=self._contract.max_retries,
             ready_seconds=ready_seconds or 0.0,
+            previous=self._history.previous_message,
         )
         self._history.retries_used = step.retries_used
         if step.delay_seconds is None:

@@ -97,7 +97,7 @@ def test_a_status_of_a_usage_error_is_enough() -> None:
 def test_what_is_not_known_is_a_crash_and_worth_another_attempt() -> None:
     failure = classify(["INFO all well", "ValueError: what?"], status=0, was_ready=True)
     assert isinstance(failure.error, EngineCrashedError)
-    assert failure.error.message == "the engine ended while it served, with exit status 0"
+    assert failure.error.message == "the engine ended while it served, with exit status 0: ValueError: what?"
     assert failure.error.details == ("ValueError: what?",)
     assert not failure.permanent
 
@@ -162,3 +162,41 @@ def test_ten_good_minutes_make_up_for_earlier_failures() -> None:
 )
 def test_stages(line: str, stage: str | None) -> None:
     assert stage_of(line) == stage
+
+
+def test_the_cause_is_the_exception_that_says_something() -> None:
+    lines = [
+        "(EngineCore pid=9) ERROR 11-21 17:43:00 [core.py:1] ValueError: the real reason",
+        "RuntimeError: Engine core initialization failed. See root cause above.",
+    ]
+    assert classify(lines, status=1).cause == "ValueError: the real reason"
+    assert classify(lines, status=-9).cause == ""
+
+
+def test_the_same_exception_twice_will_come_again() -> None:
+    crash = classify(["ValueError: the real reason"], status=1)
+    again = decide(crash, retries_used=1, max_retries=5, ready_seconds=0, previous=crash.error.message)
+    assert again.delay_seconds is None
+    other = decide(crash, retries_used=1, max_retries=5, ready_seconds=0, previous="something else")
+    assert other.delay_seconds is not None
+    killed = classify([], status=-9)
+    assert decide(killed, retries_used=1, max_retries=5, ready_seconds=0, previous=killed.error.message).delay_seconds
+
+
+def test_log_lines_that_name_no_error_are_no_detail() -> None:
+    failure = classify(["INFO 11-21 [x.py:1] no Error here", "WARNING an Error perhaps", "KeyError: 'x'"], status=1)
+    assert failure.lines == ("KeyError: 'x'",)
+
+
+def test_a_config_that_pydantic_refuses_is_quoted() -> None:
+    text = """pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig
+  Value error, The checkpoint you are trying to load has model type `foo` but Transformers does not recognize this \
+architecture. [type=value_error, input_value=ArgsKwargs(), input_type=ArgsKwargs]"""
+    assert "type foo" in classify(text.splitlines(), status=1).error.message
+    other = text.replace("has model type `foo` but Transformers does not recognize this", "is odd, an odd")
+    assert "is odd, an odd" in classify(other.splitlines(), status=1).error.message
+
+
+def test_tensors_of_another_model_are_a_damaged_checkpoint() -> None:
+    line = "ValueError: There is no module or parameter named 'model.foo' in Qwen3ForCausalLM"
+    assert classify([line], status=1).error.code == 40
