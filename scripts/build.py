@@ -1,0 +1,148 @@
+"""Make the container image: options come in, an image in the Docker Engine goes out, with a line for every long step.
+
+What is slow or needs the network happens here, on the host, so that Dockerfile.unified itself needs neither: packages
+are downloaded by the host's pip, as it is configured, into build/wheels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from aim_engine import __version__
+from aim_engine.catalog.load import catalog_folders, load_everything
+from aim_engine.errors import AimError, DockerError
+from scripts.cpu_base import CpuBase
+from scripts.steps import ROOT, Steps
+
+DOCKERFILE = "Dockerfile.unified"
+# What images with vLLM do not bring. Everything else in pyproject.toml's dependencies is vLLM's own as well; were it
+# missing, the image's build would ask pip's index.
+OFTEN_LACKING = ("supervisor", "shtab")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="scripts/build", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--base", metavar="IMAGE", help="an image with vLLM to build on")
+    parser.add_argument("--cpu", action="store_true", help="build on the CPU's vLLM, making that base first")
+    parser.add_argument("--tag", metavar="NAME", help="what the image is called")
+    options = parser.parse_args(arguments)
+    if options.cpu and options.base:
+        parser.error("--cpu makes its own base; leave --base out")
+    steps = Steps("build", ROOT / "build" / "build.log")
+    try:
+        build(steps, options)
+    except AimError as error:
+        steps.say(f"{error.message}; {error.hint}")
+        return error.code
+    except KeyboardInterrupt:
+        steps.say("interrupted; run it again to go on")
+        return 130
+    return 0
+
+
+def build(steps: Steps, options: argparse.Namespace) -> None:
+    require_engine()
+    base = CpuBase(steps).make() if options.cpu else options.base
+    tag = options.tag or ("aim-engine-unified-cpu" if options.cpu else "aim-engine-unified")
+    wheels(steps)
+    values = {
+        "VERSION": __version__,
+        "RECOMMENDED_DEPLOYMENTS": json.dumps(recommended_deployments(), separators=(",", ":")),
+        **revision(),
+    }
+    if base:
+        values["BASE_IMAGE"] = base
+    command = ["docker", "build", "--file", DOCKERFILE, "--tag", tag]
+    for name, value in values.items():
+        command += ["--build-arg", f"{name}={value}"]
+    if steps.run(f"building {tag}", [*command, "."], follow="Step ") != 0:
+        raise steps.failure(f"building {tag}", "--base names another image, or see what the step says above")
+    steps.say(f"ready: {tag}, {size_text(tag)}")
+
+
+def require_engine() -> None:
+    """Raise unless a Docker Engine answers."""
+    try:
+        asked = subprocess.run(["docker", "version", "--format", "{{.Server.Version}}"],
+                               capture_output=True, text=True, timeout=30, check=False)  # fmt: skip
+    except FileNotFoundError:
+        raise DockerError(
+            "there is no docker command", hint="install Docker; on Debian: apt-get install docker.io"
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise DockerError("the Docker Engine does not answer", hint="is DOCKER_HOST right?") from None
+    if asked.returncode == 0:
+        return
+    reason = (asked.stderr.strip().splitlines() or ["no reason given"])[-1]
+    if "permission denied" in reason:
+        raise DockerError("this user may not use the Docker Engine", hint="run as root, or join the group docker")
+    raise DockerError(f"no Docker Engine answers: {reason}", hint="start it, or set DOCKER_HOST")
+
+
+def wheels(steps: Steps) -> None:
+    """Put what a base will lack where the build finds it. Where that fails, the build asks pip's index itself."""
+    folder = ROOT / "build" / "wheels"
+    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    wanted = [each for each in dependencies if each.startswith(OFTEN_LACKING)]
+    stamp = folder / "stamp"
+    if stamp.is_file() and stamp.read_text() == "\n".join(wanted):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    if steps.run("downloading what the base may lack", [*command, "--dest", str(folder), *wanted]) == 0:
+        stamp.write_text("\n".join(wanted))
+    else:
+        steps.say("that did not work; the image's build will ask pip's index")
+
+
+def recommended_deployments() -> list[dict[str, str | int]]:
+    """What AMD's operator reads from an image: one entry for each variant of each recipe."""
+    recipes, _, problems = load_everything(catalog_folders())
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return [
+        {
+            "modelId": recipe.model_id,
+            "gpuModel": recipe.gpu_type,
+            "gpuCount": variant.gpu_count,
+            "precision": recipe.precision,
+            "metric": metric,
+            "profileId": recipe.recipe_id,
+            "description": recipe.description or f"{recipe.model_id} in {recipe.precision}",
+        }
+        for recipe in recipes
+        if recipe.gpu_type != "CPU"
+        for variant in recipe.variants
+        if variant.enabled
+        for metric in ((variant.metric,) if variant.metric else ("latency", "throughput"))
+    ]
+
+
+def revision() -> dict[str, str]:
+    """The commit and its time, so that the same checkout gives the same image; nothing outside a checkout."""
+    shown = subprocess.run(
+        ["git", "log", "-1", "--format=%H %cI"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if shown.returncode != 0:
+        return {}
+    commit, created = shown.stdout.split()
+    changed = subprocess.run(["git", "diff", "--quiet", "HEAD"], cwd=ROOT, check=False).returncode != 0
+    return {"REVISION": commit + ("-changed" if changed else ""), "CREATED": created}
+
+
+def size_text(tag: str) -> str:
+    size = subprocess.run(["docker", "image", "inspect", "--format", "{{.Size}}", tag],
+                          capture_output=True, text=True, check=True).stdout  # fmt: skip
+    return f"{int(size) / 1e9:.2f} GB"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
