@@ -139,8 +139,8 @@ class Refusal:
 
 
 def make_plan(request: Request, inventory: Inventory, catalog: Catalog, engine: Engine | None = None) -> Plan | Refusal:
-    """Choose and explain. `engine` is the one installed where the plan will run, or None where that is not known
-    (hardware that is only declared): then the newest known engine is assumed.
+    """Choose and explain. `engine` is the one installed here, or None. It counts for hardware that is declared only if
+    it could run on it; without an engine the newest known one is assumed.
 
     Raises:
         AimError: the request itself cannot be planned for (no model, an unknown backend, bad engine options).
@@ -148,7 +148,8 @@ def make_plan(request: Request, inventory: Inventory, catalog: Catalog, engine: 
     if (request.tls_cert is None) != (request.tls_key is None):
         raise InputError("of AIM_TLS_CERT and AIM_TLS_KEY only one is set", hint="set both, or neither")
     backend = find_backend(request.backend)
-    engine = None if inventory.declared else engine
+    if inventory.declared and engine and not all(gpu.vendor in engine.runs_on for gpu in inventory.gpus):
+        engine = None  # the hardware is elsewhere, and so is the engine that will run on it
     situation = Situation(request=request, inventory=inventory, catalog=catalog, engine=engine)
     selection = select(situation, _terms_reader(backend, request, engine))
     if selection.winner is None:

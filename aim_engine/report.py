@@ -39,7 +39,7 @@ def plan_text(plan: Plan, paint: Paint = plain) -> str:
         ("tuned for", plan.request.metric),
         ("evidence", _evidence(plan)),
         ("engine", f"{plan.engine.distribution} {plan.engine.version}" if plan.engine else "not known here"),
-        ("hardware", f"as {plan.inventory.source} says"),
+        ("hardware", _source(plan.inventory)),
     )
     if plan.ledger:
         lines += ["", paint("strong", "Memory of one device"), *_ledger_lines(plan.ledger)]
@@ -48,12 +48,13 @@ def plan_text(plan: Plan, paint: Paint = plain) -> str:
     lines += [f"  {_mark(v.passed, paint)} {v.rule}: {v.sentence}" for v in chosen.verdicts]
     others = [one for one in plan.judged if one.candidate is not winner]
     if others:
-        lines += ["", paint("strong", "Why not the others"), *(_why_not(one, paint) for one in others)]
+        lines += ["", paint("strong", "Why not the others"), *_whys_not(others, paint)]
     lines += _section("Settings that were given", _given(plan), paint)
     lines += _section("Environment of the engine", [f"{k}={v}" for k, v in plan.command.env.items()], paint)
     lines += ["", paint("strong", "Command"), f"  {shlex.join(plan.command.argv)}"]
     lines += _section("Notes", plan.notes, paint)
-    lines += _section("Warnings", plan.warnings, paint)
+    own = [warning for warning in plan.warnings if warning not in plan.request.warnings]  # those were said already
+    lines += _section("Warnings", own, paint)
     return "\n".join(lines)
 
 
@@ -61,7 +62,7 @@ def refusal_text(refusal: Refusal, paint: Paint = plain) -> str:
     """Every candidate with what speaks against it; the reason itself is the error's to say."""
     if not refusal.judged:
         return ""
-    return "\n".join([paint("strong", "What was looked at"), *(_why_not(one, paint) for one in refusal.judged)])
+    return "\n".join([paint("strong", "What was looked at"), *_whys_not(refusal.judged, paint)])
 
 
 def hardware_line(inventory: Inventory) -> str:
@@ -73,11 +74,15 @@ def hardware_line(inventory: Inventory) -> str:
     return " and ".join(parts) or "nothing usable"
 
 
+def _source(inventory: Inventory) -> str:
+    return "declared, not looked for" if inventory.source == "declared" else f"found by {inventory.source}"
+
+
 def inventory_text(inventory: Inventory, paint: Paint = plain) -> str:
     """What was found, one line a device, then the notes."""
     header = ("#", "product", "memory", "free", "gfx", "device", "address", "partition", "state")
     rows = [header, *(_gpu_row(gpu) for gpu in inventory.gpus)]
-    lines = [paint("strong", f"{hardware_line(inventory)} (as {inventory.source} says)"), *table(rows)]
+    lines = [paint("strong", f"{hardware_line(inventory)} ({_source(inventory)})"), *table(rows)]
     host = inventory.host
     if host is not None:
         isa = ", ".join(host.isa) or "none that matters"
@@ -109,7 +114,7 @@ def recipes_text(judged: Iterable[Judged], chosen: Iterable[Judged], paint: Pain
 def state(judged: Judged) -> str:
     """A candidate's state in a few words: "works", or the first thing that speaks against it."""
     if judged.passed:
-        return "works"
+        return "works" if judged.candidate.ledger else "works, if the model fits"
     return "; ".join(verdict.sentence for verdict in judged.failures)
 
 
@@ -184,11 +189,22 @@ def _mark(passed: bool, paint: Paint) -> str:
     return paint("good", "✓") if passed else paint("bad", "✗")
 
 
-def _why_not(judged: Judged, paint: Paint) -> str:
+def _whys_not(judged: Iterable[Judged], paint: Paint) -> list[str]:
+    """One line for a recipe and a reason, with all the placements that it speaks against."""
+    placements: dict[tuple[str, bool, str], list[str]] = {}
+    for one in judged:
+        reason = one.passed_over or "; ".join(f"{v.rule}: {v.sentence}" for v in one.failures) or "it would do"
+        placements.setdefault((one.candidate.recipe.recipe_id, one.passed, reason), []).append(_on(one))
+    return [
+        f"  {paint('dim', '·') if passed else paint('bad', '✗')} {recipe_id} on {', '.join(where)}: {reason}"
+        for (recipe_id, passed, reason), where in placements.items()
+    ]
+
+
+def _on(judged: Judged) -> str:
     candidate = judged.candidate
-    who = f"{candidate.recipe.recipe_id} on {candidate.gpu_count}"
-    reason = judged.passed_over or "; ".join(f"{v.rule}: {v.sentence}" for v in judged.failures)
-    return f"  {paint('dim', '·') if judged.passed else paint('bad', '✗')} {who}: {reason}"
+    replicas = f" ({candidate.replicas} replicas)" if candidate.replicas > 1 else ""
+    return f"{candidate.gpu_count}{replicas}"
 
 
 def _placement(plan: Plan) -> str:
@@ -227,7 +243,9 @@ def _given(plan: Plan) -> list[str]:
         origin = plan.request.origins.get(setting.field, "default")
         if origin != "default":
             value = "(set)" if setting.secret else getattr(plan.request, setting.field)
-            lines.append(f"{setting.variable} = {value} ({origin})")
+            value = int(value) if isinstance(value, bool) else value
+            lines.append(f"{setting.variable} = {value} ({'argument' if setting.field == 'model' else origin})"
+                         if origin == "flag" else f"{setting.variable} = {value} ({origin})")  # fmt: skip
     return lines
 
 

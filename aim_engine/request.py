@@ -212,7 +212,7 @@ class Request:
         if self.model is None:
             raise InputError(
                 "no model was asked for",
-                hint="set AIM_MODEL, or name it on the command line: aim-engine plan Qwen/Qwen3-32B",
+                hint="set AIM_MODEL, or name it as the command's argument: Qwen/Qwen3-32B, say",
             )
         return self.model
 
@@ -266,7 +266,7 @@ def _find(
     """Where the setting's text comes from: (origin, the name it was given by, the text or None)."""
     typed = flags.get(setting.field)
     if typed is not None:
-        return "flag", setting.flag, typed
+        return "flag", "MODEL" if setting.field == "model" else setting.flag, typed
     given = [(name, environment[name]) for name in setting.variables if environment.get(name, "") != ""]
     if not given:
         return "default", setting.variable, None

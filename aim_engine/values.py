@@ -144,6 +144,11 @@ def model_text(text: str) -> str:
 
 
 def names_a_folder(model: str) -> bool:
-    """True when `model` is written as a path, or is a folder that exists here."""
-    # isdir says no where Path.is_dir raises: a name too long, a working directory that may not be looked into
-    return model.startswith(("/", "./", "../", "~")) or model in (".", "..") or os.path.isdir(model)  # noqa: PTH112
+    """True when `model` is written as a path, or is a model folder that exists here. A folder that merely has a hub
+    id's name (a clone of our own recipes has a Qwen/Qwen3-32B) is none.
+    """
+    if model.startswith(("/", "./", "../", "~")) or model in (".", ".."):
+        return True
+    # os.path says no where pathlib raises: a name too long, a working directory that may not be looked into
+    there = os.path.isdir(model)  # noqa: PTH112
+    return there and (not _HUB_ID.fullmatch(model) or os.path.isfile(f"{model}/config.json"))  # noqa: PTH113

@@ -48,7 +48,7 @@ def test_the_page_says_what_why_and_why_not() -> None:
         "Memory of one device",
         "together",
         "✓ memory: it fits: 61.0 GiB weights",
-        "· qwen3-32b-mi300x-bf16 on 8: throughput takes the narrowest",
+        "· qwen3-32b-mi300x-bf16 on 8 (4 replicas), 8 (2 replicas), 8: throughput takes the narrowest",
         "✗ cpu-any-bf16 on 1: gpu type: it is for CPU",
         "AIM_METRIC = throughput (flag)",
         "VLLM_ROCM_USE_AITER=1",
@@ -64,8 +64,10 @@ def test_sections_without_content_are_left_out() -> None:
 
 
 def test_notes_and_warnings_are_at_the_end() -> None:
-    page = plan_text(plan({"AIM_MODLE": "x"}, on=here("MI300X:3")))
-    assert page.index("2 of 3 usable GPUs are used") < page.index("did you mean AIM_MODEL?")
+    page = plan_text(plan({"AIM_RECIPE": "qwen3-32b-mi300x-bf16", "AIM_FORCE": "1", "AIM_PRECISION": "fp8",
+                           "AIM_MODLE": "x"}, on=here("MI300X:3")))  # fmt: skip
+    assert page.index("2 of 3 usable GPUs are used") < page.index("forced although precision")
+    assert "did you mean AIM_MODEL?" not in page  # that is said before, and on stderr
 
 
 def test_a_secret_is_shown_as_set() -> None:
@@ -86,7 +88,8 @@ def test_a_refusal_lists_everything_that_was_looked_at() -> None:
     refusal = make_plan(request(), here("MI355X:8"), SHIPPED)
     assert isinstance(refusal, Refusal)
     page = refusal_text(refusal)
-    assert page.count("✗") == sum(len(one.variants) for one in SHIPPED.recipes)
+    assert page.count("✗") == len(SHIPPED.recipes)
+    assert "qwen3-32b-mi300x-bf16 on 8, 4, 2, 1: gpu type" in page
     assert refusal_text(Refusal(error=refusal.error)) == ""
 
 
@@ -102,7 +105,7 @@ def test_the_inventory_page_shows_every_device_and_the_host() -> None:
         host=Host(cores=64, numa_nodes=2, memory_bytes=GIB, memory_available_bytes=GIB // 2, architecture="x86_64"),
     )
     page = inventory_text(found)
-    for text in ("1 x MI300X (as amdsmi says)", "192.0 GiB", "usable", "closed", "64 usable cores on 2 NUMA", "a note",
+    for text in ("1 x MI300X (found by amdsmi)", "192.0 GiB", "usable", "closed", "64 usable cores on 2 NUMA", "a note",
                  "none that matters"):  # fmt: skip
         assert text in page, text
 

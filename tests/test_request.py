@@ -112,7 +112,8 @@ def test_a_flag_wins_over_the_variable_and_the_variable_over_its_alias(setting: 
 def test_a_bad_value_is_an_input_error_that_says_what_is_legal(setting: Setting, text: str) -> None:
     with pytest.raises(InputError) as flag:
         read_request({setting.field: text}, {})
-    assert flag.value.message.startswith(f"{setting.flag}: ")
+    name = "MODEL" if setting.field == "model" else setting.flag
+    assert flag.value.message.startswith(f"{name}: ")
     assert flag.value.hint.startswith(("use ", '"', "one option", "'", "a holds"))
     for variable in setting.variables if text else ():
         with pytest.raises(InputError, match=f"^{variable}: .* is not legal$"):
@@ -248,14 +249,16 @@ def test_a_folder_that_exists_is_a_local_model_though_it_looks_like_an_id(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert read_request({"model": "org/name"}, {}).model_folder is None
-    (tmp_path / "org/name").mkdir(parents=True)
+    (tmp_path / "org/name").mkdir(parents=True)  # as in a clone of the recipes: it holds no model
+    assert read_request({"model": "org/name"}, {}).model_folder is None
+    (tmp_path / "org/name/config.json").write_text("{}")
     assert read_request({"model": "org/name"}, {}).model_folder == Path("org/name")
     (tmp_path / "bare").mkdir()
     assert read_request({"model": "bare"}, {}).model_folder == Path("bare")
 
 
 def test_the_home_of_nobody_is_no_model() -> None:
-    with pytest.raises(InputError, match=r"^--model: '~nobody-of-that-name/x' is not legal"):
+    with pytest.raises(InputError, match=r"^MODEL: '~nobody-of-that-name/x' is not legal"):
         read_request({"model": "~nobody-of-that-name/x"}, {})
 
 

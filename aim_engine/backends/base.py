@@ -117,6 +117,11 @@ class Backend(Protocol):
             EngineRefusedError: the recipe's options do not exist in the installed engine.
         """
 
+    def review(self, args: Mapping[str, ArgumentValue]) -> list[Complaint]:
+        """What can be said against a recipe's arguments without an engine: options that no version has, or that are
+        not a recipe's to set.
+        """
+
     def inspector(self, engine: Engine) -> Callable[[Mapping[str, ArgumentValue], Mapping[str, str]], list[Complaint]]:
         """A function that asks the installed engine's own parser about a variant's arguments and environment.
 

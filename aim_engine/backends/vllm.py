@@ -12,7 +12,7 @@ from typing import Any
 
 from aim_engine.backends import vllm_platforms as platforms
 from aim_engine.backends.base import Complaint, ServeJob, ServerCommand, ServerFile, ServerUrls
-from aim_engine.backends.vllm_options import dashed, installed_name, rendered, serve_options
+from aim_engine.backends.vllm_options import dashed, installed_name, recipe_complaints, rendered, serve_options
 from aim_engine.catalog.recipe import ArgumentValue
 from aim_engine.catalog.terms import ServingTerms
 from aim_engine.hardware.installed import Engine
@@ -94,6 +94,11 @@ def command(job: ServeJob) -> ServerCommand:
         notes=tuple(notes),
         origins=origins,
     )
+
+
+def review(args: Mapping[str, ArgumentValue]) -> list[Complaint]:
+    """Options that no known version of vLLM has, and those that AIM Engine sets itself."""
+    return list(recipe_complaints(args))
 
 
 def inspector(engine: Engine) -> Callable[[Mapping[str, ArgumentValue], Mapping[str, str]], list[Complaint]]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from aim_engine.backends import vllm_platforms as platforms
-from aim_engine.backends.base import ServeJob
+from aim_engine.backends.base import Complaint, ServeJob
 from aim_engine.catalog.recipe import ArgumentValue
 from aim_engine.errors import EngineRefusedError, InputError
 
@@ -23,6 +23,9 @@ _OWNED = {
     "served-model-name": "AIM_MODEL",
     "max-model-len": "AIM_MAX_MODEL_LEN",
     "api-key": "AIM_API_KEY",
+    "tensor-parallel-size": "AIM_GPU_COUNT",
+    "data-parallel-size": "AIM_GPU_COUNT",
+    "pipeline-parallel-size": "AIM_GPU_COUNT",
     "download-dir": "AIM_CACHE_DIR",
     "shutdown-timeout": "AIM_DRAIN_TIMEOUT",
     "config": "AIM_ENGINE_ARGS",
@@ -33,6 +36,23 @@ _OWNED = {
 _GUARD = "aim_engine.runtime.guard.Guard"
 # Options that may be given many times with one value each; any other list is one option with many values.
 _REPEATED = ("middleware",)
+
+
+# A recipe may say how the model is split over GPUs and how long its context is; the rest is not its to set.
+_RECIPE_MAY = ("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size", "max-model-len")
+
+
+def recipe_complaints(args: Mapping[str, ArgumentValue]) -> Iterator[Complaint]:
+    """What speaks against a recipe's options whatever the version."""
+    for option in args:
+        if option in _OWNED and option not in _RECIPE_MAY:
+            yield Complaint(key=f"args.{option}", sentence=f"is not for a recipe to set: {_OWNED[option]} does")
+        elif option.startswith("no-"):
+            yield Complaint(key=f"args.{option}", sentence=f"is written as {option.removeprefix('no-')}: false")
+        elif not platforms.was_ever_option(option):
+            near = difflib.get_close_matches(option, platforms.option_names(None), n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            yield Complaint(key=f"args.{option}", sentence=f"is an option of no known version of vLLM{hint}")
 
 
 def serve_options(job: ServeJob, notes: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -94,6 +114,9 @@ def _existing(job: ServeJob, args: Mapping[str, ArgumentValue], notes: list[str]
     """The recipe's options in the installed version's names; one it does not have is an error that says what to do."""
     kept: dict[str, Any] = {}
     for option, value in args.items():
+        if option in _OWNED and option not in _RECIPE_MAY:
+            notes.append(f"{option} of recipe {job.recipe_id} is left out: {_OWNED[option]} sets it")
+            continue
         try:
             installed = installed_name(option, version_of(job))
         except LookupError as missing:

@@ -112,6 +112,11 @@ def has_option(name: str, version: Version | None) -> bool:
     return bool(first <= asked and (asked <= last or last == newest))  # type: ignore[operator]
 
 
+def was_ever_option(name: str) -> bool:
+    """Whether any listed version has, or had, that option."""
+    return name in _options()["options"]
+
+
 def option_names(version: Version | None) -> tuple[str, ...]:
     """Every long option of that version."""
     return tuple(name for name in _options()["options"] if has_option(name, version))

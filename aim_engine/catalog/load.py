@@ -65,6 +65,7 @@ def load_catalog(model_id: str | None, folders: CatalogFolders) -> Catalog:
     card, card_problems = _read_card(model_id, folders) if model_id else (None, [])
     _raise_if(problems + card_problems)
     kept, notes = _first_of_each(recipes)
+    notes += [str(problem) for root in folders.recipes for problem in _loose(root)]
     return Catalog(recipes=tuple(kept), card=card, notes=tuple(notes),
                    known_models=() if model_id and card else known_models(folders))  # fmt: skip
 
@@ -79,6 +80,7 @@ def load_everything(folders: CatalogFolders) -> tuple[list[Recipe], list[ModelCa
             card, found = read_model_card(path)
             cards += [card] if card else []
             problems += found or _misplaced(root, path, card)
+    problems += [problem for root in folders.recipes for problem in _loose(root)]
     return recipes, cards, problems
 
 
@@ -109,6 +111,14 @@ def _is_recipe(path: Path) -> bool:
     except YamlError:
         return True  # the recipe reader will say what is wrong with it
     return bool({"recipe_id", "vllm_serve", "hardware", "backend"} & raw.keys())
+
+
+def _loose(root: Path) -> list[Problem]:
+    """Files that lie in the catalogue's folder itself, where nobody looks for them."""
+    return [
+        Problem(file=str(path), sentence="is never read here: it belongs into <org>/<model>/ below this folder")
+        for path in sorted(root.glob("*.y*ml"))
+    ]
 
 
 def known_models(folders: CatalogFolders) -> tuple[str, ...]:

@@ -30,6 +30,14 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message, hint=f"{self.prog} --help explains the command")
 
 
+def flags_of(parser: argparse.ArgumentParser, command: str) -> list[str]:
+    """Every flag of one of the parser's commands."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction) and command in action.choices:
+            return sorted(action.choices[command]._option_string_actions)
+    return []
+
+
 def add_model(parser: argparse.ArgumentParser, *, help_text: str = "Hugging Face id or model folder") -> None:
     """The model, as the command's argument."""
     parser.add_argument("model", nargs="?", metavar="MODEL", help=f"{help_text} (or AIM_MODEL)")
@@ -44,10 +52,17 @@ def add_settings(parser: argparse.ArgumentParser, *, serving: bool = False) -> N
         _add_flag(group, setting)
 
 
+def choices(setting: Setting) -> tuple[str, ...]:
+    """A setting's legal words, where there are but a few of them."""
+    words = tuple(setting.legal.split())
+    return words if len(words) > 1 and all(word.isalnum() and word.islower() for word in words) else ()
+
+
 def _add_flag(group: Any, setting: Setting) -> None:
+    name = setting.field.rpartition("_")[2].upper()
     default = f"; default {setting.default}" if setting.default is not None else ""
     described = f"{setting.meaning} [{setting.variable}{default}]".replace("%", "%%")
-    options: dict[str, Any] = {"dest": setting.field, "help": described, "metavar": setting.legal.replace(" ", "|")}
+    options: dict[str, Any] = {"dest": setting.field, "help": described, "metavar": "|".join(choices(setting)) or name}
     if setting.switch:
         options |= {"nargs": "?", "const": "1", "metavar": "0|1"}
     group.add_argument(setting.flag, *setting.extra_flags, **options)

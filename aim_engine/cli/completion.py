@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from aim_engine.cli.arguments import choices
 from aim_engine.cli.terminal import Terminal
+from aim_engine.request import SETTINGS
 
 _EXAMPLES = """examples:
   eval "$(aim-engine completion bash)"                        this shell
@@ -23,5 +25,20 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
 
     from aim_engine.cli.main import build_parser
 
-    terminal.result(shtab.complete(build_parser(), shell=arguments.shell))
+    parser = build_parser()
+    _add_choices(parser)
+    terminal.result(shtab.complete(parser, shell=arguments.shell))
     return 0
+
+
+def _add_choices(parser: argparse.ArgumentParser) -> None:
+    """Let the shell offer a setting's legal words. The real parser has no such choices: a wrong value is an input
+    error, not a usage error.
+    """
+    legal = {setting.field: choices(setting) for setting in SETTINGS if choices(setting)}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                _add_choices(command)
+        elif action.dest in legal:
+            action.choices = legal[action.dest]

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 
 from aim_engine import __version__
-from aim_engine.cli.arguments import Parser
+from aim_engine.cli.arguments import Parser, flags_of
 from aim_engine.cli.terminal import Terminal
-from aim_engine.errors import AimError, InternalError
+from aim_engine.errors import AimError, InternalError, UsageError
 
 # One file per command in aim_engine/cli; each has `add_to(subparsers)` and `run(arguments, terminal, environment)`.
 _COMMANDS = ("plan", "serve", "recipes", "models", "detect", "validate", "render", "settings", "completion")
@@ -67,10 +67,25 @@ def _run(words: list[str], terminal: Terminal, environment: dict[str, str]) -> i
     first = words[0] if words else ""
     command = _ALIASES.get(first, first)
     parser = build_parser(command if command in _COMMANDS else None)
-    arguments = parser.parse_args(words)
+    if not words:
+        terminal.say(parser.format_help())
+        raise UsageError("no command was given", hint="aim-engine --help explains the commands")
+    arguments, unknown = parser.parse_known_args(words)
+    if unknown:
+        raise _unknown_words(unknown, arguments.command)
     module = importlib.import_module(f"aim_engine.cli.{_ALIASES.get(arguments.command, arguments.command)}")
     code: int = module.run(arguments, terminal, environment)
     return code
+
+
+def _unknown_words(unknown: list[str], command: str) -> UsageError:
+    """What was not understood, with the nearest flag of that command."""
+    import difflib
+
+    flags = flags_of(build_parser(_ALIASES.get(command, command)), command)
+    near = difflib.get_close_matches(unknown[0].partition("=")[0], flags, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return UsageError(f"{unknown[0]!r} is not understood", hint=f"{hint}aim-engine {command} --help lists the flags")
 
 
 def _bug(error: Exception, terminal: Terminal, environment: dict[str, str]) -> int:

@@ -27,7 +27,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
     recipes, cards, problems = load_everything(catalog_folders(request.recipes_dir, request.models_dir))
     for problem in problems:
         terminal.warn(str(problem))
-    counts = Counter(recipe.model_id for recipe in recipes if not recipe.is_family)
+    # by id: a recipe of the user's takes the place of a built-in one, it is no second one
+    counts = Counter(model_id for model_id, _ in {(r.model_id, r.recipe_id) for r in recipes if not r.is_family})
     known = {card.model_id: card for card in cards}
     without_card = [ModelCard(model_id=model_id) for model_id in counts if model_id not in known]
     shown = sorted([*known.values(), *without_card], key=lambda card: card.model_id.lower())

@@ -37,6 +37,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
         return _for_operator(arguments, request, terminal)
     if arguments.format == "yaml":
         raise UsageError("--format yaml is for dry-run", hint="use aim-engine plan --json")
+    for warning in request.warnings:  # now: a misspelt setting may be why the plan fails
+        terminal.warn(warning)
     outcome = decide(request)
     as_json = arguments.json or arguments.format == "json"
     if isinstance(outcome, Refusal):

@@ -38,25 +38,38 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
     from aim_engine.engine import decide
     from aim_engine.plan import Refusal
     from aim_engine.report import refusal_text
+    from aim_engine.runtime.log import Log
 
+    log = Log("plan", level=request.log_level, style=request.log_format)
+    for warning in request.warnings:
+        log.warning(warning)
     plan = decide(request)
     if isinstance(plan, Refusal):
-        terminal.say(refusal_text(plan))
+        if request.log_format == "text":
+            terminal.say(refusal_text(plan, terminal.paint))
         raise plan.error
     _check_servable(plan)
-    for warning in plan.warnings:
-        terminal.warn(warning)
     for line in _summary(plan):
-        terminal.say(line)
+        log.info(line)
+    for warning in plan.warnings[len(request.warnings) :]:
+        log.warning(warning)
+    if request.api_key is None and request.host not in ("127.0.0.1", "::1", "localhost"):
+        log.warning(f"whoever reaches port {request.port} may use the API: set AIM_API_KEY, or AIM_HOST=127.0.0.1")
     handover.run(plan.as_json(), spare)
 
 
 def _with_state_folder(request: Request) -> Request:
     """Unless one was asked for: a folder of this user's and port's own below the system's temporary folder."""
+    from aim_engine.runtime.prepare import LONGEST_STATE_DIR
+
     if request.state_dir is not None:
         return request
-    temporary = Path(request.environment.get("TMPDIR") or "/tmp")  # noqa: S108 - made private, and checked, in prepare
-    return replace(request, state_dir=temporary / f"aim-engine-{os.getuid()}" / str(request.port))
+    own = f"aim-engine-{os.getuid()}/{request.port}"
+    for temporary in (request.environment.get("TMPDIR") or "/tmp", "/tmp"):  # noqa: S108 - made private in prepare
+        folder = Path(temporary) / own
+        if len(os.fsencode(folder)) <= LONGEST_STATE_DIR:
+            break
+    return replace(request, state_dir=folder)
 
 
 def _check_servable(plan: Plan) -> None:

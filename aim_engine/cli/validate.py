@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from aim_engine.catalog.load import catalog_folders, load_everything, read_loose
 from aim_engine.catalog.recipe import Recipe
 from aim_engine.catalog.yaml_file import Problem
 from aim_engine.cli.terminal import Terminal
-from aim_engine.errors import CatalogError, EngineRefusedError
+from aim_engine.errors import CatalogError, EngineRefusedError, InputError
+from aim_engine.hardware.products import product_by_name
 from aim_engine.request import read_request
 
 _EXAMPLES = """examples:
@@ -47,6 +49,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
     else:
         recipes, cards, problems = load_everything(catalog_folders(request.recipes_dir, request.models_dir))
         count = len({*(r.file for r in recipes), *(c.file for c in cards), *(p.file for p in problems)})
+    problems = [*problems, *(problem for recipe in recipes for problem in _unreachable(recipe))]
     if arguments.engine:
         problems = [*problems, *_engine_problems(recipes, request.backend, terminal)]
     if arguments.json:
@@ -56,6 +59,21 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
     if not arguments.json:
         terminal.result(f"{count} files, no errors")
     return 0
+
+
+def _unreachable(recipe: Recipe) -> Iterator[Problem]:
+    """What would keep a well-formed recipe from ever being used: a GPU that nobody makes, an option no version has."""
+    item = f"recipe {recipe.recipe_id}"
+    if recipe.gpu_type != "CPU":
+        try:
+            product_by_name(recipe.gpu_type)
+        except InputError as unknown:
+            yield Problem(file=recipe.file, item=item, key="hardware.gpu_type",
+                          sentence=f"{unknown.message}; {unknown.hint}")  # fmt: skip
+    for variant in recipe.variants:
+        for complaint in find_backend(variant.backend).review(variant.args):
+            place = f"{variant.backend}_serve.{variant.gpu_count}_gpu.{complaint.key}"
+            yield Problem(file=recipe.file, item=item, key=place, sentence=complaint.sentence)
 
 
 def _engine_problems(recipes: list[Recipe], backend_name: str, terminal: Terminal) -> list[Problem]:

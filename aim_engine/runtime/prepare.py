@@ -22,7 +22,7 @@ from aim_engine.runtime.contract import read_contract
 from aim_engine.runtime.state import State
 
 # sockaddr_un holds 108 bytes (unix(7)), and supervisord first binds `supervisor.sock.PID` (supervisor/http.py)
-_LONGEST_STATE_DIR = 80
+LONGEST_STATE_DIR = 80
 
 
 def prepare(plan: Mapping[str, Any]) -> tuple[State, int]:
@@ -58,9 +58,9 @@ def make_private_folder(folder: Path) -> None:
 
     A socket in it takes commands, so a folder that another user made, or could replace, will not do.
     """
-    if len(os.fsencode(folder)) > _LONGEST_STATE_DIR:
+    if len(os.fsencode(folder)) > LONGEST_STATE_DIR:
         raise InputError(
-            f"the path of the state folder is longer than {_LONGEST_STATE_DIR} bytes: {folder}",
+            f"the path of the state folder is longer than {LONGEST_STATE_DIR} bytes: {folder}",
             hint="set AIM_STATE_DIR to a shorter path; a socket is made in it",
         )
     try:

@@ -95,8 +95,18 @@ def candidates(situation: Situation) -> Iterator[Candidate]:
                 recipe=recipe,
                 variant=variant,
                 replicas=replicas,
-                gpus=present[: variant.gpu_count * replicas],
+                gpus=_freest(present, variant.gpu_count * replicas),
             )
+
+
+def _freest(present: tuple[Gpu, ...], count: int) -> tuple[Gpu, ...]:
+    """The `count` GPUs with the most free memory, in whole GiB, in the engine's order; the first ones among equals."""
+    by_room = sorted(present, key=lambda gpu: (-(_free(gpu) >> 30), gpu.index))
+    return tuple(sorted(by_room[:count], key=lambda gpu: gpu.index))
+
+
+def _free(gpu: Gpu) -> int:
+    return gpu.memory_bytes if gpu.memory_free_bytes is None else gpu.memory_free_bytes
 
 
 def _replicas(variant: Variant, situation: Situation, present: int) -> int:

@@ -52,6 +52,8 @@ def gpu_count(candidate: Candidate, situation: Situation) -> Verdict:
         return Verdict(
             rule="gpu count", passed=False, sentence=f"it uses {_gpus(needed)}, and exactly {asked} was asked for"
         )
+    if not present:
+        return Verdict(rule="gpu count", passed=True, sentence="not checked: none of its type is here")
     shape = f"{candidate.replicas} replicas of {candidate.variant.gpu_count}" if candidate.replicas > 1 else f"{needed}"
     return _verdict("gpu count", present >= needed, f"it uses {shape} of {_gpus(present)}",
                     f"it needs {_gpus(needed)}, and {present} usable of its type {_are(present)} here")  # fmt: skip

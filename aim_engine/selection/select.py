@@ -51,7 +51,8 @@ def select(situation: Situation, read_terms: ReadTerms) -> Selection:
             warnings = tuple(f"forced although {v.rule}: {v.sentence}" for v in forced.failures)
             return Selection(winner=forced, judged=judged, warnings=warnings)
     if winner is None:
-        return Selection(winner=None, judged=judged, refusal=_refusal(eligible, judged, situation))
+        refusal = _refusal(eligible, judged, situation)
+        return Selection(winner=None, judged=tuple(_unpinned(one, situation) for one in judged), refusal=refusal)
     return Selection(winner=winner, judged=tuple(_compared(one, winner, situation) for one in judged))
 
 
@@ -66,6 +67,14 @@ _LOST_BY = (
     "the chosen one's folder is looked at first",
     "equal in everything; the ids' order decides",
 )
+
+
+def _unpinned(judged: Judged, situation: Situation) -> Judged:
+    """One that would do, were another recipe not asked for."""
+    pin = situation.request.recipe
+    if pin in (None, judged.candidate.recipe.recipe_id) or not judged.passed:
+        return judged
+    return replace(judged, passed_over=f"it would do, but {pin} was asked for")
 
 
 def _compared(judged: Judged, winner: Judged, situation: Situation) -> Judged:
@@ -231,7 +240,23 @@ def _nearest_refusal(nearest: Judged, eligible: tuple[Judged, ...], situation: S
         return NoAcceleratorError(message, hint=_ENGINE_HINT, details=situation.inventory.notes)
     if rules == {"context"}:
         return InputError(message, hint="set AIM_MAX_MODEL_LEN to at most that, or to auto")
+    if "gpu type" in rules:
+        return NoRecipeError(_wrong_type(situation, eligible), hint=_WRONG_TYPE_HINT)
     return NoRecipeError(message, hint=_alternatives(rules, eligible))
+
+
+_WRONG_TYPE_HINT = (
+    "write a recipe for these GPUs in AIM_RECIPES_DIR (similar hardware is not the same hardware, so none is guessed); "
+    "aim-engine recipes shows what there is"
+)
+
+
+def _wrong_type(situation: Situation, eligible: tuple[Judged, ...]) -> str:
+    types = sorted({one.candidate.recipe.gpu_type for one in eligible if not one.candidate.recipe.is_family})
+    types = types or sorted({one.candidate.recipe.gpu_type for one in eligible})
+    asked, which = situation.request.required_model, situation.request.recipe
+    whose = f"recipe {which} is" if which else f"the recipes for {asked} are"
+    return f"{asked} cannot be served on {_here(situation)}: {whose} for {', '.join(types)}"
 
 
 _ENGINE_HINT = (
@@ -255,7 +280,9 @@ def _alternatives(rules: set[str], eligible: tuple[Judged, ...]) -> str:
 
 def _memory_hint(nearest: Judged, situation: Situation) -> str:
     book = nearest.candidate.ledger
-    remedies = ["more GPUs", "a lower precision", "a smaller model"]
+    on_host = all(gpu.product == "CPU" for gpu in nearest.candidate.gpus)
+    remedies = ["a machine with more memory"] if on_host else ["more GPUs", "a lower precision"]
+    remedies.append("a smaller model")
     if book and book.missing_bytes < book.kv_bytes:
         remedies.insert(0, "a shorter context (AIM_MAX_MODEL_LEN=auto takes the longest that fits)")
         if situation.request.concurrency > 1:

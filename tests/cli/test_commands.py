@@ -99,7 +99,7 @@ def test_models_bears_a_broken_file_and_warns_of_it(cli: Run, tmp_path: Path) ->
 
 
 def test_detect_shows_declared_hardware(cli: Run) -> None:
-    assert "2 x MI300X (as declared says)" in cli("detect", "--hardware", "MI300X:2").stdout
+    assert "2 x MI300X (declared, not looked for)" in cli("detect", "--hardware", "MI300X:2").stdout
     words = cli("detect", "--hardware", "MI300X:2", "--json").json
     assert words.keys() >= {"source", "gpus", "notes"}
     assert [gpu["product"] for gpu in words["gpus"]] == ["MI300X", "MI300X"]

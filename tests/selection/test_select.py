@@ -351,7 +351,8 @@ def test_a_context_beyond_the_models_own() -> None:
 def test_no_recipe_for_the_hardware() -> None:
     error = refusal(situation(on=here("MI355X:8")))
     assert isinstance(error, NoRecipeError)
-    assert "it is for MI300X, and here is 8 x MI355X" in error.message
+    assert error.message == f"{MODEL} cannot be served on 8 x MI355X: the recipes for {MODEL} are for MI300X"
+    assert "AIM_RECIPES_DIR" in error.hint
 
 
 def test_no_recipe_at_all_names_the_nearest_model() -> None:
