@@ -39,6 +39,12 @@ def refusal(where: Situation) -> AimError:
     return selection.refusal
 
 
+def gpus_of(where: Situation) -> list[int]:
+    winner = chosen(where).winner
+    assert winner is not None
+    return [gpu.index for gpu in winner.candidate.gpus]
+
+
 def passed_over(where: Situation) -> dict[str, str]:
     """Why each recipe that could have served was not chosen."""
     judged = chosen(where).judged
@@ -378,3 +384,13 @@ def test_a_single_setting_in_the_way_is_named_with_what_there_is(flags: dict[str
     error = refusal(situation(tuned, asked=request(**flags)))
     assert isinstance(error, NoRecipeError)
     assert error.hint.endswith(hint)
+
+
+def test_the_freest_gpus_are_taken_in_the_engines_order() -> None:
+    free = {0: 10 << 30, 1: 190 << 30, 2: 60 << 30, 3: 190 << 30}
+    assert gpus_of(situation(asked=request(gpu_count="2"), on=here("MI300X:4", free=free))) == [1, 3]
+
+
+def test_small_differences_in_free_memory_change_nothing() -> None:
+    free = {0: (190 << 30) + 1, 1: (190 << 30) + 5}
+    assert gpus_of(situation(asked=request(gpu_count="1"), on=here("MI300X:2", free=free))) == [0]
