@@ -10,11 +10,14 @@ import argparse
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +55,13 @@ class Demo:
     port: int
     health_port: int
     keep: bool
+    state_dir: str
+
+    @property
+    def words(self) -> list[str]:
+        """What plan and serve are asked alike."""
+        ports = ["--port", str(self.port), "--health-port", str(self.health_port)]
+        return [self.model, "--hardware", "cpu", "--host", "127.0.0.1", *ports]
 
     @property
     def url(self) -> str:
@@ -87,27 +97,31 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 def _prepare(options: argparse.Namespace) -> Demo:
     port, health_port = serving.free_ports(2)
+    if options.port is not None and not 1 <= options.port <= 65535:
+        raise DemoError(f"{options.port} is no port; name one from 1 to 65535, or none", 10)
     if options.port and serving.is_open(options.port):
         raise DemoError(f"port {options.port} is in use; name another one, or none", 10)
     FOLDER.mkdir(exist_ok=True)
     return Demo(
-        model=options.model or str(FOLDER / "tiny-random-qwen3"),
+        model=options.model or _short(FOLDER / "tiny-random-qwen3"),
         is_random=options.model is None,
         port=options.port or port,
         health_port=health_port,
         keep=options.keep,
+        state_dir=tempfile.mkdtemp(prefix="aim-demo-"),
     )
 
 
 def _show(demo: Demo) -> None:
     if demo.is_random:
+        os.chdir(ROOT)
         _title("1 model", "a tiny Qwen3 with random weights, made here")
         if tiny_model.main([demo.model]) != 0:
             raise DemoError("the model could not be made")
     else:
         _title("1 model", demo.model)
-    _title("2 plan", f"aim-engine plan {demo.model} --hardware cpu")
-    plan = subprocess.run([AIM_ENGINE, "plan", demo.model, "--hardware", "cpu"], env=_environment(demo), check=False)
+    _title("2 plan", shlex.join(["aim-engine", "plan", *demo.words]))
+    plan = subprocess.run([AIM_ENGINE, "plan", *demo.words], env=_environment(demo), check=False)
     if plan.returncode != 0:
         raise DemoError("there is no plan; the reason is above", plan.returncode)
     with _server(demo) as server:
@@ -120,16 +134,16 @@ def _show(demo: Demo) -> None:
 
 def _environment(demo: Demo) -> dict[str, str]:
     """Ours; for the model made here without any network, so that the demo runs where there is none."""
-    return {**os.environ, "AIM_OFFLINE": "1"} if demo.is_random else dict(os.environ)
+    ours = {**os.environ, "AIM_STATE_DIR": demo.state_dir}
+    return {**ours, "AIM_OFFLINE": "1"} if demo.is_random else ours
 
 
 @contextmanager
 def _server(demo: Demo) -> Iterator[serving.Server]:
     """`aim-engine serve` for as long as the block lasts; with --keep for longer, unless the block fails."""
-    argv = [AIM_ENGINE, "serve", demo.model, "--hardware", "cpu", "--host", "127.0.0.1"]
-    argv += ["--port", str(demo.port), "--health-port", str(demo.health_port)]
-    _title("3 serve", " ".join(["aim-engine", *argv[1:]]))
-    log = FOLDER / "serve.log"
+    argv = [AIM_ENGINE, "serve", *demo.words]
+    _title("3 serve", shlex.join(["aim-engine", *argv[1:]]))
+    log = FOLDER / f"serve-{demo.port}.log"
     server = serving.start(argv, log=log, env=_environment(demo), outlives_us=demo.keep)
     succeeded = False
     try:
@@ -142,9 +156,14 @@ def _server(demo: Demo) -> Iterator[serving.Server]:
 
 
 def _end(demo: Demo, server: serving.Server, *, expect_success: bool) -> None:
-    with _progress("stopping", lambda: ""):
-        status = server.stop()
+    with _progress("stopping", lambda: "") as show, ThreadPoolExecutor(1) as stopper:
+        stopped = stopper.submit(server.stop)
+        while not stopped.done():
+            show()
+            time.sleep(0.25)
+        status = stopped.result()
         left = server.end_leftovers()
+    shutil.rmtree(demo.state_dir, ignore_errors=True)
     if left:
         raise DemoError("the server left processes behind, which were ended now: " + "; ".join(left))
     for port in (demo.port, demo.health_port):
@@ -155,6 +174,9 @@ def _end(demo: Demo, server: serving.Server, *, expect_success: bool) -> None:
     if status != 0:
         raise DemoError(f"the server ended with exit code {status} instead of 0\n{server.log_tail(15)}", status)
     _title("5 stop", "exit code 0; no process is left, both ports are closed")
+    _say(
+        "next: scripts/demo --keep leaves it running; aim-engine plan Qwen/Qwen3-32B --hardware MI300X:8 plans for GPUs"
+    )
 
 
 def _wait_until_ready(demo: Demo, server: serving.Server) -> None:
@@ -212,7 +234,7 @@ def _ask(demo: Demo) -> str:
     )
     _title("4 ask", f"openai.OpenAI(base_url={demo.url!r}).chat.completions.create(...)")
     try:
-        model = client.models.list().data[0].id
+        model = client.models.list().data[-1].id  # the shortest of a folder's names is the last
         answer = client.chat.completions.create(
             model=model, messages=[{"role": "user", "content": QUESTION}], max_tokens=24
         )
