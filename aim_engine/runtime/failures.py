@@ -178,11 +178,13 @@ SIGNATURES: tuple[Signature, ...] = (
         source="vllm/model_executor/models/registry.py",
     ),
     Signature(
-        pattern=r"invalid tool call parser: (?P<what>\S+)|(?P<old>invalid reasoning parser: \S+)",
+        pattern=r"invalid tool call parser: (?P<what>\S+)|(?P<old>invalid reasoning parser: \S+)"
+        r"|(?:Reasoning|Tool) parser '(?P<other>[^']*)' not found",
         error=EngineRefusedError,
-        sentence="the engine has no parser named {what}{old}",
+        sentence="the engine has no parser named {what}{old}{other}",
         hint="the engine's log lists the legal names; correct AIM_ENGINE_ARGS or the recipe",
-        source="vllm/entrypoints/launchers/launcher.py",
+        source="vllm/entrypoints/launchers/launcher.py, vllm/reasoning/abs_reasoning_parsers.py,"
+        " vllm/tool_parsers/abstract_tool_parser.py",
     ),
     Signature(
         pattern=r"(?P<what>[Hh]ead[_ ](?:size|dim(?:ension)?)\b[^\n]{0,60}not supported"

@@ -78,7 +78,10 @@ def hub_cache(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def make_volume(engine: None) -> Callable[[], str]:
-    return lambda: docker("volume", "create", "--label", LABEL).stdout.strip()
+    def make() -> str:
+        return docker("volume", "create", "--label", LABEL).stdout.strip()
+
+    return make
 
 
 @pytest.fixture

@@ -53,6 +53,12 @@ SAID = [
     ("safetensors_rust.SafetensorError: Error while deserializing header: HeaderTooLarge", "ModelAccess", "damaged"),
     ("requests: HTTPSConnectionPool: NameResolutionError(...)", "HubUnreachable", "did not answer"),
     (
+        "KeyError: \"Reasoning parser 'nonsense' not found. Available parsers: deepseek_r1, qwen3\"",
+        "EngineRefused",
+        "no parser named nonsense",
+    ),
+    ("KeyError: \"Tool parser 'nonsense' not found.\"", "EngineRefused", "no parser named nonsense"),
+    (
         "  Value error, User-specified max_model_len (999999) is greater than the derived max_model_len "
         "(max_position_embeddings=2048 or model_max_length=None in model's config.json).",
         "EngineRefused",
