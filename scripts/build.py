@@ -55,7 +55,7 @@ def build(steps: Steps, options: argparse.Namespace) -> None:
     wheels(steps)
     values = {
         "VERSION": __version__,
-        "RECOMMENDED_DEPLOYMENTS": json.dumps(recommended_deployments(), separators=(",", ":")),
+        "RECOMMENDED_DEPLOYMENTS": deployments_text(),
         **revision(),
     }
     if base:
@@ -101,6 +101,11 @@ def wheels(steps: Steps) -> None:
         stamp.write_text("\n".join(wanted))
     else:
         steps.say("that did not work; the image's build will ask pip's index")
+
+
+def deployments_text() -> str:
+    """The recommended deployments as one JSON text."""
+    return json.dumps(recommended_deployments(), separators=(",", ":"))
 
 
 def recommended_deployments() -> list[dict[str, str | int]]:

@@ -48,16 +48,16 @@ class Steps:
         timer = threading.Timer(first_line_seconds, process.kill) if first_line_seconds else None
         if timer:
             timer.start()
-        try:
-            self._read(process, text, follow, timer)
-        except BaseException:
-            process.terminate()
-            process.wait()
-            raise
-        finally:
-            if timer:
-                timer.cancel()
-        status = process.wait()
+        with process:
+            try:
+                self._read(process, text, follow, timer)
+            except BaseException:
+                process.terminate()
+                raise
+            finally:
+                if timer:
+                    timer.cancel()
+        status = process.returncode
         if status != 0 or time.monotonic() - started >= QUIET_SECONDS:
             result = "" if status == 0 else "no success after "
             self.say(f"{text}: {result}{time.monotonic() - started:.0f} s")
