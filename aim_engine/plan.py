@@ -111,7 +111,7 @@ class Plan:
             "state_dir": str(request.state_dir) if request.state_dir else None,
             "cache_dir": str(request.cache_dir),
             "image_cache": str(request.image_cache) if request.image_cache else None,
-            "must_be_readable": [str(path) for path in (request.tls_cert, request.tls_key) if path],
+            "tls_files": [str(path) for path in (request.tls_cert, request.tls_key) if path],
             "host": request.host,
             "port": request.port,
             "health_port": request.health_port,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from aim_engine.cli.arguments import add_model, add_settings, typed_flags
 from aim_engine.cli.terminal import Terminal
@@ -33,6 +34,16 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
     from aim_engine.runtime import handover
 
     request = _with_state_folder(read_request(typed_flags(arguments), environment))
+    try:
+        _serve(request, terminal)
+    except handover.StopAskedError as stop:
+        terminal.say(json.dumps(stop.words))
+        return 0
+
+
+def _serve(request: Request, terminal: Terminal) -> NoReturn:
+    from aim_engine.runtime import handover
+
     spare = handover.begin()
     # only now, while supervisord gets ready on the other core: these imports are most of a plan's time
     from aim_engine.engine import decide

@@ -35,7 +35,7 @@ class Contract:
     state_dir: str
     cache_dir: str
     image_cache: str | None
-    must_be_readable: tuple[str, ...]
+    tls_files: tuple[str, ...]  # certificate and key, or nothing
     host: str
     port: int
     health_port: int
@@ -71,7 +71,7 @@ def read_contract(plan: Mapping[str, Any]) -> Contract:
             state_dir=runtime["state_dir"],
             cache_dir=runtime["cache_dir"],
             image_cache=runtime.get("image_cache"),
-            must_be_readable=tuple(runtime.get("must_be_readable", ())),
+            tls_files=tuple(runtime.get("tls_files", ())),
             host=runtime["host"],
             port=int(runtime["port"]),
             health_port=int(runtime["health_port"]),

@@ -12,7 +12,7 @@ import signal
 from contextlib import suppress
 from typing import Any
 
-from aim_engine.errors import InternalError
+from aim_engine.errors import EngineCrashedError, InternalError
 from aim_engine.runtime import processes
 from aim_engine.runtime import state as files
 from aim_engine.runtime.contract import Contract
@@ -104,6 +104,9 @@ class Ending:
         words = self._state.read(files.WORDS)
         if isinstance(words, dict) and isinstance(words.get("code"), int):
             return words
+        if processes.read_identity(self._state.path(files.SERVER)) is not None:
+            words = "supervisord was killed from outside, so everything was ended"
+            return EngineCrashedError(words, hint="start again").as_json()
         return InternalError(
             "the supervisor failed without saying why",
             hint=f"look at {self._state.path(files.DAEMON_LOG)} and report this",

@@ -10,28 +10,42 @@ import os
 import signal
 import sys
 import time
+from types import FrameType
 from typing import Any, NoReturn
 
 from aim_engine.runtime import processes
 from aim_engine.runtime.prepare import prepare
-from aim_engine.runtime.signals import HELD
+from aim_engine.runtime.signals import HELD, STOPPING
 from aim_engine.runtime.spare import INTERPRETER, PROGRAMS, Spare, make_spare
 
 
 def begin() -> Spare:
     """Call this first thing in `serve`, and give what it returns to `run`.
 
-    From here on a request to stop waits until the parent can answer it: held signals stay pending across execve
-    (execve(2)). Without this, pid 1 would lose them while it plans: the kernel drops signals to pid 1 that have no
-    handler. And supervisord gets its modules ready while the plan is being made.
+    From here on a request to stop ends the planning by `StopAskedError`. Without a handler pid 1 would never see it:
+    the kernel drops signals to pid 1 that have none. And supervisord gets its modules ready while the plan is made.
     """
-    hold_signals()
+    for signum in STOPPING:
+        signal.signal(signum, _stop)
     return make_spare()
 
 
-def hold_signals() -> None:
-    """Block the signals that the parent waits for."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+class StopAskedError(BaseException):
+    """A signal asked to stop before there was anything to stop. No `Exception`: nothing is to take it for a failure."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.words = {
+            "class": "Drained",
+            "code": 0,
+            "message": f"stopped as {signal.Signals(signum).name} asked, while the plan was being made",
+            "hint": "",
+            "retryable": False,
+        }
+
+
+def _stop(signum: int, frame: FrameType | None) -> NoReturn:
+    raise StopAskedError(signum)
 
 
 def run(plan: dict[str, Any], spare: Spare) -> NoReturn:
@@ -42,6 +56,8 @@ def run(plan: dict[str, Any], spare: Spare) -> NoReturn:
         CacheError: a folder cannot be written.
     """
     state, lock = prepare(plan)
+    # held from here on: pending signals survive the exec (execve(2)), and the parent answers them
+    signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
     age = _age_seconds()
     state.record(phase="planning", at=time.time() - age, monotonic=time.monotonic() - age)
     sys.stdout.flush()

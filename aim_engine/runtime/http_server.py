@@ -10,6 +10,7 @@ import socketserver
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -21,7 +22,9 @@ _LONGEST_CONNECTION_SECONDS = 20.0
 
 
 class HealthServer(ThreadingHTTPServer):
-    """At most `_MOST_CONNECTIONS` at a time; a client that comes on top is turned away at once."""
+    """At most `_MOST_CONNECTIONS` at a time; when one more comes, the one that has been open longest makes room: a
+    probe must not be refused because others hold connections open.
+    """
 
     daemon_threads = True
     request_queue_size = 128
@@ -41,14 +44,22 @@ class HealthServer(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._free.acquire(blocking=False):
-            self._turn_away(request)
-            return
+            self._end_oldest()
+            if not self._free.acquire(timeout=1.0):
+                self._turn_away(request)
+                return
         self._open[request] = time.monotonic()
         try:
             super().process_request(request, client_address)
         except RuntimeError:  # no thread is to be had
             self._free.release()
             self._turn_away(request)
+
+    def _end_oldest(self) -> None:
+        oldest = min(self._open.items(), key=lambda item: item[1], default=None)
+        if oldest is not None:
+            with suppress(OSError):
+                oldest[0].shutdown(socket.SHUT_RDWR)
 
     def _turn_away(self, request: socket.socket) -> None:
         try:
@@ -85,6 +96,8 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = "aim-engine"
     sys_version = ""
     timeout = _IDLE_SECONDS
+    error_message_format = '{"error": "%(message)s", "code": %(code)d}'
+    error_content_type = "application/json"
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0].partition("#")[0]

@@ -117,6 +117,7 @@ class Poller:
     key: str | None
     counters: dict[str, float] = field(default_factory=dict)
     counters_at: float = 0.0
+    _known: processes.Identity | None = None
     _load: float | None = None
     _probe: str | None = None
     _probed: processes.Identity | None = None
@@ -125,9 +126,11 @@ class Poller:
 
     def look(self) -> Observation:
         """What is there now."""
-        server = processes.read_identity(self.state.path(files.SERVER))
+        # the one known before counts as long as it lives: somebody may have removed the state folder
+        server = processes.read_identity(self.state.path(files.SERVER)) or self._known
         if not processes.is_alive(server):
             server = None
+        self._known = server
         attempts = self.state.read(files.ATTEMPTS) or {}
         words = self.state.read(files.WORDS)
         failed = words or next((a["failure"] for a in reversed(attempts.get("attempts", [])) if a["failure"]), None)

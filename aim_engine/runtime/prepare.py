@@ -41,8 +41,8 @@ def prepare(plan: Mapping[str, Any]) -> tuple[State, int]:
     check_cache(Path(contract.cache_dir))
     for path, text in contract.command.files:
         write_file(Path(path), text)
-    for path in contract.must_be_readable:
-        check_readable(Path(path))
+    if contract.tls_files:
+        check_certificate(*contract.tls_files)
     if contract.image_cache is not None:
         seed_cache(Path(contract.image_cache), Path(contract.cache_dir))
     state.remove(*files.OF_ONE_RUN)
@@ -170,15 +170,21 @@ def check_cache(folder: Path) -> None:
         raise _unwritable("the cache folder", str(folder), "AIM_CACHE_DIR", error) from error
 
 
-def check_readable(path: Path) -> None:
-    """Open a file that a setting names and the engine will read."""
+def check_certificate(certificate: str, key: str) -> None:
+    """Load what the engine will load, minutes before it does."""
+    import ssl  # here: most servers do without
+
     try:
-        with path.open("rb"):
-            pass
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except ssl.SSLError as error:
+        raise InputError(
+            f"AIM_TLS_CERT={certificate}, AIM_TLS_KEY={key}: no certificate with its key ({error.reason or error})",
+            hint="give a certificate chain and its unencrypted private key, both in PEM form",
+        ) from None
     except OSError as error:
         raise InputError(
-            f"{path} cannot be read by uid {os.getuid()}: {error.strerror}",
-            hint="mount it, and make it readable for that user; it is named by AIM_TLS_CERT or AIM_TLS_KEY",
+            f"AIM_TLS_CERT={certificate} or AIM_TLS_KEY={key} cannot be read by uid {os.getuid()}: {error.strerror}",
+            hint="mount both files, and make them readable for that user",
         ) from None
 
 

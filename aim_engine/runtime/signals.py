@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Callable
 
-STOPPING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+STOPPING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
 # a blocked signal is queued even where its default is to be ignored, as SIGCHLD's is (kernel/signal.c, sig_ignored)
 HELD = STOPPING | {signal.SIGCHLD}
 

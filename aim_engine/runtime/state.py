@@ -49,7 +49,12 @@ class State:
     def write_text(self, name: str, text: str) -> None:
         """Replace a file in one step (rename(2)); only we may read it."""
         temporary = self.path(f".{name}.{os.getpid()}")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        try:
+            descriptor = os.open(temporary, flags, 0o600)
+        except FileNotFoundError:  # somebody removed the folder of a running server: it goes on in a new one
+            os.makedirs(self.folder, mode=0o700, exist_ok=True)  # noqa: PTH103 - slim
+            descriptor = os.open(temporary, flags, 0o600)
         try:
             data = text.encode("utf-8", "surrogateescape")
             while data:

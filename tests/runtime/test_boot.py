@@ -240,12 +240,12 @@ def test_the_log_as_json(serve: Serve) -> None:
     assert {"boot", "sidecar"} <= {line.get("source") for line in lines}
 
 
-def test_the_death_of_the_supervisor_is_a_bug_and_leaves_nothing(serve: Serve) -> None:
+def test_a_killed_supervisor_ends_everything_and_is_worth_a_restart(serve: Serve) -> None:
     server = serve("--child")
     server.until_ready()
     below = server.tree()
     os.kill(int((server.state / "supervisord.pid").read_text()), signal.SIGKILL)
-    assert server.wait() == 70
+    assert server.wait() == 51
     assert not alive(below)
 
 

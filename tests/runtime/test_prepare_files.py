@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aim_engine.errors import CacheError, InputError
-from aim_engine.runtime.prepare import check_readable, seed_cache, write_file
+from aim_engine.runtime.prepare import check_certificate, seed_cache, write_file
 from aim_engine.runtime.serve import at_home
 
 
@@ -48,8 +48,14 @@ def test_a_file_that_cannot_be_written_names_the_setting(tmp_path: Path) -> None
 
 
 def test_a_certificate_that_is_not_there_is_said(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"cert\.pem cannot be read"):
-        check_readable(tmp_path / "cert.pem")
+    with pytest.raises(InputError, match=r"cert\.pem or .* cannot be read"):
+        check_certificate(str(tmp_path / "cert.pem"), str(tmp_path / "key.pem"))
+
+
+def test_what_is_no_certificate_is_said(tmp_path: Path) -> None:
+    (tmp_path / "cert.pem").write_text("no certificate")
+    with pytest.raises(InputError, match="no certificate with its key"):
+        check_certificate(str(tmp_path / "cert.pem"), str(tmp_path / "cert.pem"))
 
 
 def test_a_home_that_cannot_be_written_is_moved_to_the_cache(tmp_path: Path) -> None:
