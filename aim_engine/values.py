@@ -80,7 +80,9 @@ def switch(text: str) -> bool:
 
 def json_object(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        value = json.loads(
+            text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_refuse_repeats
+        )
         json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate can be written in JSON, but not passed on
     except (ValueError, RecursionError) as error:
         raise RefusedError(f'use a JSON object such as {{"max-num-seqs": 64}}; this is not JSON: {error}') from None
@@ -94,6 +96,12 @@ def json_object(text: str) -> dict[str, Any]:
     if len({key.replace("_", "-") for key in value}) < len(value):
         raise RefusedError("one option is there twice, with dashes and with underscores")
     return value
+
+
+def _refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a key is there twice")
+    return dict(pairs)
 
 
 def _words(value: Any) -> list[str]:
@@ -136,11 +144,16 @@ def model_text(text: str) -> str:
     if names_a_folder(text):
         path_text(text)
         return text
-    if _HUB_ID.fullmatch(text) and len(text) <= _MAX_HUB_ID and not _NO_HUB_ID.search(text):
+    if is_hub_id(text):
         return text
     raise RefusedError(
         "use a Hugging Face id such as Qwen/Qwen3-32B, or the path of a model folder (/models/mine, ./mine)"
     )
+
+
+def is_hub_id(text: str) -> bool:
+    """Whether the hub would take it for a model's id."""
+    return bool(_HUB_ID.fullmatch(text)) and len(text) <= _MAX_HUB_ID and not _NO_HUB_ID.search(text)
 
 
 def names_a_folder(model: str) -> bool:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from aim_engine.backends import vllm_platforms as platforms
 from aim_engine.backends.base import Complaint, ServeJob
 from aim_engine.catalog.recipe import ArgumentValue
-from aim_engine.errors import EngineRefusedError, InputError
+from aim_engine.errors import CatalogError, EngineRefusedError, InputError
 
 # Set by AIM Engine, from settings of its own; given among the engine's arguments they would contradict those.
 _OWNED = {
@@ -28,7 +28,7 @@ _OWNED = {
     "pipeline-parallel-size": "AIM_GPU_COUNT",
     "download-dir": "AIM_CACHE_DIR",
     "shutdown-timeout": "AIM_DRAIN_TIMEOUT",
-    "config": "AIM_ENGINE_ARGS",
+    "hf-token": "HF_TOKEN",
     "ssl-certfile": "AIM_TLS_CERT",
     "ssl-keyfile": "AIM_TLS_KEY",
     "uds": "AIM_PORT",
@@ -42,8 +42,37 @@ _REPEATED = ("middleware",)
 _RECIPE_MAY = ("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size", "max-model-len")
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+# Options whose values the plan reckons with: what each may be, and how to say so.
+_LEGAL: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "gpu-memory-utilization": (lambda v: _is_number(v) and 0 < v <= 1, "a number above 0 and at most 1"),
+    "max-model-len": (lambda v: _is_whole(v) or v in (-1, "auto"), "a whole number of tokens, or auto"),
+    "max-num-batched-tokens": (_is_whole, "a whole number of at least 1"),
+    "max-num-seqs": (_is_whole, "a whole number of at least 1"),
+    "block-size": (_is_whole, "a whole number of at least 1"),
+    "enforce-eager": (lambda v: v is None or isinstance(v, bool), "true or false"),
+    "kv-cache-dtype": (lambda v: isinstance(v, str), "a word such as fp8"),
+}
+
+
+def _wrong_values(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Options with a value they cannot have: (name, what it must be)."""
+    for name, (legal, words) in _LEGAL.items():
+        if name in options and not legal(options[name]):
+            yield name, f"must be {words}, not {json.dumps(options[name])}"
+
+
 def recipe_complaints(args: Mapping[str, ArgumentValue]) -> Iterator[Complaint]:
     """What speaks against a recipe's options whatever the version."""
+    for option, sentence in _wrong_values(args):
+        yield Complaint(key=f"args.{option}", sentence=sentence)
     for option in args:
         if option in _OWNED and option not in _RECIPE_MAY:
             yield Complaint(key=f"args.{option}", sentence=f"is not for a recipe to set: {_OWNED[option]} does")
@@ -61,6 +90,13 @@ def serve_options(job: ServeJob, notes: list[str]) -> tuple[dict[str, Any], dict
     for option, setting in _OWNED.items():
         if option in user:
             raise InputError(f"AIM_ENGINE_ARGS: {option} is set by {setting}", hint=f"use {setting} instead")
+    for option in user:
+        if option in ("config", "headless"):
+            raise InputError(f"AIM_ENGINE_ARGS: {option} would take the server out of our hands", hint="leave it out")
+    for option, sentence in _wrong_values(user):
+        raise InputError(f"AIM_ENGINE_ARGS: {option} {sentence}", hint="correct the value, or leave it out")
+    for option, sentence in _wrong_values(job.args):
+        raise CatalogError(f"recipe {job.recipe_id}: args.{option} {sentence}", hint="mend the recipe")
     options: dict[str, Any] = {}
     origins: dict[str, str] = {}
     layers = ((f"recipe {job.recipe_id}", _existing(job, job.args, notes)),

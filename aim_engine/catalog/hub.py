@@ -6,17 +6,14 @@ Looks in a local folder, then in the Hugging Face cache, then asks the hub, unle
 from __future__ import annotations
 
 import json
-import struct
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from aim_engine.catalog import model_files
 from aim_engine.catalog.model_card import Architecture, ModelCard
 from aim_engine.errors import HubUnreachableError, ModelAccessError
-
-_MAX_HEADER_BYTES = 100_000_000  # the format's own limit (safetensors documentation)
-_ELEMENT_BYTES = {"F64": 8, "F32": 4, "I64": 8, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2, "U32": 4, "U64": 8}
 
 # What the shape's numbers are called: by most models first, then by older families.
 _NAMES = {
@@ -45,12 +42,8 @@ def card_from_folder(folder: Path, model_id: str) -> ModelCard:
     Raises:
         ModelAccessError: no such folder, no or a damaged config.json, a truncated safetensors file.
     """
-    config = _config(folder)
-    headers = [_header(path) for path in sorted(folder.glob("*.safetensors"))]
-    if not headers and not list(folder.glob("*.bin")) and not list(folder.glob("*.pt")):
-        raise ModelAccessError(
-            f"{folder} holds no weights", hint="a model folder needs *.safetensors beside config.json"
-        )
+    config = model_files.read_config(folder)
+    headers = model_files.read_headers(folder)
     return _card(model_id, config, headers, source=str(folder))
 
 
@@ -122,7 +115,7 @@ def card_from_hub(model_id: str, *, token: str | None) -> ModelCard | None:
         if type(error).__module__.partition(".")[0] not in _NETWORK_LIBRARIES:
             raise
         raise _unreachable(model_id, error) from None
-    config = _parse_config(data, Path(model_id, "config.json"))
+    config = model_files.parse_config(data, Path(model_id, "config.json"))
     shapes = [{name: {"dtype": t.dtype, "shape": t.shape} for name, t in file.tensors.items()} for file in files]
     return _card(model_id, config, shapes, source="the hub")
 
@@ -134,52 +127,6 @@ def _unreachable(model_id: str, error: Exception | None = None) -> HubUnreachabl
         f"the hub did not answer for {model_id}{why}",
         hint="check the network or HF_ENDPOINT, or give a local folder as the model",
     )
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    try:
-        return _parse_config(path.read_bytes(), path)
-    except FileNotFoundError:
-        what = f"{folder} has no config.json" if folder.is_dir() else f"there is no folder {folder}"
-        raise ModelAccessError(what, hint="give a folder with config.json, tokenizer and safetensors files") from None
-    except OSError as error:
-        raise ModelAccessError(f"{path} cannot be read: {error.strerror}", hint="make it readable") from None
-
-
-def _parse_config(data: bytes, path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ModelAccessError(f"{path} is not JSON: {error}", hint="download the model again") from None
-    if not isinstance(config, dict):
-        raise ModelAccessError(f"{path} must hold a JSON object", hint="download the model again")
-    return config
-
-
-def _header(path: Path) -> dict[str, Any]:
-    """The tensors of one safetensors file: `{name: {dtype, shape, data_offsets}}`, checked against the file's size."""
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            start = file.read(8)
-            length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-            if not 2 <= length <= min(_MAX_HEADER_BYTES, max(0, size - 8)):
-                raise _damaged(path)
-            header = json.loads(file.read(length))
-        tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        end = max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
-    except OSError as error:
-        raise ModelAccessError(f"{path} cannot be read: {error.strerror}", hint="make it readable") from None
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
-        raise _damaged(path) from None
-    if not isinstance(end, int) or 8 + length + end != size:
-        raise _damaged(path)
-    return tensors
-
-
-def _damaged(path: Path) -> ModelAccessError:
-    return ModelAccessError(f"{path} is damaged or was not downloaded whole", hint="delete it and download it again")
 
 
 def _card(model_id: str, config: dict[str, Any], headers: Iterable[Mapping[str, Any]], *, source: str) -> ModelCard:
@@ -215,7 +162,7 @@ def _weights(tensors: list[Any], precision: str | None) -> dict[str, int]:
     """Bytes by the precision they are served in: as they are, or two bytes an element in a 16-bit precision."""
     try:
         elements = sum(_product(entry["shape"]) for entry in tensors)
-        stored = sum(_product(entry["shape"]) * _ELEMENT_BYTES.get(entry["dtype"], 1) for entry in tensors)
+        stored = sum(_product(entry["shape"]) * model_files.ELEMENT_BYTES.get(entry["dtype"], 1) for entry in tensors)
     except (KeyError, TypeError):
         return {}
     if not tensors:

@@ -17,7 +17,9 @@ from typing import Any
 from pydantic_core import ValidationError, core_schema
 
 from aim_engine.catalog import schema
+from aim_engine.catalog.recipe_checks import contradictions
 from aim_engine.catalog.yaml_file import Problem, YamlError, read_yaml, schema_problems
+from aim_engine.values import is_hub_id
 
 EVIDENCE_LEVELS = ("derived", "reported", "parsed", "served", "measured")
 ANY_MODEL = "*"
@@ -28,7 +30,6 @@ _FORBIDDEN_ENV = re.compile(
     r"(HIP|CUDA|ROCR)_VISIBLE_DEVICES|GPU_DEVICE_ORDINAL|LD_(PRELOAD|AUDIT|LIBRARY_PATH)|PYTHON(PATH|STARTUP|HOME)"
     r"|PATH|.*(TOKEN|SECRET|PASSWORD|API_KEY)|AIM_.*"
 )
-_COUNT_KEY = re.compile(r"([1-9][0-9]?)_gpu")
 
 ArgumentValue = bool | int | float | str | list[Any] | dict[str, Any] | None
 
@@ -91,6 +92,12 @@ class Recipe:
 def _id(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", value):
         raise ValueError("must be of lower-case letters, digits, '.', '_' and '-'")
+    return value
+
+
+def _model_id(value: str) -> str:
+    if value != ANY_MODEL and not is_hub_id(value):
+        raise ValueError('must be a Hugging Face id such as Qwen/Qwen3-32B, or "*" for a family')
     return value
 
 
@@ -170,12 +177,12 @@ _VARIANT = schema.record(
 _RECIPE = schema.record(
     {
         "recipe_id": schema.checked(schema.text, _id),
-        "model_id": schema.word,
+        "model_id": schema.checked(schema.word, _model_id),
         "precision": schema.one_of(*_PRECISIONS),
         "hardware": _HARDWARE,
     },
     {
-        "huggingface_id": schema.word,
+        "huggingface_id": schema.checked(schema.word, _model_id),
         "description": schema.text,
         "evidence": _EVIDENCE,
         "serve": schema.mapping(schema.text, schema.mapping(schema.text, _VARIANT)),
@@ -207,7 +214,7 @@ def read_recipe(path: Path, *, order: int = 0) -> tuple[Recipe | None, list[Prob
     except ValidationError as error:
         found = schema_problems(error, path=path, item=shown_id, legal_keys=_LEGAL_KEYS)
         return None, [_original_place(problem) for problem in found]
-    problems = [Problem(file=str(path), item=shown_id, key=key, sentence=text) for key, text in _contradictions(parsed)]
+    problems = [Problem(file=str(path), item=shown_id, key=key, sentence=text) for key, text in contradictions(parsed)]
     if problems:
         return None, problems
     return _recipe(parsed, path, order), []
@@ -231,33 +238,6 @@ def _original_place(problem: Problem) -> Problem:
         parts = [f"{parts[1]}_serve", *parts[2:]]
     return Problem(file=problem.file, item=problem.item, key=".".join(p for p in parts if p != "[key]"),
                    sentence=problem.sentence, nearest=problem.nearest)  # fmt: skip
-
-
-def _contradictions(parsed: dict[str, Any]) -> list[tuple[str, str]]:
-    """What each key alone cannot tell: (key, sentence) pairs."""
-    flat = "config" in parsed or "backend" in parsed or "gpu_count" in parsed["hardware"]
-    if "serve" not in parsed:
-        return _flat_contradictions(parsed) if flat else [("vllm_serve", _NEEDS_A_FORM)]
-    found: list[tuple[str, str]] = []
-    if flat:
-        found.append(("config", "the flat form (backend, config) and the *_serve form cannot be mixed in one file"))
-    if "env" in parsed:
-        found.append(("env", "belongs under a GPU count in this form, for instance vllm_serve.1_gpu.env"))
-    for backend, counts in parsed["serve"].items():
-        if not counts:
-            found.append((f"{backend}_serve", "is empty; it needs at least one GPU count such as 1_gpu"))
-        wrong = [key for key in counts if not _COUNT_KEY.fullmatch(key)]
-        found += [(f"{backend}_serve.{key}", "must be a GPU count such as 1_gpu or 8_gpu") for key in wrong]
-    return found
-
-
-_NEEDS_A_FORM = "is missing: a recipe needs vllm_serve (or another backend's), or backend + config"
-
-
-def _flat_contradictions(parsed: dict[str, Any]) -> list[tuple[str, str]]:
-    missing = [] if "gpu_count" in parsed["hardware"] else ["hardware.gpu_count"]
-    missing += [] if "config" in parsed else ["config"]
-    return [(key, "is missing: the flat form needs it") for key in missing]
 
 
 def _recipe(parsed: dict[str, Any], path: Path, order: int) -> Recipe:

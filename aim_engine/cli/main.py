@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     # Nothing a command makes is worth collecting before it ends: a tenth of a plan's time.
     gc.disable()
+    _open_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     environment = dict(os.environ)
     terminal = Terminal(environment)
@@ -61,6 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except Exception as error:
         return _bug(error, terminal, environment)
+
+
+def _open_streams() -> None:
+    """A closed stdout or stderr reads as None, and its number would go to the next file that is opened."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115, PTH123 - for good
 
 
 def _run(words: list[str], terminal: Terminal, environment: dict[str, str]) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, TextIO
 
-from aim_engine.errors import AimError
+from aim_engine.errors import AimError, CacheError
 
 _CODES = {"good": "32", "bad": "31", "dim": "2", "strong": "1", "warn": "33"}
 
@@ -25,13 +27,22 @@ class Terminal:
 
     def result(self, text: str) -> None:
         encoding = sys.stdout.encoding or "utf-8"
-        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+        try:
+            print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - or Python would complain again at exit
+            raise CacheError(
+                f"the result cannot be written to stdout: {error.strerror}", hint="write it where there is room"
+            ) from None
 
     def result_json(self, value: Any) -> None:
         self.result(_json(value, sys.stdout, indent=2))
 
     def say(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        with suppress(OSError):  # nobody listens, or there is no room; the exit code still tells
+            print(text, file=sys.stderr, flush=True)
 
     def warn(self, text: str) -> None:
         self.say(f"{self._painted(sys.stderr, 'warn', 'warning')}: {text}")

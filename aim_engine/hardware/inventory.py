@@ -6,7 +6,7 @@ In: nothing; these are the words the detectors answer in. Out: values, and the J
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -99,7 +99,7 @@ class Inventory:
         from pydantic import TypeAdapter, ValidationError  # here: a plan without a file need not pay for it
 
         try:
-            return TypeAdapter(Inventory).validate_json(text)
+            inventory = TypeAdapter(Inventory).validate_json(text, strict=True)
         except ValidationError as error:
             problems = tuple(
                 f"{'.'.join(str(part) for part in problem['loc']) or 'the file'}: {problem['msg']}"
@@ -110,6 +110,11 @@ class Inventory:
                 hint="write one with: aim-engine detect --json > inventory.json",
                 details=problems[1:20],
             ) from None
+        if nonsense := next(_nonsense(inventory), ""):
+            raise InputError(
+                f"{where} is not an inventory: {nonsense}", hint="write one with: aim-engine detect --json"
+            )
+        return inventory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,3 +156,24 @@ class Detector(Protocol):
 
     def detect(self, surroundings: Surroundings) -> Finding:
         """Answer within `surroundings.timeout_seconds`; never raise for missing or broken hardware."""
+
+
+_MOST_BYTES = 1 << 60  # an exbibyte: whatever claims more is a mistake
+
+
+def _nonsense(inventory: Inventory) -> Iterator[str]:
+    """What a well-formed inventory cannot mean."""
+    seen: set[int] = set()
+    for place, gpu in enumerate(inventory.gpus):
+        if not 0 <= gpu.index < 1024 or gpu.index in seen:
+            yield f"gpus.{place}.index: {gpu.index} is there twice, or is none"
+        seen.add(gpu.index)
+        if not 0 <= gpu.memory_bytes <= _MOST_BYTES:  # none where an unusable one could not be asked
+            yield f"gpus.{place}.memory_bytes: no GPU has that much or that little"
+        if gpu.memory_free_bytes is not None and not 0 <= gpu.memory_free_bytes <= gpu.memory_bytes:
+            yield f"gpus.{place}.memory_free_bytes: not between nothing and all of it"
+        if (gpu.compute_units or 0) < 0:
+            yield f"gpus.{place}.compute_units: less than none"
+    texts = [inventory.source, *inventory.notes, *(v for gpu in inventory.gpus for v in vars(gpu).values())]
+    if any(isinstance(text, str) and not text.isprintable() for text in texts):
+        yield "a text in it holds control characters"

@@ -5,6 +5,7 @@ In: recipes, inventory, request. Out: every placement worth a verdict. Judges no
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -88,7 +89,7 @@ def gpus_of_type(inventory: Inventory, gpu_type: str) -> tuple[Gpu, ...]:
 def candidates(situation: Situation) -> Iterator[Candidate]:
     """Every variant of every recipe, placed as the request and the GPUs allow."""
     for recipe in situation.catalog.recipes:
-        present = gpus_of_type(situation.inventory, recipe.gpu_type)
+        present = gpus_of_type(situation.inventory, recipe.gpu_type) or _forced_on(situation, recipe)
         for variant in recipe.variants:
             replicas = _replicas(variant, situation, len(present))
             yield Candidate(
@@ -97,6 +98,14 @@ def candidates(situation: Situation) -> Iterator[Candidate]:
                 replicas=replicas,
                 gpus=_freest(present, variant.gpu_count * replicas),
             )
+
+
+def _forced_on(situation: Situation, recipe: Recipe) -> tuple[Gpu, ...]:
+    """For a recipe that was pinned and forced: the largest group of equal GPUs, though they are of another type."""
+    if not situation.request.force or situation.request.recipe != recipe.recipe_id:
+        return ()
+    groups = Counter(gpu.product for gpu in situation.inventory.usable_gpus).most_common(1)
+    return gpus_of_type(situation.inventory, groups[0][0]) if groups else ()
 
 
 def _freest(present: tuple[Gpu, ...], count: int) -> tuple[Gpu, ...]:

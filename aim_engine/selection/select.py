@@ -176,11 +176,11 @@ def _pinned(judged: tuple[Judged, ...], situation: Situation) -> tuple[Judged, .
 
 
 def _can_be_forced(judged: Judged) -> bool:
-    """Force overrules advice, not arithmetic: there must be as many GPUs as the variant uses, of any one's choosing,
+    """Force overrules advice, not arithmetic: there must be as many GPUs as the variant uses, though of another type,
     and it must be for the asked backend.
     """
-    blocked = {"backend", "gpu count", "gpu type"}
-    return not any(verdict.rule in blocked for verdict in judged.failures)
+    enough = len(judged.candidate.gpus) == judged.candidate.gpu_count
+    return enough and not any(verdict.rule in ("backend", "gpu count") for verdict in judged.failures)
 
 
 def _refusal(eligible: tuple[Judged, ...], judged: tuple[Judged, ...], situation: Situation) -> AimError:

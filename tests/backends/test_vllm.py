@@ -116,7 +116,7 @@ def test_who_set_each_option() -> None:
     ("option", "setting"),
     [("model", "AIM_MODEL"), ("host", "AIM_HOST"), ("port", "AIM_PORT"), ("served_model_name", "AIM_MODEL"),
      ("max-model-len", "AIM_MAX_MODEL_LEN"), ("max_model_len", "AIM_MAX_MODEL_LEN"), ("api-key", "AIM_API_KEY"),
-     ("download-dir", "AIM_CACHE_DIR"), ("shutdown-timeout", "AIM_DRAIN_TIMEOUT"), ("config", "AIM_ENGINE_ARGS"),
+     ("download-dir", "AIM_CACHE_DIR"), ("shutdown-timeout", "AIM_DRAIN_TIMEOUT"), ("hf-token", "HF_TOKEN"),
      ("uds", "AIM_PORT")],
 )  # fmt: skip
 def test_options_that_have_a_setting_of_their_own_are_refused(option: str, setting: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -172,11 +173,56 @@ def test_damaged_weights(tmp_path: Path, weights: bytes) -> None:
         card_from_folder(folder, "m")
 
 
-@pytest.mark.parametrize("entry", [{"dtype": []}, {"shape": None}, {"shape": ["a"]}, {"shape": [[1]]}, {"dtype": 3}])
-def test_a_header_that_lies_about_shapes_gives_no_number_or_a_number(tmp_path: Path, entry: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "entry",
+    [{"dtype": []}, {"shape": None}, {"shape": ["a"]}, {"shape": [[1]]}, {"shape": [-1]}, {"shape": [2]},
+     {"data_offsets": [2, 0]}, {"data_offsets": [0, True]}, {"dtype": "F32"}],
+)  # fmt: skip
+def test_a_header_whose_shapes_and_places_do_not_agree_is_damaged(tmp_path: Path, entry: dict[str, Any]) -> None:
     tensor = {"dtype": "F16", "shape": [1], "data_offsets": [0, 2], **entry}
-    card = card_from_folder(write_model(tmp_path / "m", weights=with_header({"a": tensor}, b"\0\0")), "m")
-    assert all(isinstance(size, int) for size in card.weights_bytes.values())
+    with pytest.raises(ModelAccessError, match="is damaged"):
+        card_from_folder(write_model(tmp_path / "m", weights=with_header({"a": tensor}, b"\0\0")), "m")
+
+
+def test_a_type_of_data_that_is_not_known_is_not_checked(tmp_path: Path) -> None:
+    tensor = {"dtype": "F4", "shape": [4], "data_offsets": [0, 2]}
+    assert card_from_folder(write_model(tmp_path / "m", weights=with_header({"a": tensor}, b"\0\0")), "m")
+
+
+def test_a_shard_that_the_index_names_and_is_not_there(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m")
+    index = {"weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelAccessError, match="lacks model-00002-of-00002"):
+        card_from_folder(folder, "m")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"weight_map": []}', '{"weight_map": {"a": "../../etc/passwd"}}'])
+def test_a_damaged_index(tmp_path: Path, text: str) -> None:
+    folder = write_model(tmp_path / "m")
+    (folder / "model.safetensors.index.json").write_text(text)
+    with pytest.raises(ModelAccessError, match="is damaged"):
+        card_from_folder(folder, "m")
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_pipe_is_not_waited_for_and_a_device_not_read(tmp_path: Path, name: str) -> None:
+    for kind in ("pipe", "device"):
+        folder = write_model(tmp_path / kind)
+        (folder / name).unlink()
+        if kind == "pipe":
+            os.mkfifo(folder / name)
+        else:
+            (folder / name).symlink_to("/dev/zero")
+        with pytest.raises(ModelAccessError, match="is not a regular file"):
+            card_from_folder(folder, "m")
+
+
+def test_a_config_that_names_no_model(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m")
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(ModelAccessError, match="it is no model's"):
+        card_from_folder(folder, "m")
 
 
 @pytest.mark.parametrize("architectures", [None, [], "Text", {"a": 1}, 3, [None], [["x"]]])

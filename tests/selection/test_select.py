@@ -280,11 +280,18 @@ def test_force_without_a_pin_changes_nothing() -> None:
 
 @pytest.mark.parametrize(
     "one",
-    [recipe(recipe_id="x", gpu_type="MI355X"), recipe(variant(16), recipe_id="x"),
-     recipe(variant(8, backend="sglang"), recipe_id="x")],
-)  # fmt: skip
+    [recipe(variant(16), recipe_id="x"), recipe(variant(8, backend="sglang"), recipe_id="x")],
+)
 def test_force_cannot_make_gpus_or_engines(one: Recipe) -> None:
     assert chosen(situation(one, asked=request(recipe="x", force="1"))).winner is None
+
+
+def test_a_pinned_recipe_can_be_forced_on_gpus_of_another_type() -> None:
+    where = situation(recipe(variant(8), recipe_id="x", gpu_type="MI355X"), asked=request(recipe="x", force="1"))
+    selection = chosen(where)
+    assert selection.winner
+    assert [gpu.product for gpu in selection.winner.candidate.gpus] == ["MI300X"] * 8
+    assert any("gpu type" in warning for warning in selection.warnings)
 
 
 @pytest.mark.parametrize(("pin", "hint"), [("plian", "did you mean plain?"), ("zzz", "recipes for this model: plain")])

@@ -1,0 +1,138 @@
+"""A model folder's files in, checked: its config.json and the headers of its safetensors, never the weights.
+
+Whatever a folder holds (a pipe, a device, a file of lies), the answer is a value or one `ModelAccessError`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import stat
+import struct
+from pathlib import Path
+from typing import Any
+
+from aim_engine.errors import ModelAccessError
+
+_MAX_HEADER_BYTES = 100_000_000  # the format's own limit (safetensors documentation)
+_MAX_JSON_BYTES = 50_000_000  # the index of a model of 200,000 tensors has 20 MB
+_INDEX = "model.safetensors.index.json"
+# The format's data types (safetensors documentation); those of less than a byte are left out, and not checked.
+ELEMENT_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "I64": 8, "I32": 4,
+                 "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1, "C64": 8}  # fmt: skip
+_HINT = "give a folder with config.json, tokenizer and safetensors files"
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The folder's config.json.
+
+    Raises:
+        ModelAccessError: no such folder or file, unreadable, too large, not a JSON object, or not a model's.
+    """
+    path = folder / "config.json"
+    try:
+        return parse_config(_read(path), path)
+    except FileNotFoundError:
+        what = f"{folder} has no config.json" if folder.is_dir() else f"there is no folder {folder}"
+        raise ModelAccessError(what, hint=_HINT) from None
+    except OSError as error:
+        raise ModelAccessError(f"{path} cannot be read: {error.strerror}", hint=_HINT) from None
+
+
+def parse_config(data: bytes, path: Path) -> dict[str, Any]:
+    """A config.json's content.
+
+    Raises:
+        ModelAccessError: it is not a JSON object, or says nothing of a model.
+    """
+    try:
+        config = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ModelAccessError(f"{path} is not JSON: {error}", hint="download the model again") from None
+    if not isinstance(config, dict):
+        raise ModelAccessError(f"{path} must hold a JSON object", hint="download the model again")
+    if not config.keys() & {"architectures", "model_type"}:
+        raise ModelAccessError(f"{path} names neither architectures nor model_type: it is no model's", hint=_HINT)
+    return config
+
+
+def read_headers(folder: Path) -> list[dict[str, Any]]:
+    """The headers of all safetensors files: for each file `{name: {dtype, shape, data_offsets}}`; none where the
+    weights are of an older kind.
+
+    Raises:
+        ModelAccessError: no weights, a file the index names is missing, a file damaged or not downloaded whole.
+    """
+    present = sorted(folder.glob("*.safetensors"))
+    missing = sorted(_indexed(folder) - {path.name for path in present})
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ModelAccessError(f"{folder} lacks {missing[0]}{more}, which {_INDEX} names", hint="download it again")
+    if not present and not list(folder.glob("*.bin")) and not list(folder.glob("*.pt")):
+        raise ModelAccessError(f"{folder} holds no weights", hint=_HINT)
+    return [_header(path) for path in present]
+
+
+def _indexed(folder: Path) -> set[str]:
+    path = folder / _INDEX
+    try:
+        files = set(json.loads(_read(path))["weight_map"].values())
+    except FileNotFoundError:
+        return set()
+    except OSError as error:
+        raise ModelAccessError(f"{path} cannot be read: {error.strerror}", hint="make it readable") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise _damaged(path) from None
+    if not all(isinstance(name, str) and name == Path(name).name for name in files):
+        raise _damaged(path)
+    return files
+
+
+def _read(path: Path) -> bytes:
+    """A regular file's content: a pipe would be waited for, a device would never end."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ModelAccessError(f"{path} is not a regular file", hint=_HINT)
+    if found.st_size > _MAX_JSON_BYTES:
+        raise ModelAccessError(f"{path} is larger than {_MAX_JSON_BYTES:,} bytes", hint="download the model again")
+    return path.read_bytes()
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """The tensors of one file, checked against each other and the file's size."""
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise ModelAccessError(f"{path} is not a regular file", hint=_HINT)
+        with path.open("rb") as file:
+            start = file.read(8)
+            length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+            if not 2 <= length <= min(_MAX_HEADER_BYTES, max(0, found.st_size - 8)):
+                raise _damaged(path)
+            header = json.loads(file.read(length))
+        tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        ends = [_end(entry) for entry in tensors.values()]
+    except OSError as error:
+        raise ModelAccessError(f"{path} cannot be read: {error.strerror}", hint="make it readable") from None
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
+        raise _damaged(path) from None
+    if 8 + length + max(ends, default=0) != found.st_size:
+        raise _damaged(path)
+    return tensors
+
+
+def _end(entry: dict[str, Any]) -> int:
+    """Where a tensor's bytes end. Raises ValueError or TypeError where its size and its place do not agree."""
+    begin, end = entry["data_offsets"]
+    for number in (begin, end, *entry["shape"]):
+        if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+            raise ValueError("a size or a place is no whole number")
+    elements = math.prod(entry["shape"])
+    width = ELEMENT_BYTES.get(entry["dtype"])
+    if end < begin or (width is not None and end - begin != elements * width):
+        raise ValueError("a tensor's size and its place do not agree")
+    return int(end)
+
+
+def _damaged(path: Path) -> ModelAccessError:
+    return ModelAccessError(f"{path} is damaged or was not downloaded whole", hint="delete it and download it again")

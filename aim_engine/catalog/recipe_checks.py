@@ -1,0 +1,57 @@
+"""What no key of a recipe can tell alone: a parsed recipe file in, (key, sentence) pairs of contradictions out."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+_COUNT_KEY = re.compile(r"([1-9][0-9]?)_gpu")
+
+
+def contradictions(parsed: dict[str, Any]) -> list[tuple[str, str]]:
+    """What each key alone cannot tell: (key, sentence) pairs."""
+    flat = "config" in parsed or "backend" in parsed or "gpu_count" in parsed["hardware"]
+    if "serve" not in parsed:
+        return _flat_contradictions(parsed) if flat else [("vllm_serve", _NEEDS_A_FORM)]
+    found: list[tuple[str, str]] = []
+    if flat:
+        found.append(("config", "the flat form (backend, config) and the *_serve form cannot be mixed in one file"))
+    if "env" in parsed:
+        found.append(("env", "belongs under a GPU count in this form, for instance vllm_serve.1_gpu.env"))
+    for backend, counts in parsed["serve"].items():
+        if not counts:
+            found.append((f"{backend}_serve", "is empty; it needs at least one GPU count such as 1_gpu"))
+        wrong = [key for key in counts if not _COUNT_KEY.fullmatch(key)]
+        found += [(f"{backend}_serve.{key}", "must be a GPU count such as 1_gpu or 8_gpu") for key in wrong]
+        found += [
+            (f"{backend}_serve.{key}.args", sentence)
+            for key, variant in counts.items()
+            if key not in wrong and (sentence := _wrong_split(variant.get("args", {}), int(key.removesuffix("_gpu"))))
+        ]
+    return found
+
+
+_SPLITS = ("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size")
+
+
+def _wrong_split(args: dict[str, Any], gpu_count: int) -> str:
+    """The parallel sizes, where a recipe gives any, are whole numbers that make up its GPU count."""
+    given = {name: args[name] for name in _SPLITS if name in args}
+    sizes = given.values()
+    if any(not isinstance(size, int) or isinstance(size, bool) or size < 1 for size in sizes):
+        return f"{', '.join(given)} must be whole numbers of at least 1"
+    if given and math.prod(sizes) != gpu_count:
+        return f"{' x '.join(given)} is {math.prod(sizes)}, and the variant is for {gpu_count} GPUs"
+    return ""
+
+
+_NEEDS_A_FORM = "is missing: a recipe needs vllm_serve (or another backend's), or backend + config"
+
+
+def _flat_contradictions(parsed: dict[str, Any]) -> list[tuple[str, str]]:
+    missing = [] if "gpu_count" in parsed["hardware"] else ["hardware.gpu_count"]
+    missing += [] if "config" in parsed else ["config"]
+    if not missing and (sentence := _wrong_split(parsed["config"], parsed["hardware"]["gpu_count"])):
+        return [("config", sentence)]
+    return [(key, "is missing: the flat form needs it") for key in missing]
