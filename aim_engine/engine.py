@@ -12,7 +12,8 @@ from pathlib import Path
 
 from aim_engine.backends.registry import backend
 from aim_engine.catalog.hub import cached_folder, card_from_folder, card_from_hub
-from aim_engine.catalog.load import Catalog, catalog_folders, load_catalog
+from aim_engine.catalog.load import Catalog, catalog_folders, load_catalog, nearest_models
+from aim_engine.errors import HubUnreachableError, ModelAccessError
 from aim_engine.hardware.detect import detect
 from aim_engine.hardware.inventory import Inventory, Surroundings
 from aim_engine.plan import Plan, Refusal, make_plan
@@ -63,7 +64,13 @@ def know(request: Request, inventory: Inventory) -> Catalog:
         return replace(catalog, card=card_from_folder(cached, request.required_model))
     if request.offline:
         return catalog
-    return replace(catalog, card=card_from_hub(request.required_model, token=request.hf_token))
+    try:
+        return replace(catalog, card=card_from_hub(request.required_model, token=request.hf_token))
+    except (HubUnreachableError, ModelAccessError) as error:
+        near = nearest_models(request.required_model, catalog.known_models)
+        if not near:
+            raise
+        raise type(error)(error.message, hint=f"did you mean {near[0]}? {error.hint}") from None
 
 
 def hub_cache(request: Request) -> Path:

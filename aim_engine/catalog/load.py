@@ -177,9 +177,15 @@ def _walk(folder: Path, *, must_exist: bool = True) -> list[Path]:
             continue
         if entry.suffix in (".yaml", ".yml"):
             found.append(entry)
-        elif _is_folder(entry):
+        elif _is_folder(entry) and not _leads_back(entry, folder):
             found += _walk(entry)
     return found
+
+
+def _leads_back(entry: Path, folder: Path) -> bool:
+    """A link to a folder that it lies in: following it would never end."""
+    target = os.path.realpath(entry)
+    return entry.is_symlink() and f"{os.path.realpath(folder)}/".startswith(f"{target}/")
 
 
 def _read_recipes(files: Iterable[tuple[int, Path, Path]]) -> tuple[list[Recipe], list[Problem]]:

@@ -262,3 +262,10 @@ def test_no_shipped_recipe_claims_what_nobody_has_done() -> None:
     recipes, _, _ = load_everything(catalog_folders())
     levels = {one.evidence.level for recipe in recipes if recipe.gpu_type != "CPU" for one in recipe.variants}
     assert levels <= {"derived", "reported", "parsed"}
+
+
+def test_a_link_that_leads_back_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "org").mkdir()
+    (tmp_path / "org" / "again").symlink_to(tmp_path)
+    recipes, _, problems = load_everything(CatalogFolders(recipes=(tmp_path,), models=()))
+    assert (recipes, problems) == ([], [])
