@@ -232,10 +232,12 @@ def _part(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _text(value: object) -> str | None:
-    """A text that says something: not "N/A", not empty, not a leaked all-ones number in hex."""
-    if not isinstance(value, str) or value.strip() in ("", "N/A"):
+    """A text that says something: not "N/A", not empty, not a leaked all-ones number in hex, nothing unprintable."""
+    if not isinstance(value, str):
         return None
-    text = value.strip()
+    text = "".join(letter for letter in value if letter.isprintable()).strip()
+    if text in ("", "N/A"):
+        return None
     return None if text.lower() in ("0xffffffff", "0xffffffffffffffff") else text
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aim_engine.hardware.amd_answer import read_answer
+from aim_engine.hardware.amd_answer import _text, read_answer
 from aim_engine.hardware.inventory import Inventory
 from tests.hardware.conftest import Plant
 
@@ -98,3 +98,8 @@ def test_any_answer_becomes_gpus_that_can_be_recorded(raw_gpus: list[dict[str, A
     assert [gpu.index for gpu in inventory.gpus] == list(range(len(raw_gpus)))
     assert Inventory.from_json(json.dumps(inventory.as_json()), where="the test") == inventory
     assert all(gpu.memory_bytes > 0 for gpu in inventory.usable_gpus)
+
+
+def test_what_cannot_be_printed_is_left_out_of_a_text() -> None:
+    assert _text("0\x1f0\x1b[2J") == "00[2J"
+    assert _text("\x00") is None
