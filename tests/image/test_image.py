@@ -50,6 +50,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, image: str) -> Path:
 
 def build(checkout: Path, base: str, tag: str, *, client: str = "docker", buildkit: bool = False) -> str:
     command = [client, "build", "--file", "Dockerfile.unified", "--build-arg", f"BASE_IMAGE={base}", "--tag", tag, "."]
+    if not buildkit:  # or a step that fails leaves its container
+        command.insert(2, "--force-rm")
     done = subprocess.run(command, cwd=checkout, env={**os.environ, "DOCKER_BUILDKIT": str(int(buildkit))}, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600, check=False)  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]
