@@ -78,9 +78,11 @@ def _first(places: tuple[tuple[str, str], ...]) -> Any:
     for module, name in places:
         try:
             return getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError) as error:
-            reason = reason or str(error)
+        except (
+            Exception
+        ) as error:  # a broken installation fails in any way: RuntimeError from torch, OSError from a .so
+            reason = reason or f"{type(error).__name__}: {error}"
     raise EngineRefusedError(
         f"vLLM's argument parser cannot be imported: {reason}",
-        hint="run this where vLLM is installed: in the image, or after scripts/setup cpu",
+        hint="run this where vLLM works: in the image, or after scripts/setup cpu",
     )
