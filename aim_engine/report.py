@@ -30,7 +30,7 @@ def plain(_style: str, text: str) -> str:
 def plan_text(plan: Plan, paint: Paint = plain) -> str:
     """The plan as a page: what, on what, why this one, why not each other, and the command."""
     winner, recipe = plan.winner, plan.winner.recipe
-    lines = [paint("strong", f"{plan.model} on {hardware_line(plan.inventory)}: {plan.recipe_id}"), ""]
+    lines = [paint("strong", f"{plan.model} on {plan.inventory.in_words()}: {plan.recipe_id}"), ""]
     lines += _facts(
         ("checkpoint", plan.checkpoint),
         ("precision", recipe.precision),
@@ -65,15 +65,6 @@ def refusal_text(refusal: Refusal, paint: Paint = plain) -> str:
     return "\n".join([paint("strong", "What was looked at"), *_whys_not(refusal.judged, paint)])
 
 
-def hardware_line(inventory: Inventory) -> str:
-    """ "8 x MI300X", "the CPU", "4 x MI300X and 4 x MI325X"."""
-    counts: dict[str, int] = {}
-    for gpu in inventory.usable_gpus:
-        counts[gpu.product] = counts.get(gpu.product, 0) + 1
-    parts = ["the CPU" if name == "CPU" else f"{n} x {name}" for name, n in counts.items()]
-    return " and ".join(parts) or "nothing usable"
-
-
 def _source(inventory: Inventory) -> str:
     return "declared, not looked for" if inventory.source == "declared" else f"found by {inventory.source}"
 
@@ -82,7 +73,7 @@ def inventory_text(inventory: Inventory, paint: Paint = plain) -> str:
     """What was found, one line a device, then the notes."""
     header = ("#", "product", "memory", "free", "gfx", "device", "address", "partition", "state")
     rows = [header, *(_gpu_row(gpu) for gpu in inventory.gpus)]
-    lines = [paint("strong", f"{hardware_line(inventory)} ({_source(inventory)})"), *table(rows)]
+    lines = [paint("strong", f"{inventory.in_words()} ({_source(inventory)})"), *table(rows)]
     host = inventory.host
     if host is not None:
         isa = ", ".join(host.isa) or "none that matters"

@@ -17,6 +17,9 @@ from typing import Any, Literal
 
 from aim_engine.errors import InputError
 from aim_engine.values import (
+    EVIDENCE_LEVELS,
+    METRICS,
+    PRECISIONS,
     RefusedError,
     choice,
     integer,
@@ -30,13 +33,9 @@ from aim_engine.values import (
     text_line,
 )
 
-Precision = Literal["auto", "fp4", "fp8", "int4", "int8", "bf16", "fp16"]
-Metric = Literal["latency", "throughput"]
 Origin = Literal["flag", "environment", "default"]
 
-PRECISIONS = ("auto", "fp4", "fp8", "int4", "int8", "bf16", "fp16")
-METRICS = ("latency", "throughput")
-EVIDENCE_LEVELS = ("derived", "reported", "parsed", "served", "measured")
+_AUTO_OR_PRECISION = ("auto", *PRECISIONS)
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
 
@@ -77,8 +76,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(variable="AIM_MODEL", field="model", aliases=("AIM_MODEL_ID",), parse=model_text, default=None,
             legal="org/name or a folder",
             meaning="The model to serve: a Hugging Face id, or a local folder. Required."),
-    Setting(variable="AIM_PRECISION", field="precision", parse=choice(*PRECISIONS), default="auto",
-            legal=" ".join(PRECISIONS),
+    Setting(variable="AIM_PRECISION", field="precision", parse=choice(*_AUTO_OR_PRECISION), default="auto",
+            legal=" ".join(_AUTO_OR_PRECISION),
             meaning="auto takes what the asked checkpoint holds, and a lower precision only if that cannot fit."),
     Setting(variable="AIM_GPU_COUNT", field="gpu_count", aliases=("AIM_ACCELERATOR_COUNT",), extra_flags=("--gpus",),
             parse=integer(1, MAX_GPU_COUNT, none_word="auto"), default="auto", legal="auto or 1-8",

@@ -14,6 +14,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+# The words that requests, recipes and model cards share.
+PRECISIONS = ("fp4", "fp8", "int4", "int8", "bf16", "fp16")
+METRICS = ("latency", "throughput")
+EVIDENCE_LEVELS = ("derived", "reported", "parsed", "served", "measured")  # weakest first
+
 _HUB_ID = re.compile(r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9_])?/[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9_])?", re.ASCII)
 _MAX_HUB_ID = 96  # this and the next are the hub's own rules (huggingface_hub, validate_repo_id)
 _NO_HUB_ID = re.compile(r"--|\.\.|\.git$")

@@ -11,7 +11,6 @@ from aim_engine.catalog.model_card import ModelCard
 from aim_engine.hardware.inventory import Host, Inventory
 from aim_engine.plan import Plan, Refusal, make_plan
 from aim_engine.report import (
-    hardware_line,
     inventory_text,
     models_text,
     operator_profiles,
@@ -94,9 +93,9 @@ def test_a_refusal_lists_everything_that_was_looked_at() -> None:
 
 
 def test_hardware_in_one_line() -> None:
-    assert hardware_line(here("MI300X:4,MI325X:4")) == "4 x MI300X and 4 x MI325X"
-    assert hardware_line(cpu_here()) == "the CPU"
-    assert hardware_line(here("MI300X:1", unusable={0: "closed"})) == "nothing usable"
+    assert here("MI300X:4,MI325X:4").in_words() == "4 x MI300X and 4 x MI325X"
+    assert cpu_here().in_words() == "the CPU"
+    assert here("MI300X:1", unusable={0: "closed"}).in_words() == "nothing usable"
 
 
 def test_the_inventory_page_shows_every_device_and_the_host() -> None:

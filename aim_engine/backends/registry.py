@@ -32,6 +32,11 @@ def backend(name: str) -> Backend:
     return found
 
 
+def is_known(name: str) -> bool:
+    """Whether this installation has a backend of that name."""
+    return name in BUILT_IN or name in _plug_in_names()
+
+
 def _plug_in(name: str) -> Backend | None:
     from importlib.metadata import entry_points  # here: it costs more than a plan, and only plug-ins need it
 

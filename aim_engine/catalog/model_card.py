@@ -14,6 +14,7 @@ from pydantic_core import ValidationError
 
 from aim_engine.catalog import schema
 from aim_engine.catalog.yaml_file import Problem, YamlError, read_yaml, schema_problems
+from aim_engine.values import PRECISIONS
 
 BITS = {"fp16": 16, "bf16": 16, "fp8": 8, "int8": 8, "int4": 4, "fp4": 4}
 
@@ -71,7 +72,7 @@ class ModelCard:
         return reckoned, self.weights_basis if BITS[precision] == BITS[other] else "assumed"
 
 
-_PRECISION = schema.one_of("fp4", "fp8", "int4", "int8", "bf16", "fp16")
+_PRECISION = schema.one_of(*PRECISIONS)
 _SIZES = ("layers", "hidden_size", "attention_heads", "kv_heads", "head_dim", "vocab_size", "intermediate_size",
           "max_context")  # fmt: skip
 _DIMENSIONS = schema.record(

@@ -19,9 +19,8 @@ from pydantic_core import ValidationError, core_schema
 from aim_engine.catalog import schema
 from aim_engine.catalog.recipe_checks import contradictions
 from aim_engine.catalog.yaml_file import Problem, YamlError, read_yaml, schema_problems
-from aim_engine.values import is_hub_id
+from aim_engine.values import EVIDENCE_LEVELS, METRICS, PRECISIONS, is_hub_id
 
-EVIDENCE_LEVELS = ("derived", "reported", "parsed", "served", "measured")
 ANY_MODEL = "*"
 
 # Variables that are somebody else's to set: visibility is the user's, the loader's are an attack surface, and a
@@ -150,7 +149,6 @@ def _arguments(args: dict[str, Any]) -> dict[str, Any]:
     return renamed
 
 
-_PRECISIONS = ("fp4", "fp8", "int4", "int8", "bf16", "fp16")
 _ARGUMENT = schema.prepared(_argument, core_schema.any_schema())
 _ARGS = schema.checked(schema.mapping(schema.text, _ARGUMENT), _arguments)
 _ENV = schema.mapping(schema.checked(schema.text, _env_name), schema.prepared(_env_value, schema.text))
@@ -168,7 +166,7 @@ _VARIANT = schema.record(
     {},
     {
         "enabled": schema.flag,
-        "metric": schema.one_of("latency", "throughput"),
+        "metric": schema.one_of(*METRICS),
         "args": _ARGS,
         "env": _ENV,
         "evidence": _EVIDENCE,
@@ -178,7 +176,7 @@ _RECIPE = schema.record(
     {
         "recipe_id": schema.checked(schema.text, _id),
         "model_id": schema.checked(schema.word, _model_id),
-        "precision": schema.one_of(*_PRECISIONS),
+        "precision": schema.one_of(*PRECISIONS),
         "hardware": _HARDWARE,
     },
     {

@@ -12,10 +12,9 @@ from aim_engine.catalog.load import catalog_folders, known_models, load_catalog
 from aim_engine.cli.arguments import add_model, add_settings, typed_flags
 from aim_engine.cli.terminal import Terminal
 from aim_engine.engine import know, look
-from aim_engine.errors import NoRecipeError
 from aim_engine.hardware.inventory import Inventory
 from aim_engine.plan import Plan, Refusal, candidates_json, make_plan
-from aim_engine.report import hardware_line, recipes_text
+from aim_engine.report import recipes_text
 from aim_engine.request import Request, read_request
 from aim_engine.selection.candidate import Judged
 
@@ -35,34 +34,29 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
     folders = catalog_folders(request.recipes_dir, request.models_dir)
     models = [request.model] if request.model else list(known_models(folders))
     outcomes = [_outcome(replace(request, model=model), inventory) for model in models]
-    if request.model is None:
-        outcomes = [*map(_own_only, outcomes), _families(request, inventory)]
-    rows = _without_repeats([one for outcome in outcomes for one in outcome.judged])
+    judged = [one for outcome in outcomes for one in outcome.judged]
+    if request.model is None:  # whether a family serves one of the known models is not the question then
+        own = [one for one in judged if not one.candidate.recipe.is_family]
+        judged = [*own, *_families(request, inventory)]
+    rows = _without_repeats(judged)
     winners = [one for o in outcomes if isinstance(o, Plan) for one in o.judged if one.candidate is o.winner]
     if arguments.json:
         terminal.result_json({"hardware": inventory.as_json(), "recipes": _rows_json(rows, winners)})
     else:
-        terminal.say(f"on {hardware_line(inventory)}:")
+        terminal.say(f"on {inventory.in_words()}:")
         terminal.result(recipes_text(rows, winners, terminal.paint))
     return 0
 
 
-def _outcome(request: Request, inventory: Any) -> Plan | Refusal:
+def _outcome(request: Request, inventory: Inventory) -> Plan | Refusal:
     # without the installed engine: the list is of what the hardware could do
     return make_plan(request, inventory, know(replace(request, offline=True), inventory))
 
 
-def _own_only(outcome: Plan | Refusal) -> Plan | Refusal:
-    """Without the families': whether those serve a model is not the question when none was named."""
-    return replace(outcome, judged=tuple(one for one in outcome.judged if not one.candidate.recipe.is_family))
-
-
-def _families(request: Request, inventory: Inventory) -> Refusal:
+def _families(request: Request, inventory: Inventory) -> tuple[Judged, ...]:
     """The families' recipes, judged for a model of which nothing is known."""
-    folders = catalog_folders(request.recipes_dir, request.models_dir)
-    outcome = make_plan(replace(request, model="any/model"), inventory, load_catalog(None, folders))
-    judged = outcome.judged
-    return Refusal(error=NoRecipeError("no model was named"), judged=judged)
+    families = load_catalog(None, catalog_folders(request.recipes_dir, request.models_dir))
+    return make_plan(replace(request, model="any/model"), inventory, families).judged
 
 
 def _without_repeats(judged: list[Judged]) -> list[Judged]:

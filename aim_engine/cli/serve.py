@@ -85,11 +85,10 @@ def _with_state_folder(request: Request) -> Request:
 
 def _check_servable(plan: Plan) -> None:
     """Planning for hardware that is only declared is fine; serving on it is not."""
-    from aim_engine.report import hardware_line
 
     if plan.inventory.declared:
         raise InputError(
-            f"cannot serve on declared hardware ({hardware_line(plan.inventory)})",
+            f"cannot serve on declared hardware ({plan.inventory.in_words()})",
             hint="leave AIM_HARDWARE out to use what is here, or use aim-engine plan",
         )
     if plan.engine is None:
@@ -100,12 +99,11 @@ def _check_servable(plan: Plan) -> None:
 
 
 def _summary(plan: Plan) -> list[str]:
-    from aim_engine.report import hardware_line
     from aim_engine.selection.memory import in_gib
 
     facts = [f"recipe {plan.recipe_id} ({plan.evidence.level})", plan.winner.recipe.precision]
     if plan.ledger:
         facts.append(f"{plan.ledger.context_tokens:,} tokens of context")
         facts.append(f"{in_gib(plan.ledger.total_bytes)} of {in_gib(plan.ledger.budget_bytes)} a device")
-    what = f"{plan.model} on {hardware_line(plan.inventory)}"
+    what = f"{plan.model} on {plan.inventory.in_words()}"
     return [f"{what}: {', '.join(facts)}", *plan.notes]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aim_engine.backends.registry import backend as find_backend
+from aim_engine.backends.registry import is_known
 from aim_engine.catalog.load import catalog_folders, load_everything, read_loose_file
 from aim_engine.catalog.recipe import Recipe
 from aim_engine.catalog.yaml_file import Problem
@@ -71,6 +72,8 @@ def _unreachable(recipe: Recipe) -> Iterator[Problem]:
             yield Problem(file=recipe.file, item=item, key="hardware.gpu_type",
                           sentence=f"{unknown.message}; {unknown.hint}")  # fmt: skip
     for variant in recipe.variants:
+        if not is_known(variant.backend):
+            continue  # sglang_serve, say, where that backend is a plug-in of somebody else's
         for complaint in find_backend(variant.backend).review(variant.args):
             place = f"{variant.backend}_serve.{variant.gpu_count}_gpu.{complaint.key}"
             yield Problem(file=recipe.file, item=item, key=place, sentence=complaint.sentence)

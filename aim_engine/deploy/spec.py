@@ -16,7 +16,6 @@ from aim_engine.deploy.devices import access_of, device_files
 from aim_engine.deploy.inside import API_PORT, HEALTH_PORT, Mount, PassedVariable
 from aim_engine.deploy.names import checked_image, checked_name, checked_user, container_name, publish_address
 from aim_engine.plan import Plan
-from aim_engine.report import hardware_line
 
 DEFAULT_IMAGE = "aim-engine-unified"
 LABEL = "ai.aim-engine."
@@ -184,7 +183,7 @@ def _about(plan: Plan) -> tuple[str, ...]:
     shape = f"tensor parallel {winner.tensor_parallel_size}{copies}"
     source = f": {plan.evidence.source}" if plan.evidence.source else ""
     return (
-        f"{plan.model} on {hardware_line(plan.inventory)}, made by aim-engine {__version__}",
+        f"{plan.model} on {plan.inventory.in_words()}, made by aim-engine {__version__}",
         f"recipe {plan.recipe_id}: {plan.checkpoint}, {winner.recipe.precision}, {shape}, for {plan.request.metric}",
         f"evidence: {plan.evidence.level}{source}",
         *(f"warning: {warning}" for warning in plan.warnings),

@@ -6,6 +6,7 @@ In: nothing; these are the words the detectors answer in. Out: values, and the J
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -77,6 +78,16 @@ class Inventory:
     @property
     def usable_gpus(self) -> tuple[Gpu, ...]:
         return tuple(gpu for gpu in self.gpus if gpu.usable)
+
+    @property
+    def usable_products(self) -> dict[str, int]:
+        """How many there are of each product, in the order of the GPUs."""
+        return dict(Counter(gpu.product for gpu in self.usable_gpus))
+
+    def in_words(self) -> str:
+        """ "8 x MI300X", "the CPU", "4 x MI300X and 4 x MI325X"."""
+        parts = ("the CPU" if name == "CPU" else f"{n} x {name}" for name, n in self.usable_products.items())
+        return " and ".join(parts) or "nothing usable"
 
     @property
     def declared(self) -> bool:

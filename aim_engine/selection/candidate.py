@@ -5,7 +5,6 @@ In: recipes, inventory, request. Out: every placement worth a verdict. Judges no
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -104,8 +103,8 @@ def _forced_on(situation: Situation, recipe: Recipe) -> tuple[Gpu, ...]:
     """For a recipe that was pinned and forced: the largest group of equal GPUs, though they are of another type."""
     if not situation.request.force or situation.request.recipe != recipe.recipe_id:
         return ()
-    groups = Counter(gpu.product for gpu in situation.inventory.usable_gpus).most_common(1)
-    return gpus_of_type(situation.inventory, groups[0][0]) if groups else ()
+    products = situation.inventory.usable_products
+    return gpus_of_type(situation.inventory, max(products, key=products.__getitem__)) if products else ()
 
 
 def _freest(present: tuple[Gpu, ...], count: int) -> tuple[Gpu, ...]:

@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 
-from aim_engine.catalog.recipe import EVIDENCE_LEVELS
 from aim_engine.selection.candidate import Candidate, Situation, Verdict, gpus_of_type
 from aim_engine.selection.memory import Ledger, in_gib
+from aim_engine.values import EVIDENCE_LEVELS
 
 Rule = Callable[[Candidate, Situation], Verdict]
 
@@ -138,8 +137,8 @@ def _sum(book: Ledger) -> str:
 
 
 def _products(situation: Situation) -> str:
-    counts = Counter(gpu.product for gpu in situation.inventory.usable_gpus)
-    return " and ".join(name if name == "CPU" else f"{n} x {name}" for name, n in counts.items()) or "nothing usable"
+    counts = situation.inventory.usable_products.items()
+    return " and ".join(name if name == "CPU" else f"{n} x {name}" for name, n in counts) or "nothing usable"
 
 
 def _gpus(count: int) -> str:

@@ -6,7 +6,6 @@ Deterministic: the order of files, folders or GPUs of one kind never changes the
 from __future__ import annotations
 
 import difflib
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -190,10 +189,10 @@ def _refusal(eligible: tuple[Judged, ...], judged: tuple[Judged, ...], situation
         return _unknown_recipe(request.recipe, judged)
     if not situation.inventory.usable_gpus:
         return NoAcceleratorError("no usable accelerator", hint="aim-engine detect shows what was seen")
-    most = max(Counter(gpu.product for gpu in situation.inventory.usable_gpus).values())
+    most = max(situation.inventory.usable_products.values())
     if request.gpu_count is not None and request.gpu_count > most:
         return NoAcceleratorError(
-            f"{request.gpu_count} GPUs were asked for, and {_here(situation)} is what is usable here",
+            f"{request.gpu_count} GPUs were asked for, and {situation.inventory.in_words()} is what is usable here",
             hint=f"set AIM_GPU_COUNT to at most {most}, or to auto",
         )
     if request.recipe is None and all(one.candidate.recipe.is_family for one in eligible) and not _possible(eligible):
@@ -218,7 +217,7 @@ def _unknown_model(situation: Situation) -> AimError:
     asked, near = situation.request.model, nearest_models(str(situation.request.model), situation.catalog.known_models)
     hint = f"did you mean {near[0]}? " if near else ""
     return NoRecipeError(
-        f"no recipe serves {asked} on {_here(situation)}",
+        f"no recipe serves {asked} on {situation.inventory.in_words()}",
         hint=f"{hint}aim-engine models lists the known ones; AIM_RECIPES_DIR adds recipes of your own",
     )
 
@@ -233,7 +232,7 @@ def _nearest_refusal(nearest: Judged, eligible: tuple[Judged, ...], situation: S
     asked, recipe = situation.request.required_model, nearest.candidate.recipe
     reasons = "; ".join(verdict.sentence for verdict in nearest.failures)
     rules = {verdict.rule for verdict in nearest.failures}
-    message = f"{asked} cannot be served on {_here(situation)}: with {recipe.recipe_id}, {reasons}"
+    message = f"{asked} cannot be served on {situation.inventory.in_words()}: with {recipe.recipe_id}, {reasons}"
     if rules == {"memory"}:
         return DoesNotFitError(message, hint=_memory_hint(nearest, situation))
     if "engine" in rules and "gpu type" not in rules:
@@ -256,7 +255,7 @@ def _wrong_type(situation: Situation, eligible: tuple[Judged, ...]) -> str:
     types = types or sorted({one.candidate.recipe.gpu_type for one in eligible})
     asked, which = situation.request.required_model, situation.request.recipe
     whose = f"recipe {which} is" if which else f"the recipes for {asked} are"
-    return f"{asked} cannot be served on {_here(situation)}: {whose} for {', '.join(types)}"
+    return f"{asked} cannot be served on {situation.inventory.in_words()}: {whose} for {', '.join(types)}"
 
 
 _ENGINE_HINT = (
@@ -288,8 +287,3 @@ def _memory_hint(nearest: Judged, situation: Situation) -> str:
         if situation.request.concurrency > 1:
             remedies.insert(1, "fewer full-length requests at once (AIM_CONCURRENCY)")
     return f"use {', '.join(remedies[:-1])} or {remedies[-1]}"
-
-
-def _here(situation: Situation) -> str:
-    counts = Counter(gpu.product for gpu in situation.inventory.usable_gpus)
-    return " and ".join("the CPU" if name == "CPU" else f"{n} x {name}" for name, n in counts.items())

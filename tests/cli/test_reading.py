@@ -92,3 +92,9 @@ def test_half_a_certificate_is_refused(cli: Run) -> None:
 def test_a_parallel_size_is_not_for_the_engines_arguments(cli: Run) -> None:
     words = ("plan", "Qwen/Qwen3-32B", "--hardware", "MI300X:8", "--engine-args", '{"tensor-parallel-size": 4}')
     assert cli(*words).code == 10
+
+
+def test_a_recipe_for_a_backend_that_is_not_here_is_no_error(cli: Run, tmp_path: Path) -> None:
+    path = recipe(tmp_path)
+    path.write_text(path.read_text() + "sglang_serve: {1_gpu: {args: {tp: 1}}}\n")
+    assert cli("validate", str(path)).code == 0
