@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import pytest
 
 _PLANNER = """
 import os, sys, time
@@ -55,3 +59,25 @@ def test_it_waits_while_the_planner_plans(tmp_path: Path) -> None:
     os.kill(pid, 0)
     planner.communicate(b"", timeout=10)
     assert is_gone(pid, within_seconds=5)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_stop_while_the_plan_is_being_made_is_answered_at_once(tmp_path: Path, signum: int) -> None:
+    plan = tmp_path / "plan.json"
+    os.mkfifo(plan)  # nobody writes into it: the planner waits for ever
+    planner = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("serve_plan.py")), str(plan)], stderr=subprocess.PIPE, text=True
+    )
+    children = Path(f"/proc/{planner.pid}/task/{planner.pid}/children")
+    deadline = time.monotonic() + 10
+    while not (spare := children.read_text().split()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.3)  # from the fork to the read of the pipe
+    planner.send_signal(signum)
+    try:
+        _, said = planner.communicate(timeout=5)
+    finally:
+        planner.kill()
+    assert planner.returncode == 0
+    assert json.loads(said.splitlines()[-1])["class"] == "Drained"
+    assert is_gone(int(spare[0]), within_seconds=5)
