@@ -18,6 +18,7 @@ class AmdSmiDetector:
     """Asks amdsmi. Costs next to nothing where there is no sign of an AMD GPU."""
 
     name = "amdsmi"
+    vendor = "amd"
 
     def detect(self, surroundings: Surroundings) -> Finding:
         mocked = _MOCK in surroundings.environment

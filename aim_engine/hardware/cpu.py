@@ -26,6 +26,7 @@ class CpuDetector:
     """The CPU as an accelerator of last resort: one `Gpu` named CPU whose memory is the host's."""
 
     name = "cpu"
+    vendor = "cpu"
 
     def detect(self, surroundings: Surroundings) -> Finding:
         host, notes = survey_host(surroundings)

@@ -5,7 +5,9 @@ Knows the order in which layers are asked, nothing of how they look.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from aim_engine.errors import NoAcceleratorError
 from aim_engine.hardware.amd import AmdSmiDetector
@@ -15,6 +17,8 @@ from aim_engine.hardware.inventory import Detector, Finding, Inventory, Surround
 # The first that finds something is believed, so the order is from the best device to the last resort.
 DETECTORS: tuple[Detector, ...] = (AmdSmiDetector(), CpuDetector())
 DETECT = "detect"
+# What one layer may take of the time that is left while others for the same vendor wait: a hung one must leave some.
+_SHARE = 0.7
 
 
 def detect(wish: str, surroundings: Surroundings, *, detectors: Sequence[Detector] = DETECTORS) -> Inventory:
@@ -36,15 +40,27 @@ def detect(wish: str, surroundings: Surroundings, *, detectors: Sequence[Detecto
 
 
 def _live(detectors: Sequence[Detector], surroundings: Surroundings) -> Inventory:
+    deadline = time.monotonic() + surroundings.timeout_seconds
     without: list[Finding] = []
-    for detector in detectors:
-        finding = detector.detect(surroundings)
+    blocked: tuple[str, Finding] | None = None
+    for place, detector in enumerate(detectors):
+        if blocked and detector.vendor != blocked[0]:
+            break
+        more = any(later.vendor == detector.vendor for later in detectors[place + 1 :])
+        left = max(0.0, deadline - time.monotonic())
+        finding = detector.detect(replace(surroundings, timeout_seconds=left * _SHARE if more else left))
         if finding.gpus:
             return _inventory(finding, without, surroundings)
-        if finding.blocking:
-            raise NoAcceleratorError(finding.reason, hint=finding.hint, details=finding.notes)
+        if finding.blocking and not blocked:
+            blocked = (detector.vendor, finding)
         without.append(finding)
-    raise _nothing(without)
+    raise _refused(blocked[1], without) if blocked else _nothing(without)
+
+
+def _refused(blocked: Finding, without: Sequence[Finding]) -> NoAcceleratorError:
+    """The first reason is the error; what the other layers said of the same hardware is its details."""
+    others = [text for finding in without if finding is not blocked for text in (*finding.notes, finding.reason)]
+    return NoAcceleratorError(blocked.reason, hint=blocked.hint, details=(*blocked.notes, *others))
 
 
 def _inventory(finding: Finding, without: Sequence[Finding], surroundings: Surroundings) -> Inventory:
@@ -55,7 +71,14 @@ def _inventory(finding: Finding, without: Sequence[Finding], surroundings: Surro
     # the CPU's own finding carries the host's notes already
     notes += dict.fromkeys((*finding.notes, *host_notes))
     return Inventory(
-        source=finding.source, gpus=finding.gpus, notes=tuple(notes), host=host, recorded=not surroundings.is_live
+        source=finding.source,
+        gpus=finding.gpus,
+        notes=tuple(notes),
+        host=host,
+        visibility=finding.visibility,
+        driver_version=finding.driver_version,
+        library_version=finding.library_version,
+        recorded=not surroundings.is_live,
     )
 
 

@@ -16,12 +16,36 @@ from aim_engine.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
+class Holder:
+    """A process that holds memory of a GPU. Inside a container other containers' names may be unknown ("")."""
+
+    pid: int
+    name: str
+    memory_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Firmware:
+    """One firmware of a GPU, as the driver names it ("vbios", "smc", ...)."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Gpu:
     """One accelerator an engine can run on: a GPU, one partition of a GPU, or (product "CPU") the host itself.
 
-    `index` is the position in the engine's own order (for AMD: HIP's, which follows the KFD nodes). Sizes are bytes.
+    `index` is the number the engine knows it by: its position in the engine's own order (for AMD: HIP's, which follows
+    the KFD nodes) among the devices that the environment's visibility variables leave, in the variables' order. Hidden
+    and other unusable devices may come after those. Sizes are bytes.
     `device_id` is the PCI device id as text ("0x74a1"); `gfx` the instruction set ("gfx942"); `partition` the
-    compute and memory mode ("SPX/NPS1"); `unusable` the reason why an engine cannot use it, or None.
+    compute and memory mode ("SPX/NPS1"), `partition_id` which part of its package this is (0 for a whole GPU).
+    `package` is the PCI address of the package that all its partitions share; `memory_pool` names the memory that
+    several devices share, each of them reporting all of it (NPS1), and is None where the memory is the device's own.
+    `unique_id` is the 16 hex digits by which ROCR names it ("GPU-..."), the same for all partitions of a package.
+    `xgmi_peers` are the indices of the GPUs one XGMI hop away. `unusable` is the reason why an engine cannot use it,
+    or None.
     """
 
     index: int
@@ -34,15 +58,27 @@ class Gpu:
     compute_units: int | None = None
     pci_address: str | None = None
     uuid: str | None = None
+    unique_id: str | None = None
     render_node: str | None = None
     kfd_node: int | None = None
     numa_node: int | None = None
     partition: str | None = None
+    partition_id: int | None = None
+    package: str | None = None
+    memory_pool: str | None = None
+    xgmi_peers: tuple[int, ...] = ()
+    firmware: tuple[Firmware, ...] = ()
+    holders: tuple[Holder, ...] = ()
     unusable: str | None = None
 
     @property
     def usable(self) -> bool:
         return self.unusable is None
+
+    @property
+    def is_partition(self) -> bool:
+        """True for a part of a GPU: its compute mode is any but SPX."""
+        return self.partition is not None and not self.partition.startswith("SPX")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,15 +100,20 @@ class Host:
 
 @dataclass(frozen=True, kw_only=True)
 class Inventory:
-    """Everything found. `source` names the layer that was believed ("amdsmi", "declared", "cpu", ...); `notes` are
-    sentences on what was seen on the way, in order. `recorded` marks one that was read from a file or a recorded
-    tree; it is not part of the value, so that a recording reads back equal to what it was made from.
+    """Everything found. `source` names the layer that was believed ("amdsmi", "kfd", "declared", "cpu", ...); `notes`
+    are sentences on what was seen on the way, in order. `visibility` are the environment's settings that chose among
+    the devices ("HIP_VISIBLE_DEVICES=2,3"). `driver_version` is the kernel driver's, `library_version` that of the
+    vendor's library that was asked. `recorded` marks one that was read from a file or a recorded tree; it is not part
+    of the value, so that a recording reads back equal to what it was made from.
     """
 
     source: str
     gpus: tuple[Gpu, ...]
     notes: tuple[str, ...] = ()
     host: Host | None = None
+    visibility: tuple[str, ...] = ()
+    driver_version: str | None = None
+    library_version: str | None = None
     recorded: bool = field(default=False, compare=False, repr=False)
 
     @property
@@ -132,8 +173,9 @@ class Inventory:
 class Finding:
     """A detector's answer. With `gpus` it found some; without, `reason` says in one sentence why not.
 
-    `blocking` means that the hardware is there but could not be used: the search stops with `reason` as the error
-    instead of falling through to a lesser device, and `hint` is the remedy.
+    `blocking` means that the hardware is there but could not be used: only other layers for the same vendor are asked
+    after it, and when none of them finds any, the search stops with `reason` as the error instead of falling through to
+    a lesser device; `hint` is the remedy. `visibility` and the versions go into the inventory.
     """
 
     source: str
@@ -142,6 +184,9 @@ class Finding:
     hint: str = ""
     blocking: bool = False
     notes: tuple[str, ...] = ()
+    visibility: tuple[str, ...] = ()
+    driver_version: str | None = None
+    library_version: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,9 +209,14 @@ class Detector(Protocol):
     """One way to find accelerators."""
 
     name: str
+    vendor: str
 
     def detect(self, surroundings: Surroundings) -> Finding:
-        """Answer within `surroundings.timeout_seconds`; never raise for missing or broken hardware."""
+        """Answer within `surroundings.timeout_seconds`; never raise for missing or broken hardware.
+
+        Raises:
+            InputError: the environment's visibility variables contradict each other.
+        """
 
 
 _MOST_BYTES = 1 << 60  # an exbibyte: whatever claims more is a mistake
@@ -185,6 +235,10 @@ def _nonsense(inventory: Inventory) -> Iterator[str]:
             yield f"gpus.{place}.memory_free_bytes: not between nothing and all of it"
         if (gpu.compute_units or 0) < 0:
             yield f"gpus.{place}.compute_units: less than none"
-    texts = [inventory.source, *inventory.notes, *(v for gpu in inventory.gpus for v in vars(gpu).values())]
+    words = [
+        word for gpu in inventory.gpus for part in (gpu, *gpu.firmware, *gpu.holders) for word in vars(part).values()
+    ]
+    texts = [inventory.source, *inventory.notes, *inventory.visibility, *words]
+    texts += [inventory.driver_version, inventory.library_version]
     if any(isinstance(text, str) and not text.isprintable() for text in texts):
         yield "a text in it holds control characters"

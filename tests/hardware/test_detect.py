@@ -22,13 +22,16 @@ CARD = Gpu(index=0, product="Card", vendor="x", memory_bytes=1)
 class Fixed:
     """A detector that always gives the same answer, and counts how often it is asked."""
 
-    def __init__(self, finding: Finding) -> None:
+    def __init__(self, finding: Finding, vendor: str = "") -> None:
         self.name = finding.source
+        self.vendor = vendor or finding.source
         self.finding = finding
         self.asked = 0
+        self.seconds = 0.0
 
     def detect(self, surroundings: Surroundings) -> Finding:
         self.asked += 1
+        self.seconds = surroundings.timeout_seconds
         return self.finding
 
 
@@ -50,6 +53,22 @@ def test_a_blocking_finding_ends_the_search() -> None:
     assert (caught.value.message, caught.value.hint, caught.value.details) == ("A is broken", "mend A", ("since May",))
     assert lesser.asked == 0
     assert detect("b", NOWHERE, detectors=(broken, lesser)).source == "b"
+
+
+def test_a_broken_layer_falls_to_the_next_of_its_vendor_which_gets_the_time_that_is_left() -> None:
+    broken = Fixed(Finding(source="a", reason="A is broken", hint="mend A", blocking=True), vendor="v")
+    empty = Fixed(Finding(source="b", reason="B sees nothing", notes=("B looked",)), vendor="v")
+    found = Fixed(Finding(source="c", gpus=(CARD,), driver_version="6.14", visibility=("SEE=0",)), vendor="v")
+    lesser = Fixed(Finding(source="d", gpus=(CARD,)))
+    inventory = detect("detect", NOWHERE, detectors=(broken, empty, found, lesser))
+    assert (inventory.source, inventory.driver_version, inventory.visibility) == ("c", "6.14", ("SEE=0",))
+    assert inventory.notes[:3] == ("A is broken", "B looked", "B sees nothing; using the Card")
+    assert broken.seconds < NOWHERE.timeout_seconds
+    assert broken.seconds > empty.seconds > 0.0 < found.seconds <= NOWHERE.timeout_seconds
+    with pytest.raises(NoAcceleratorError) as caught:
+        detect("detect", NOWHERE, detectors=(broken, empty, lesser))
+    assert (caught.value.message, caught.value.details) == ("A is broken", ("B looked", "B sees nothing"))
+    assert lesser.asked == 0
 
 
 def test_nothing_at_all_names_every_reason() -> None:
