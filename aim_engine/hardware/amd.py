@@ -6,9 +6,9 @@ understanding the answer amd_answer.py. Knows no recipe or engine.
 
 from __future__ import annotations
 
+from aim_engine.hardware.device_nodes import ABSENT, ABSENT_HINT, is_sign_of_gpu
 from aim_engine.hardware.inventory import Finding, Surroundings
 
-_SIGNS = ("dev/kfd", "sys/module/amdgpu", "sys/class/kfd")
 # Set for the mock that AMD ships with amdsmi (rocm-systems, projects/amdsmi/tests/mock_backend) and by our own tests:
 # there the library stands for hardware that this machine does not have.
 _MOCK = "AMDSMI_MOCK_STATE_DIR"
@@ -22,12 +22,8 @@ class AmdSmiDetector:
 
     def detect(self, surroundings: Surroundings) -> Finding:
         mocked = _MOCK in surroundings.environment
-        if not mocked and not any((surroundings.root / sign).exists() for sign in _SIGNS):
-            return Finding(
-                source=self.name,
-                reason="there is no AMD GPU here: /dev/kfd and the amdgpu driver are absent",
-                hint="in a container, pass --device /dev/kfd --device /dev/dri; on a host, install the amdgpu driver",
-            )
+        if not mocked and not is_sign_of_gpu(surroundings.root):
+            return Finding(source=self.name, reason=ABSENT, hint=ABSENT_HINT)
         if not mocked and not surroundings.is_live:
             return Finding(source=self.name, reason="amdsmi cannot be asked about a recorded host")
         return _ask(surroundings, mocked)

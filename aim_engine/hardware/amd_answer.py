@@ -5,18 +5,16 @@ Knows amdsmi's status codes, its leaked sentinels and its order; starts nothing 
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from aim_engine.hardware.device_nodes import DEVICES, KFD, OR_ELSE, closed, group_of, remedy
 from aim_engine.hardware.inventory import Finding, Gpu
 from aim_engine.hardware.products import Product, product_by_device_id
 
 SOURCE = "amdsmi"
-OR_ELSE = "; to go on without the GPU, say --hardware cpu, or --hardware MI300X:8 to plan for another machine"
-DEVICES = "docker run --device /dev/kfd --device /dev/dri"
 
 # amdsmi.h, amdsmi_status_t
 _NO_PERMISSION, _FILE_ERROR, _NOT_INITIALISED, _DRIVER_NOT_LOADED = 10, 14, 32, 34
@@ -94,12 +92,12 @@ def _found(gpus: list[Gpu], root: Path, check_nodes: bool) -> Finding:
     else:
         # HIP counts in the order of the KFD nodes, amdsmi in that of the PCI addresses; boards exist where they differ
         gpus = sorted(gpus, key=lambda gpu: gpu.kfd_node or 0)
-    kfd_closed = _closed(root, "dev/kfd", missing_is_fine=not check_nodes)
+    kfd_closed = closed(root, KFD, missing_is_fine=not check_nodes)
     if kfd_closed:
-        gpus = [replace(gpu, unusable=gpu.unusable or f"/dev/kfd {kfd_closed}") for gpu in gpus]
-    nodes = ["/dev/kfd"] if kfd_closed else []
+        gpus = [replace(gpu, unusable=gpu.unusable or f"{KFD} {kfd_closed}") for gpu in gpus]
+    nodes = [KFD] if kfd_closed else []
     nodes += [gpu.render_node or "/dev/dri/renderD*" for gpu in gpus if gpu.unusable not in (None, _NO_SIZE)]
-    notes += [_remedy(root, nodes)] if nodes else []
+    notes += [remedy(nodes, (group_of(root, node) for node in nodes))] if nodes else []
     notes += _partition_notes(gpus)
     numbered = tuple(replace(gpu, index=index) for index, gpu in enumerate(gpus))
     return Finding(source=SOURCE, gpus=numbered, notes=tuple(notes))
@@ -109,36 +107,6 @@ def _partition_notes(gpus: Iterable[Gpu]) -> Iterable[str]:
     """In NPS1 every compute partition reports its package's whole memory, which they share."""
     if any(gpu.partition and gpu.partition.endswith("/NPS1") and not gpu.partition.startswith("SPX/") for gpu in gpus):
         yield "these GPUs are partitions that share one memory (NPS1): do not add up their sizes"
-
-
-def _remedy(root: Path, nodes: Iterable[str]) -> str:
-    """What opens the device nodes to this process, with the numbers of the groups that own them.
-
-    Numbers, because an image need not have a group called render, nor with the host's number.
-    """
-    nodes = tuple(dict.fromkeys(nodes))
-    groups = "".join(
-        f" --group-add {gid}" for gid in sorted({gid for gid in map(_group_of(root), nodes) if gid is not None})
-    )
-    return f"to open {', '.join(nodes)}: {DEVICES}{groups}, or on a host join the group that owns them"
-
-
-def _group_of(root: Path) -> Callable[[str], int | None]:
-    def group(node: str) -> int | None:
-        try:
-            return (root / node.lstrip("/")).stat().st_gid
-        except OSError:
-            return None
-
-    return group
-
-
-def _closed(root: Path, node: str, *, missing_is_fine: bool) -> str:
-    """Why a device node cannot be used, or "". Asks for access without opening: opening may wake the device."""
-    path = root / node
-    if not path.exists():
-        return "" if missing_is_fine else "is not here"
-    return "" if os.access(path, os.R_OK | os.W_OK) else "cannot be opened: permission denied"
 
 
 def _gpu(raw: Mapping[str, Any], root: Path, check_nodes: bool) -> Gpu:
@@ -175,9 +143,9 @@ def _gpu(raw: Mapping[str, Any], root: Path, check_nodes: bool) -> Gpu:
 def _unusable(raw: Mapping[str, Any], root: Path, render_node: str | None, check_nodes: bool) -> str | None:
     """Why an engine could not use this GPU: its render node is closed to us."""
     if render_node is not None:
-        closed = _closed(root, render_node.lstrip("/"), missing_is_fine=not check_nodes)
-        if closed:
-            return f"the render node {render_node} {closed}"
+        why = closed(root, render_node, missing_is_fine=not check_nodes)
+        if why:
+            return f"the render node {render_node} {why}"
     code = _part(_part(raw, "errors"), "asic").get("code")
     if code in (_FILE_ERROR, _NO_PERMISSION):
         return f"the render node {render_node or 'of this GPU'} cannot be opened"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,15 @@ class Ending:
     last_words: str = ""
 
 
-def run_child(environment: Mapping[str, str], timeout_seconds: float) -> Ending:
+def run_child(
+    environment: Mapping[str, str], timeout_seconds: float, *, script: Path = CHILD, arguments: Sequence[str] = ()
+) -> Ending:
     """Run the child and take its answer, whatever becomes of it."""
     try:
         process = subprocess.Popen(
             # -P: neither the current folder nor this package's may shadow a module. Not -I: PYTHONPATH may lead to
             # amdsmi.
-            [sys.executable, "-P", str(CHILD)],
+            [sys.executable, "-P", str(script), *arguments],
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

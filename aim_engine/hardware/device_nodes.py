@@ -1,0 +1,54 @@
+"""The device nodes an AMD GPU is used through: a root and a node's path in, why it is closed and what opens it out.
+
+Shared by the layers that look for AMD GPUs; knows none of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+KFD = "/dev/kfd"
+DEVICES = "docker run --device /dev/kfd --device /dev/dri"
+OR_ELSE = "; to go on without the GPU, say --hardware cpu, or --hardware MI300X:8 to plan for another machine"
+
+# Every layer of this vendor says the same of a machine without a sign of one.
+ABSENT = "there is no AMD GPU here: /dev/kfd and the amdgpu driver are absent"
+ABSENT_HINT = "in a container, pass --device /dev/kfd --device /dev/dri; on a host, install the amdgpu driver"
+SIGNS = ("dev/kfd", "sys/module/amdgpu", "sys/class/kfd")
+
+MISSING = "is not here"
+DENIED = "cannot be opened: permission denied"
+
+
+def is_sign_of_gpu(root: Path) -> bool:
+    """True where the driver, or a device node of it, is there."""
+    return any((root / sign).exists() for sign in SIGNS)
+
+
+def closed(root: Path, node: str, *, missing_is_fine: bool = False) -> str:
+    """Why a device node cannot be used, or "". Asks for access without opening: opening may wake the device."""
+    path = root / node.lstrip("/")
+    if not path.exists():
+        return "" if missing_is_fine else MISSING
+    return "" if os.access(path, os.R_OK | os.W_OK) else DENIED
+
+
+def group_of(root: Path, node: str) -> int | None:
+    """The number of the group that owns a device node."""
+    try:
+        return (root / node.lstrip("/")).stat().st_gid
+    except OSError:
+        return None
+
+
+def remedy(nodes: Iterable[str], groups: Iterable[int | None]) -> str:
+    """What opens the device nodes to this process, with the numbers of the groups that own them.
+
+    Numbers, because an image need not have a group called render, nor with the host's number.
+    """
+    numbers = sorted({number for number in groups if number is not None})
+    joined = "".join(f" --group-add {number}" for number in numbers)
+    names = ", ".join(dict.fromkeys(nodes))
+    return f"to open {names}: {DEVICES}{joined}, or on a host join the group that owns them"
