@@ -23,12 +23,12 @@ FOUR = tuple(
 )  # fmt: skip
 
 
-def seen(gpus: tuple[Gpu, ...] = FOUR, **environment: str) -> list[str]:
+def seen(environment: dict[str, str], gpus: tuple[Gpu, ...] = FOUR) -> list[str]:
     """PCI addresses of the GPUs the engine sees, in its order."""
     return [str(gpu.pci_address)[6] for gpu in visible(gpus, environment).gpus if gpu.usable]
 
 
-def refused(gpus: tuple[Gpu, ...] = FOUR, **environment: str) -> tuple[str, str]:
+def refused(environment: dict[str, str], gpus: tuple[Gpu, ...] = FOUR) -> tuple[str, str]:
     with pytest.raises(InputError) as caught:
         visible(gpus, environment)
     assert caught.value.code == 10
@@ -57,7 +57,7 @@ def refused(gpus: tuple[Gpu, ...] = FOUR, **environment: str) -> tuple[str, str]
     ],
 )
 def test_what_is_left(environment: dict[str, str], left: str) -> None:
-    assert "".join(seen(**environment)) == left
+    assert "".join(seen(environment)) == left
 
 
 def test_the_visible_ones_come_first_and_are_numbered_as_the_engine_does() -> None:
@@ -121,7 +121,7 @@ def test_everything_can_be_hidden(name: str, value: str) -> None:
 
 
 def test_different_choices_for_hip_and_cuda_are_refused_with_both_values() -> None:
-    message, hint = refused(**{HIP: "0", CUDA: "1"})
+    message, hint = refused({HIP: "0", CUDA: "1"})
     assert "HIP_VISIBLE_DEVICES=0 and CUDA_VISIBLE_DEVICES=1 differ" in message
     assert "unset one of them" in hint
 
@@ -138,7 +138,7 @@ def test_different_choices_for_hip_and_cuda_are_refused_with_both_values() -> No
 )
 @pytest.mark.parametrize("name", [HIP, CUDA])
 def test_hip_counts_within_what_rocr_leaves(name: str, rocr: str, hip: str, says: str, instead: str) -> None:
-    message, hint = refused(**{ROCR: rocr, name: hip})
+    message, hint = refused({ROCR: rocr, name: hip})
     assert message.startswith(f"{ROCR}={rocr} and {name}={hip} {says}")
     assert f"write {name}={instead}," in hint
 
@@ -146,7 +146,7 @@ def test_hip_counts_within_what_rocr_leaves(name: str, rocr: str, hip: str, says
 @pytest.mark.parametrize("word", ["all", "1.0", "0x1", "+1", "٣", "0;1", "03", "99999", "GPU-", "UUID-1", "--1"])
 @pytest.mark.parametrize("name", [HIP, CUDA, ROCR])
 def test_a_word_that_is_no_index_is_refused(name: str, word: str) -> None:
-    message, hint = refused(**{name: f"0,{word}"})
+    message, hint = refused({name: f"0,{word}"})
     assert name in message
     assert word in message
     assert hint
@@ -155,34 +155,34 @@ def test_a_word_that_is_no_index_is_refused(name: str, word: str) -> None:
 @pytest.mark.parametrize("value", ["2, 3", " 2", "2,,3", "2,"])
 def test_hip_takes_no_spaces_and_no_gaps(value: str) -> None:
     """It would silently see fewer GPUs than were meant."""
-    message, hint = refused(**{HIP: value})
+    message, hint = refused({HIP: value})
     assert "is not an index without spaces around it" in message
     assert "the indices here are 0 (00000000000000a0), 1" in hint
 
 
 @pytest.mark.parametrize("name", [HIP, ROCR])
 def test_a_repeated_gpu_is_refused(name: str) -> None:
-    assert "names GPU 2 twice" in refused(**{name: "2,2"})[0]
-    assert "names GPU 2 twice" in refused(**{ROCR: "2,GPU-00000000000000a2"})[0]
+    assert "names GPU 2 twice" in refused({name: "2,2"})[0]
+    assert "names GPU 2 twice" in refused({ROCR: "2,GPU-00000000000000a2"})[0]
 
 
 @pytest.mark.parametrize("name", [HIP, CUDA, ROCR])
 def test_a_choice_that_is_not_here_at_all_is_refused(name: str) -> None:
-    message, hint = refused(**{name: "9"})
+    message, hint = refused({name: "9"})
     assert message == f"{name}=9 leaves no GPU: 9 is not here"
     assert hint.startswith("the indices here are 0")
 
 
 def test_an_unknown_id_is_refused_with_those_that_are_here() -> None:
-    message, hint = refused(**{ROCR: "GPU-0123456789abcdef"})
+    message, hint = refused({ROCR: "GPU-0123456789abcdef"})
     assert "GPU-0123456789abcdef is not here" in message
     assert "GPU-00000000000000a0, GPU-00000000000000a1" in hint
     nameless = tuple(replace(gpu, unique_id=None) for gpu in FOUR)
-    assert "name them by index" in refused(nameless, **{ROCR: "GPU-0123456789abcdef"})[1]
+    assert "name them by index" in refused({ROCR: "GPU-0123456789abcdef"}, nameless)[1]
 
 
 def test_hip_is_told_no_ids() -> None:
-    message, hint = refused(**{HIP: "GPU-00000000000000a2"})
+    message, hint = refused({HIP: "GPU-00000000000000a2"})
     assert "is an id" in message
     assert "2 (00000000000000a2)" in hint
     assert ROCR in hint
@@ -190,7 +190,7 @@ def test_hip_is_told_no_ids() -> None:
 
 def test_the_id_of_a_partitioned_gpu_names_all_its_partitions_and_rocr_takes_none() -> None:
     parts = tuple(replace(gpu, unique_id="f00d", partition="CPX/NPS4") for gpu in FOUR)
-    message, hint = refused(parts, **{ROCR: "GPU-000000000000f00d"})
+    message, hint = refused({ROCR: "GPU-000000000000f00d"}, parts)
     assert "names 4 devices here" in message
     assert f"{ROCR}=0,1,2,3" in hint
 
@@ -207,7 +207,7 @@ def test_what_follows_a_missing_index_is_noted() -> None:
 
 
 def test_opencls_variable_alone_is_refused_and_beside_another_noted() -> None:
-    message, hint = refused(GPU_DEVICE_ORDINAL="1")
+    message, hint = refused({"GPU_DEVICE_ORDINAL": "1"})
     assert "GPU_DEVICE_ORDINAL=1" in message
     assert hint == "set HIP_VISIBLE_DEVICES=1 instead, and unset GPU_DEVICE_ORDINAL"
     both = visible(FOUR, {"GPU_DEVICE_ORDINAL": "1", ROCR: "1"})
