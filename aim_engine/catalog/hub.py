@@ -43,6 +43,8 @@ def card_from_folder(folder: Path, model_id: str) -> ModelCard:
         ModelAccessError: no such folder, no or a damaged config.json, a truncated safetensors file.
     """
     config = model_files.read_config(folder)
+    if not _quantization(config):
+        config |= model_files.read_quantization(folder)
     headers = model_files.read_headers(folder)
     return _card(model_id, config, headers, source=str(folder))
 
@@ -133,7 +135,7 @@ def _card(model_id: str, config: dict[str, Any], headers: Iterable[Mapping[str, 
     inner = config.get("text_config")
     text = inner if isinstance(inner, dict) else config
     tensors = [entry for header in headers for entry in header.values()]
-    precision = _precision(config, text)
+    precision, stored = _precision(config, text), _stored_format(config)
     return ModelCard(
         model_id=model_id,
         name=model_id,
@@ -142,6 +144,7 @@ def _card(model_id: str, config: dict[str, Any], headers: Iterable[Mapping[str, 
         architecture=_architecture(text),
         weights_bytes=_weights(tensors, precision),
         weights_basis="exact",
+        quantization=stored,
         source=source,
     )
 
@@ -151,11 +154,35 @@ def _first_word(value: Any) -> str:
     return first if isinstance(first, str) else ""
 
 
+def _quantization(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a config that says how the weights are quantised, or nothing."""
+    text = config.get("text_config")
+    found = config.get("quantization_config") or (isinstance(text, dict) and text.get("quantization_config"))
+    return found if isinstance(found, dict) else {}
+
+
 def _precision(config: Mapping[str, Any], text: Mapping[str, Any]) -> str | None:
-    quantization = config.get("quantization_config") or text.get("quantization_config")
-    if isinstance(quantization, dict):
+    if _stored_format(config) == "nvfp4":
+        return "fp4"
+    if quantization := _quantization(config):
         return _PRECISIONS.get(str(quantization.get("quant_method")))
     return _PRECISIONS.get(str(text.get("dtype") or text.get("torch_dtype") or config.get("torch_dtype")))
+
+
+def _stored_format(config: Mapping[str, Any]) -> str:
+    """ "nvfp4" where any layer is stored so: ModelOpt says it in quant_algo, for all layers or for some; an older one
+    calls the method modelopt_fp4; compressed-tensors says it in format.
+    """
+    left: list[Any] = [_quantization(config)]
+    while left:
+        for key, value in left.pop().items():
+            if isinstance(value, dict):
+                left.append(value)
+            elif key in ("quant_method", "quant_algo", "format") and isinstance(value, str):
+                word = value.lower()
+                if "nvfp4" in word or word == "modelopt_fp4":
+                    return "nvfp4"
+    return ""
 
 
 def _weights(tensors: list[Any], precision: str | None) -> dict[str, int]:

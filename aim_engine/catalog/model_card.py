@@ -42,6 +42,7 @@ class Architecture:
 class ModelCard:
     """What is known of a model. `precision` is what its own checkpoint holds; `weights_bytes` maps a precision to the
     bytes of that checkpoint's tensors; `weights_basis` is "exact" (read from the tensors' headers) or "computed".
+    `quantization` names the checkpoint's format where the precision alone does not tell ("nvfp4"), else is empty.
     """
 
     model_id: str
@@ -54,6 +55,7 @@ class ModelCard:
     architecture: Architecture | None = None
     weights_bytes: Mapping[str, int] = field(default_factory=dict)
     weights_basis: str = "computed"
+    quantization: str = ""
     source: str = ""
     file: str = ""
 
@@ -86,6 +88,7 @@ _CARD = schema.record(
     | {
         "dimensions": _DIMENSIONS,
         "precision": _PRECISION,
+        "quantization": schema.one_of("nvfp4"),
         "weights_bytes": schema.mapping(_PRECISION, schema.whole(1)),
         "weights_basis": schema.one_of("exact", "computed"),
     },
@@ -117,6 +120,7 @@ def read_model_card(path: Path) -> tuple[ModelCard | None, list[Problem]]:
         architecture=Architecture(**dimensions) if dimensions else None,
         weights_bytes=parsed.get("weights_bytes", {}),
         weights_basis=parsed.get("weights_basis", "computed"),
+        quantization=parsed.get("quantization", ""),
         source=parsed.get("source", ""),
         file=str(path),
     ), []

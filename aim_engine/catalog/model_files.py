@@ -56,6 +56,20 @@ def parse_config(data: bytes, path: Path) -> dict[str, Any]:
     return config
 
 
+def read_quantization(folder: Path) -> dict[str, Any]:
+    """What hf_quant_config.json says (ModelOpt's older exports have it there), as config.json would; else nothing."""
+    path = folder / "hf_quant_config.json"
+    try:
+        said = json.loads(_read(path))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ModelAccessError(f"{path} cannot be read: {error.strerror}", hint="make it readable") from None
+    except (ValueError, RecursionError):
+        raise _damaged(path) from None
+    return {"quantization_config": said["quantization"]} if isinstance(said, dict) and "quantization" in said else {}
+
+
 def read_headers(folder: Path) -> list[dict[str, Any]]:
     """The headers of all safetensors files: for each file `{name: {dtype, shape, data_offsets}}`; none where the
     weights are of an older kind.

@@ -28,7 +28,9 @@ class Product:
     An MI250X package is two devices (`devices_per_package`) of 64 GiB each, so "MI250X:2" declares one package.
     `bandwidth` is bytes a second; `peak_tflops` maps "bf16", "fp8", "int8" and "fp4" to dense TFLOP/s, without the
     ones that are not native or not published; `low_precisions` are the formats below 16 bits that the matrix units
-    compute in. `device_ids` are texts such as "0x74a1", or "0x744c:c8" for one revision.
+    compute in; `aiter` says whether AMD's kernel library AITER has kernels for it, `all_reduce` which all-reduces of
+    vLLM's own ("custom", "quick") run on it, besides RCCL's. `device_ids` are texts such as "0x74a1", or "0x744c:c8"
+    for one revision.
     """
 
     name: str
@@ -47,6 +49,24 @@ class Product:
     devices_per_package: int = 1
     low_precisions: tuple[str, ...] = ()
     aiter: bool = False
+    all_reduce: tuple[str, ...] = ()
+
+    @property
+    def has_fp8(self) -> bool:
+        """Its matrix units compute in 8-bit floating point, of either kind."""
+        return any(name.startswith("fp8") for name in self.low_precisions)
+
+
+# Formats of checkpoints that no GPU of a vendor can compute in, and why. An add-on of vLLM's (petit) converts NVFP4 on
+# some AMD GPUs; it is in no ROCm image, so nothing is planned on it.
+_REFUSED_FORMATS = {
+    "amd": {"nvfp4": "the checkpoint is quantised to NVFP4, NVIDIA's own format, which no AMD GPU computes in"},
+}
+
+
+def refused_format(vendor: str, quantization: str) -> str:
+    """Why a checkpoint quantised so cannot be served on that vendor's GPUs, or ""."""
+    return _REFUSED_FORMATS.get(vendor, {}).get(quantization, "")
 
 
 @cache

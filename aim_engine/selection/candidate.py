@@ -5,6 +5,7 @@ In: recipes, inventory, request. Out: every placement worth a verdict. Judges no
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from aim_engine.catalog.recipe import Recipe, Variant
 from aim_engine.hardware.installed import Engine
 from aim_engine.hardware.inventory import Gpu, Inventory
 from aim_engine.request import Request
+from aim_engine.selection.groups import equal_groups, sharers, spread
 from aim_engine.selection.memory import Ledger
 
 
@@ -41,7 +43,7 @@ class Verdict:
 class Candidate:
     """A variant placed: `replicas` data-parallel copies of `variant.gpu_count` GPUs each, on `gpus` (those of the
     recipe's type that would be used; fewer than needed when there are not enough). `memory_fraction` is set where the
-    engine must be told to take less of each GPU than the recipe says, because others hold the rest.
+    engine must be told to take less of each GPU than the recipe says, because others hold the rest or share it.
     """
 
     recipe: Recipe
@@ -60,6 +62,11 @@ class Candidate:
     def tensor_parallel_size(self) -> int:
         size = self.variant.args.get("tensor-parallel-size")
         return size if isinstance(size, int) and not isinstance(size, bool) and size > 0 else self.variant.gpu_count
+
+    @property
+    def sharers(self) -> int:
+        """The most of its GPUs that live in one memory: 1 where each has its own."""
+        return max((sharers(gpu, self.gpus) for gpu in self.gpus), default=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,41 +87,48 @@ class Judged:
 
 
 def gpus_of_type(inventory: Inventory, gpu_type: str) -> tuple[Gpu, ...]:
-    """The usable GPUs of one product, in the engine's order."""
+    """The largest group of equal usable GPUs of one product, in the engine's order."""
     wanted = gpu_type.casefold()
-    return tuple(gpu for gpu in inventory.usable_gpus if gpu.product.casefold() == wanted)
+    return next((group for group in equal_groups(inventory) if group[0].product.casefold() == wanted), ())
 
 
 def candidates(situation: Situation) -> Iterator[Candidate]:
     """Every variant of every recipe, placed as the request and the GPUs allow."""
     for recipe in situation.catalog.recipes:
         present = gpus_of_type(situation.inventory, recipe.gpu_type) or _forced_on(situation, recipe)
+        # the user's own choice and order of GPUs is followed; else those with the most room come first
+        in_turn = list(present) if situation.inventory.visibility else spread(present)
         for variant in recipe.variants:
-            replicas = _replicas(variant, situation, len(present))
-            yield Candidate(
-                recipe=recipe,
-                variant=variant,
-                replicas=replicas,
-                gpus=_freest(present, variant.gpu_count * replicas),
-            )
+            for replicas in _replica_counts(variant, situation, present):
+                taken = in_turn[: variant.gpu_count * replicas]
+                yield Candidate(
+                    recipe=recipe,
+                    variant=variant,
+                    replicas=replicas,
+                    gpus=tuple(sorted(taken, key=lambda gpu: gpu.index)),
+                )
 
 
 def _forced_on(situation: Situation, recipe: Recipe) -> tuple[Gpu, ...]:
     """For a recipe that was pinned and forced: the largest group of equal GPUs, though they are of another type."""
     if not situation.request.force or situation.request.recipe != recipe.recipe_id:
         return ()
-    products = situation.inventory.usable_products
-    return gpus_of_type(situation.inventory, max(products, key=products.__getitem__)) if products else ()
+    return next(iter(equal_groups(situation.inventory)), ())
 
 
-def _freest(present: tuple[Gpu, ...], count: int) -> tuple[Gpu, ...]:
-    """The `count` GPUs with the most free memory, in whole GiB, in the engine's order; the first ones among equals."""
-    by_room = sorted(present, key=lambda gpu: (-(_free(gpu) >> 30), gpu.index))
-    return tuple(sorted(by_room[:count], key=lambda gpu: gpu.index))
-
-
-def _free(gpu: Gpu) -> int:
-    return gpu.memory_bytes if gpu.memory_free_bytes is None else gpu.memory_free_bytes
+def _replica_counts(variant: Variant, situation: Situation, present: tuple[Gpu, ...]) -> Iterator[int]:
+    """How many copies to try. Where GPUs share a memory, fewer copies have more of it each: then also every smaller
+    number of them in each memory, because as many as there are GPUs may be more than fit.
+    """
+    most = _replicas(variant, situation, len(present))
+    yield most
+    pools = Counter(gpu.memory_pool for gpu in present)
+    if situation.request.gpu_count is not None or variant.gpu_count != 1 or None in pools:
+        return
+    for each in range(max(pools.values(), default=1) - 1, 0, -1):
+        fewer = sum(min(each, members) for members in pools.values())
+        if fewer < most:
+            yield fewer
 
 
 def _replicas(variant: Variant, situation: Situation, present: int) -> int:

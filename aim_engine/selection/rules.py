@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from aim_engine.hardware.products import refused_format
+from aim_engine.hardware.visibility import put_first
 from aim_engine.selection.candidate import Candidate, Situation, Verdict, gpus_of_type
 from aim_engine.selection.memory import Ledger, in_gib
 from aim_engine.values import EVIDENCE_LEVELS
@@ -56,6 +58,62 @@ def gpu_count(candidate: Candidate, situation: Situation) -> Verdict:
     shape = f"{candidate.replicas} replicas of {candidate.variant.gpu_count}" if candidate.replicas > 1 else f"{needed}"
     return _verdict("gpu count", present >= needed, f"it uses {shape} of {_gpus(present)}",
                     f"it needs {_gpus(needed)}, and {present} usable of its type {_are(present)} here")  # fmt: skip
+
+
+def visibility(candidate: Candidate, situation: Situation) -> Verdict:
+    """The user's choice of GPUs is never overwritten, so the engine takes the first ones of it: these must be they."""
+    chosen_by = situation.inventory.visibility
+    if not chosen_by:
+        return Verdict(rule="visibility", passed=True, sentence="no variable chooses among the GPUs")
+    shown, indices = " and ".join(chosen_by), [gpu.index for gpu in candidate.gpus]
+    instead = put_first(chosen_by, indices)
+    remedy = f": set {instead}" if instead else ""
+    return _verdict("visibility", indices == list(range(len(indices))), f"the first ones of {shown}",
+                    f"the engine would take the first GPUs of {shown}, and these come later{remedy}")  # fmt: skip
+
+
+def partition(candidate: Candidate, situation: Situation) -> Verdict:
+    """No copy of the model is spread over parts of a GPU."""
+    modes = sorted({gpu.partition or "" for gpu in candidate.gpus if gpu.is_partition})
+    if not modes:
+        return Verdict(rule="partition", passed=True, sentence="no GPU of these is a part of one")
+    width = candidate.variant.gpu_count // _copies_inside(candidate, situation)
+    shown = ", ".join(modes)
+    return _verdict(
+        "partition",
+        width == 1,
+        f"each copy of the model has a partition ({shown}) of its own",
+        f"it would spread one copy of the model over {width} partitions ({shown}) of GPUs, with an exchange between "
+        f"them at every layer that a whole GPU does not need; {PARTITION_REMEDY}",
+    )
+
+
+PARTITION_REMEDY = (
+    "use data-parallel copies of a one-GPU variant (AIM_METRIC=throughput, or AIM_GPU_COUNT), "
+    "or whole GPUs (on the host: sudo amd-smi set --compute-partition SPX)"
+)
+
+
+def _copies_inside(candidate: Candidate, situation: Situation) -> int:
+    """Data-parallel copies that the variant itself sets; those of a mixture of experts share their experts."""
+    card, own = situation.catalog.card, candidate.variant.args.get("data-parallel-size")
+    if (card and card.architecture and card.architecture.experts) or not isinstance(own, int) or own < 1:
+        return 1
+    return own
+
+
+def checkpoint_format(candidate: Candidate, situation: Situation) -> Verdict:
+    """The checkpoint's quantisation is one that the vendor's GPUs can compute with."""
+    card = situation.catalog.card
+    stored = card.quantization if card and not _serves_another(candidate, situation) else ""
+    reasons = [refused_format(gpu.vendor, stored) for gpu in candidate.gpus[:1]]
+    return _verdict("format", not any(reasons), "it is in no format that these GPUs refuse", "; ".join(reasons))
+
+
+def _serves_another(candidate: Candidate, situation: Situation) -> bool:
+    """The recipe serves another checkpoint than the one whose card is known."""
+    recipe = candidate.recipe
+    return not recipe.is_family and recipe.huggingface_id != situation.request.model
 
 
 def precision(candidate: Candidate, situation: Situation) -> Verdict:
@@ -118,7 +176,8 @@ def memory(candidate: Candidate, situation: Situation) -> Verdict:
 
 
 RULES: tuple[Rule, ...] = (
-    backend, model, enabled, gpu_type, gpu_count, precision, metric, evidence, engine, context, memory,
+    backend, model, enabled, gpu_type, gpu_count, visibility, partition, checkpoint_format, precision, metric, evidence,
+    engine, context, memory,
 )  # fmt: skip
 
 

@@ -5,18 +5,19 @@ Deterministic: the order of files, folders or GPUs of one kind never changes the
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from aim_engine.catalog.load import nearest_models
 from aim_engine.catalog.model_card import BITS
 from aim_engine.catalog.recipe import Variant
 from aim_engine.catalog.terms import ServingTerms
-from aim_engine.errors import AimError, DoesNotFitError, InputError, NoAcceleratorError, NoRecipeError
+from aim_engine.errors import AimError
 from aim_engine.hardware.inventory import Gpu
+from aim_engine.selection.budget import budget_bytes, reduced_fraction
 from aim_engine.selection.candidate import Candidate, Judged, Situation, candidates
+from aim_engine.selection.groups import choice_in_words, equal_groups
 from aim_engine.selection.memory import Load, ledger
+from aim_engine.selection.refusal import why_none
 from aim_engine.selection.rules import RULES
 
 ReadTerms = Callable[[Variant, Gpu], ServingTerms]
@@ -27,13 +28,14 @@ _PREFERENCE = ("bf16", "fp16", "fp8", "int8", "int4", "fp4")  # among checkpoint
 @dataclass(frozen=True, kw_only=True)
 class Selection:
     """What was chosen and every verdict on every candidate, best first. Without a winner, `refusal` says why.
-    `warnings` tell what was chosen against a rule's verdict (AIM_FORCE).
+    `warnings` tell what was chosen against a rule's verdict (AIM_FORCE), `notes` which of several kinds of GPUs serve.
     """
 
     winner: Judged | None
     judged: tuple[Judged, ...]
     refusal: AimError | None = None
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def select(situation: Situation, read_terms: ReadTerms) -> Selection:
@@ -48,20 +50,32 @@ def select(situation: Situation, read_terms: ReadTerms) -> Selection:
         forced = next((one for one in eligible if _can_be_forced(one)), None)
         if forced:
             warnings = tuple(f"forced although {v.rule}: {v.sentence}" for v in forced.failures)
-            return Selection(winner=forced, judged=judged, warnings=warnings)
+            return Selection(winner=forced, judged=judged, warnings=warnings, notes=_notes(forced, situation))
     if winner is None:
-        refusal = _refusal(eligible, judged, situation)
+        refusal = why_none(eligible, judged, situation, _rank(situation))
         return Selection(winner=None, judged=tuple(_unpinned(one, situation) for one in judged), refusal=refusal)
-    return Selection(winner=winner, judged=tuple(_compared(one, winner, situation) for one in judged))
+    compared = tuple(_compared(one, winner, situation) for one in judged)
+    return Selection(winner=winner, judged=compared, notes=_notes(winner, situation))
+
+
+def _notes(winner: Judged, situation: Situation) -> tuple[str, ...]:
+    used = winner.candidate.gpus
+    found = [choice_in_words(situation.inventory, used)]
+    if any(gpu.is_partition for gpu in used):
+        found.append(f"the recipe's evidence is for a whole {used[0].product}; these are parts of it "
+                     f"({used[0].partition}), each reckoned with its own memory")  # fmt: skip
+    return tuple(note for note in found if note)
 
 
 # What each place of the rank's key means, said of one that lost by it.
 _LOST_BY = (
     "it failed a check",
+    "recipes for the largest group of equal GPUs come first",
     "the model's own recipes come before those for any model",
     "its precision comes later: the checkpoint's own first, then lower ones",
     "a variant tuned for the metric comes before one for both",
     "{width}",
+    "the chosen one has more replicas",
     "the chosen one's evidence is stronger",
     "the chosen one's folder is looked at first",
     "equal in everything; the ids' order decides",
@@ -103,13 +117,13 @@ def _account(candidate: Candidate, situation: Situation, read_terms: ReadTerms) 
     terms = read_terms(candidate.variant, candidate.gpus[0])
     asked = request.max_model_len
     limit = card.architecture.max_context
-    reduced = _reduced_fraction(candidate.gpus, terms)
+    reduced = reduced_fraction(candidate.gpus, terms)
     own = min(terms.context_tokens or limit, limit)
     load = Load(
         card=card,
         precision=candidate.recipe.precision,
         tensor_parallel_size=candidate.tensor_parallel_size,
-        budget_bytes=min(_budget(gpu, terms, reduced or terms.memory_fraction) for gpu in candidate.gpus),
+        budget_bytes=budget_bytes(candidate.gpus, terms, reduced),
         context_tokens=None if asked == "auto" else asked if isinstance(asked, int) else own,
         concurrency=request.concurrency,
         terms=terms,
@@ -117,37 +131,24 @@ def _account(candidate: Candidate, situation: Situation, read_terms: ReadTerms) 
     return replace(candidate, ledger=ledger(load), memory_fraction=reduced)
 
 
-def _budget(gpu: Gpu, terms: ServingTerms, fraction: float) -> int:
-    """What the engine may take of one device: the fraction of the whole it is told, but no more than is free."""
-    free = gpu.memory_bytes if gpu.memory_free_bytes is None else gpu.memory_free_bytes
-    if terms.host_memory:
-        return int(free * fraction)
-    return min(int(gpu.memory_bytes * fraction), free)
-
-
-def _reduced_fraction(gpus: tuple[Gpu, ...], terms: ServingTerms) -> float | None:
-    """vLLM refuses to start when less than its fraction is free, so where others hold memory it is told a smaller
-    one: what is free, rounded down to whole percents with one percent to spare.
-    """
-    shares = [gpu.memory_free_bytes / gpu.memory_bytes for gpu in gpus if gpu.memory_free_bytes is not None]
-    if terms.host_memory or not shares or min(shares) >= terms.memory_fraction:
-        return None
-    return max(0.01, int(min(shares) * 100 - 1) / 100)
-
-
 def _rank(situation: Situation) -> Callable[[Judged], tuple[object, ...]]:
-    """The sort key, best first: what passes, the model's own recipes, precision, tuning, width, evidence, place."""
+    """The sort key, best first: what passes, the larger group of GPUs, the model's own recipes, precision, tuning,
+    width, replicas, evidence, place.
+    """
     latency = situation.request.metric == "latency"
+    group_of = {gpu.index: place for place, group in enumerate(equal_groups(situation.inventory)) for gpu in group}
 
     def key(judged: Judged) -> tuple[object, ...]:
         candidate = judged.candidate
         width = candidate.variant.gpu_count
         return (
             len(judged.failures),
+            group_of[candidate.gpus[0].index] if candidate.gpus else len(group_of),
             candidate.recipe.is_family,
             _precision_rank(candidate.recipe.precision, situation),
             candidate.variant.metric is None,
             -width if latency else width,
+            0 if latency else -candidate.replicas,
             -candidate.variant.evidence.rank,
             candidate.recipe.order,
             candidate.recipe.recipe_id,
@@ -179,111 +180,5 @@ def _can_be_forced(judged: Judged) -> bool:
     and it must be for the asked backend.
     """
     enough = len(judged.candidate.gpus) == judged.candidate.gpu_count
-    return enough and not any(verdict.rule in ("backend", "gpu count") for verdict in judged.failures)
-
-
-def _refusal(eligible: tuple[Judged, ...], judged: tuple[Judged, ...], situation: Situation) -> AimError:
-    """The one sentence why there is no winner, and what to do."""
-    request = situation.request
-    if not eligible and request.recipe:
-        return _unknown_recipe(request.recipe, judged)
-    if not situation.inventory.usable_gpus:
-        return NoAcceleratorError("no usable accelerator", hint="aim-engine detect shows what was seen")
-    most = max(situation.inventory.usable_products.values())
-    if request.gpu_count is not None and request.gpu_count > most:
-        return NoAcceleratorError(
-            f"{request.gpu_count} GPUs were asked for, and {situation.inventory.in_words()} is what is usable here",
-            hint=f"set AIM_GPU_COUNT to at most {most}, or to auto",
-        )
-    if request.recipe is None and all(one.candidate.recipe.is_family for one in eligible) and not _possible(eligible):
-        return _unknown_model(situation)
-    nearest = min(eligible, key=lambda one: (_severity(one), _rank(situation)(one)))
-    return _nearest_refusal(nearest, eligible, situation)
-
-
-def _possible(eligible: tuple[Judged, ...]) -> bool:
-    """True when one of them is for the hardware that is here, so that it is the answer to explain."""
-    return any(all(v.rule != "gpu type" for v in one.failures) for one in eligible)
-
-
-def _unknown_recipe(recipe_id: str, judged: tuple[Judged, ...]) -> AimError:
-    known = list(dict.fromkeys(one.candidate.recipe.recipe_id for one in judged))
-    near = difflib.get_close_matches(recipe_id, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"recipes for this model: {', '.join(known) or 'none'}"
-    return NoRecipeError(f"there is no recipe {recipe_id} for this model", hint=hint)
-
-
-def _unknown_model(situation: Situation) -> AimError:
-    asked, near = situation.request.model, nearest_models(str(situation.request.model), situation.catalog.known_models)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return NoRecipeError(
-        f"no recipe serves {asked} on {situation.inventory.in_words()}",
-        hint=f"{hint}aim-engine models lists the known ones; AIM_RECIPES_DIR adds recipes of your own",
-    )
-
-
-def _severity(judged: Judged) -> tuple[int, int]:
-    """How far from possible: memory and counts can be changed, the wrong GPU or backend cannot."""
-    weight = {"memory": 1, "context": 1, "gpu count": 2, "precision": 2, "metric": 2, "evidence": 2, "enabled": 3}
-    return sum(weight.get(verdict.rule, 10) for verdict in judged.failures), -judged.candidate.gpu_count
-
-
-def _nearest_refusal(nearest: Judged, eligible: tuple[Judged, ...], situation: Situation) -> AimError:
-    asked, recipe = situation.request.required_model, nearest.candidate.recipe
-    reasons = "; ".join(verdict.sentence for verdict in nearest.failures)
-    rules = {verdict.rule for verdict in nearest.failures}
-    message = f"{asked} cannot be served on {situation.inventory.in_words()}: with {recipe.recipe_id}, {reasons}"
-    if rules == {"memory"}:
-        return DoesNotFitError(message, hint=_memory_hint(nearest, situation))
-    if "engine" in rules and "gpu type" not in rules:
-        return NoAcceleratorError(message, hint=_ENGINE_HINT, details=situation.inventory.notes)
-    if rules == {"context"}:
-        return InputError(message, hint="set AIM_MAX_MODEL_LEN to at most that, or to auto")
-    if "gpu type" in rules:
-        return NoRecipeError(_wrong_type(situation, eligible), hint=_WRONG_TYPE_HINT)
-    return NoRecipeError(message, hint=_alternatives(rules, eligible))
-
-
-_WRONG_TYPE_HINT = (
-    "write a recipe for these GPUs in AIM_RECIPES_DIR (similar hardware is not the same hardware, so none is guessed); "
-    "aim-engine recipes shows what there is"
-)
-
-
-def _wrong_type(situation: Situation, eligible: tuple[Judged, ...]) -> str:
-    types = sorted({one.candidate.recipe.gpu_type for one in eligible if not one.candidate.recipe.is_family})
-    types = types or sorted({one.candidate.recipe.gpu_type for one in eligible})
-    asked, which = situation.request.required_model, situation.request.recipe
-    whose = f"recipe {which} is" if which else f"the recipes for {asked} are"
-    return f"{asked} cannot be served on {situation.inventory.in_words()}: {whose} for {', '.join(types)}"
-
-
-_ENGINE_HINT = (
-    "give the container its GPUs (--device /dev/kfd --device /dev/dri), or install the engine built for what is here"
-)
-
-
-def _alternatives(rules: set[str], eligible: tuple[Judged, ...]) -> str:
-    """What the recipes for this hardware do offer, where one setting is all that stands in the way."""
-    near = [one.candidate for one in eligible if {verdict.rule for verdict in one.failures} <= rules]
-    offers = {
-        "precision": ("AIM_PRECISION", sorted({candidate.recipe.precision for candidate in near})),
-        "gpu count": ("AIM_GPU_COUNT", sorted({str(candidate.variant.gpu_count) for candidate in near})),
-        "metric": ("AIM_METRIC", sorted({str(candidate.variant.metric) for candidate in near})),
-        "evidence": ("AIM_MIN_EVIDENCE", sorted({candidate.variant.evidence.level for candidate in near})),
-    }
-    if len(rules) == 1 and (offer := offers.get(next(iter(rules)))):
-        return f"the recipes for this hardware offer {', '.join(offer[1])}; set {offer[0]} to one of these"
-    return "aim-engine recipes shows every recipe and what speaks against it"
-
-
-def _memory_hint(nearest: Judged, situation: Situation) -> str:
-    book = nearest.candidate.ledger
-    on_host = all(gpu.product == "CPU" for gpu in nearest.candidate.gpus)
-    remedies = ["a machine with more memory"] if on_host else ["more GPUs", "a lower precision"]
-    remedies.append("a smaller model")
-    if book and book.missing_bytes < book.kv_bytes:
-        remedies.insert(0, "a shorter context (AIM_MAX_MODEL_LEN=auto takes the longest that fits)")
-        if situation.request.concurrency > 1:
-            remedies.insert(1, "fewer full-length requests at once (AIM_CONCURRENCY)")
-    return f"use {', '.join(remedies[:-1])} or {remedies[-1]}"
+    facts = ("backend", "gpu count", "visibility", "format")
+    return enough and not any(verdict.rule in facts for verdict in judged.failures)

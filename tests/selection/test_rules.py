@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from aim_engine.catalog.recipe import Evidence
+from aim_engine.hardware.inventory import Inventory
 from aim_engine.selection import rules
 from aim_engine.selection.candidate import Candidate, Situation
 from aim_engine.selection.memory import Ledger, Line
@@ -30,8 +31,8 @@ def says(rule: rules.Rule, candidate: Candidate, where: Situation | None = None)
 
 def test_the_rules_are_these_in_this_order() -> None:
     names = [rule(placed(), situation()).rule for rule in rules.RULES]
-    assert names == ["backend", "model", "enabled", "gpu type", "gpu count", "precision", "metric", "evidence",
-                     "engine", "context", "memory"]  # fmt: skip
+    assert names == ["backend", "model", "enabled", "gpu type", "gpu count", "visibility", "partition", "format",
+                     "precision", "metric", "evidence", "engine", "context", "memory"]  # fmt: skip
 
 
 def test_backend() -> None:
@@ -127,6 +128,63 @@ def test_context() -> None:
         True, "40,960 tokens are within the model's 40,960")  # fmt: skip
     assert says(rules.context, placed(), situation(asked=request(max_model_len="40961"))) == (
         False, "40,961 tokens are more than the model's own 40,960")  # fmt: skip
+
+
+def parts(count: int, mode: str = "CPX/NPS4", **changes: Any) -> Inventory:
+    """So many partitions of MI300X, eight to a GPU."""
+    own = {"memory_bytes": 24 * GIB, "partition": mode, **changes}
+    return replace(here(), gpus=tuple(replace(gpu, index=place, package=f"0000:0{place // 8}:00", **own)
+                                      for place, gpu in enumerate(here("MI300X:1").gpus * count)))  # fmt: skip
+
+
+def test_partition() -> None:
+    assert says(rules.partition, placed()) == (True, "no GPU of these is a part of one")
+    alone = placed(1, 8, on=parts(8))
+    assert says(rules.partition, alone) == (True, "each copy of the model has a partition (CPX/NPS4) of its own")
+    passed, sentence = says(rules.partition, placed(4, on=parts(8)))
+    assert not passed
+    assert sentence.startswith("it would spread one copy of the model over 4 partitions (CPX/NPS4) of GPUs")
+    assert "AIM_METRIC=throughput" in sentence
+    assert "sudo amd-smi set --compute-partition SPX" in sentence
+    assert not says(rules.partition, placed(2, on=parts(8, "DPX/NPS2")))[0]
+    assert says(rules.partition, placed(8, on=parts(8, "SPX/NPS1")))[0]
+
+
+def test_partitions_may_hold_copies_that_the_variant_itself_sets_unless_they_share_experts() -> None:
+    own = placed(4, on=parts(8), variant_args={"tensor-parallel-size": 1, "data-parallel-size": 4})
+    assert says(rules.partition, own)[0]
+    half = placed(4, on=parts(8), variant_args={"tensor-parallel-size": 2, "data-parallel-size": 2})
+    assert "over 2 partitions" in says(rules.partition, half)[1]
+    assert CARD.architecture is not None
+    experts = replace(CARD, architecture=replace(CARD.architecture, experts=128))
+    assert "over 4 partitions" in says(rules.partition, own, situation(card=experts))[1]
+
+
+def test_visibility() -> None:
+    chosen_by = replace(here(), visibility=("HIP_VISIBLE_DEVICES=7,5,3,1",))
+    where = situation(on=chosen_by)
+    assert says(rules.visibility, placed(1)) == (True, "no variable chooses among the GPUs")
+    assert says(rules.visibility, placed(2), where) == (True, "the first ones of HIP_VISIBLE_DEVICES=7,5,3,1")
+    later = replace(placed(2), gpus=chosen_by.gpus[1:3])
+    assert says(rules.visibility, later, where) == (
+        False,
+        "the engine would take the first GPUs of HIP_VISIBLE_DEVICES=7,5,3,1, and these come later: "
+        "set HIP_VISIBLE_DEVICES=5,3",
+    )
+
+
+def test_checkpoint_format() -> None:
+    fine = (True, "it is in no format that these GPUs refuse")
+    nvfp4 = situation(card=replace(CARD, quantization="nvfp4", precision="fp4"))
+    assert says(rules.checkpoint_format, placed()) == fine
+    passed, sentence = says(rules.checkpoint_format, placed(), nvfp4)
+    assert not passed
+    assert "NVFP4, NVIDIA's own format, which no AMD GPU computes in" in sentence
+    assert says(rules.checkpoint_format, placed(huggingface_id="amd/its-mxfp4"), nvfp4) == fine
+    family = placed(model_id="*", huggingface_id="*")
+    assert not says(rules.checkpoint_format, family, nvfp4)[0]
+    assert says(rules.checkpoint_format, placed(on=cpu_here()), nvfp4) == fine
+    assert says(rules.checkpoint_format, replace(placed(), gpus=()), nvfp4) == fine
 
 
 def book(budget_bytes: int) -> Ledger:

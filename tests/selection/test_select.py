@@ -180,7 +180,7 @@ def test_width_is_the_reason_told_to_the_others() -> None:
 
 def test_every_candidate_keeps_every_verdict() -> None:
     for one in chosen(situation(recipe(), recipe(recipe_id="x", gpu_type="MI355X"))).judged:
-        assert len(one.verdicts) == 11
+        assert len(one.verdicts) == 14
         assert all(verdict.sentence for verdict in one.verdicts)
 
 
@@ -308,7 +308,7 @@ def test_a_pin_that_names_nothing(pin: str, hint: str) -> None:
 def test_no_usable_gpu() -> None:
     error = refusal(situation(on=here("MI300X:2", unusable={0: "closed", 1: "closed"})))
     assert isinstance(error, NoAcceleratorError)
-    assert error.message == "no usable accelerator"
+    assert error.message == "no usable accelerator (closed)"
 
 
 def test_more_gpus_asked_for_than_there_are() -> None:

@@ -1,0 +1,154 @@
+"""Why nothing can be chosen: every judged candidate and the situation in, one error with its remedy out.
+
+Ranks nothing itself: the order among equals is handed in.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+
+from aim_engine.catalog.load import nearest_models
+from aim_engine.errors import AimError, DoesNotFitError, InputError, NoAcceleratorError, NoRecipeError
+from aim_engine.hardware.products import refused_format
+from aim_engine.selection.candidate import Judged, Situation
+from aim_engine.selection.groups import equal_groups
+from aim_engine.selection.rules import PARTITION_REMEDY
+
+Rank = Callable[[Judged], tuple[object, ...]]
+
+
+def why_none(eligible: tuple[Judged, ...], judged: tuple[Judged, ...], situation: Situation, rank: Rank) -> AimError:
+    """The one sentence why there is no winner, and what to do. `eligible` are those that a pin leaves."""
+    request = situation.request
+    if not eligible and request.recipe:
+        return _unknown_recipe(request.recipe, judged)
+    groups = equal_groups(situation.inventory)
+    if not groups:
+        return _nothing_usable(situation)
+    most = len(groups[0])
+    if request.gpu_count is not None and request.gpu_count > most:
+        return NoAcceleratorError(
+            f"{request.gpu_count} GPUs were asked for, and {situation.inventory.in_words()} is what is usable here",
+            hint=f"set AIM_GPU_COUNT to at most {most}, or to auto",
+        )
+    card, formats = situation.catalog.card, [v.rule for one in eligible for v in one.failures if v.rule == "format"]
+    if (
+        card
+        and (formats or not _possible(eligible))
+        and (reason := refused_format(groups[0][0].vendor, card.quantization))
+    ):
+        return NoRecipeError(f"{request.required_model} cannot be served on {situation.inventory.in_words()}: {reason}",
+                             hint=_FORMAT_HINT)  # fmt: skip
+    if request.recipe is None and all(one.candidate.recipe.is_family for one in eligible) and not _possible(eligible):
+        return _unknown_model(situation)
+    nearest = min(eligible, key=lambda one: (_severity(one), rank(one)))
+    return _nearest_refusal(nearest, eligible, situation)
+
+
+_FORMAT_HINT = "take another checkpoint of the model: MXFP4, fp8 or bf16"
+
+
+def _nothing_usable(situation: Situation) -> AimError:
+    reasons = dict.fromkeys(gpu.unusable for gpu in situation.inventory.gpus if gpu.unusable)
+    why = f" ({'; '.join(list(reasons)[:3])})" if reasons else ""
+    return NoAcceleratorError(f"no usable accelerator{why}", hint="aim-engine detect shows what was seen")
+
+
+def _possible(eligible: tuple[Judged, ...]) -> bool:
+    """True when one of them is for the hardware that is here, so that it is the answer to explain."""
+    return any(all(v.rule != "gpu type" for v in one.failures) for one in eligible)
+
+
+def _unknown_recipe(recipe_id: str, judged: tuple[Judged, ...]) -> AimError:
+    known = list(dict.fromkeys(one.candidate.recipe.recipe_id for one in judged))
+    near = difflib.get_close_matches(recipe_id, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"recipes for this model: {', '.join(known) or 'none'}"
+    return NoRecipeError(f"there is no recipe {recipe_id} for this model", hint=hint)
+
+
+def _unknown_model(situation: Situation) -> AimError:
+    asked, near = situation.request.model, nearest_models(str(situation.request.model), situation.catalog.known_models)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return NoRecipeError(
+        f"no recipe serves {asked} on {situation.inventory.in_words()}",
+        hint=f"{hint}aim-engine models lists the known ones; AIM_RECIPES_DIR adds recipes of your own",
+    )
+
+
+def _severity(judged: Judged) -> tuple[int, int]:
+    """How far from possible: memory and counts can be changed, the wrong GPU or backend cannot."""
+    weight = {"memory": 1, "context": 1, "visibility": 1, "gpu count": 2, "partition": 2, "precision": 2, "metric": 2,
+              "evidence": 2, "enabled": 3}  # fmt: skip
+    return sum(weight.get(verdict.rule, 10) for verdict in judged.failures), -judged.candidate.gpu_count
+
+
+def _nearest_refusal(nearest: Judged, eligible: tuple[Judged, ...], situation: Situation) -> AimError:
+    asked, recipe = situation.request.required_model, nearest.candidate.recipe
+    reasons = "; ".join(verdict.sentence for verdict in nearest.failures)
+    rules = {verdict.rule for verdict in nearest.failures}
+    message = f"{asked} cannot be served on {situation.inventory.in_words()}: with {recipe.recipe_id}, {reasons}"
+    if rules == {"memory"}:
+        return DoesNotFitError(message, hint=_memory_hint(nearest, situation))
+    if "engine" in rules and "gpu type" not in rules:
+        return NoAcceleratorError(message, hint=_ENGINE_HINT, details=situation.inventory.notes)
+    if len(rules) == 1 and (told := _TOLD_BY_ONE_RULE.get(next(iter(rules)))):
+        return told[0](message, hint=told[1])
+    if "gpu type" in rules:
+        return NoRecipeError(_wrong_type(situation, eligible), hint=_WRONG_TYPE_HINT)
+    return NoRecipeError(message, hint=_alternatives(rules, eligible))
+
+
+_TOLD_BY_ONE_RULE: dict[str, tuple[type[AimError], str]] = {
+    "visibility": (InputError, "the choice of GPUs is yours and is not overwritten: put these first, or unset it"),
+    "partition": (NoRecipeError, PARTITION_REMEDY),
+    "context": (InputError, "set AIM_MAX_MODEL_LEN to at most that, or to auto"),
+}
+_WRONG_TYPE_HINT = (
+    "write a recipe for these GPUs in AIM_RECIPES_DIR (similar hardware is not the same hardware, so none is guessed); "
+    "aim-engine recipes shows what there is"
+)
+
+
+def _wrong_type(situation: Situation, eligible: tuple[Judged, ...]) -> str:
+    types = sorted({one.candidate.recipe.gpu_type for one in eligible if not one.candidate.recipe.is_family})
+    types = types or sorted({one.candidate.recipe.gpu_type for one in eligible})
+    asked, which = situation.request.required_model, situation.request.recipe
+    whose = f"recipe {which} is" if which else f"the recipes for {asked} are"
+    return f"{asked} cannot be served on {situation.inventory.in_words()}: {whose} for {', '.join(types)}"
+
+
+_ENGINE_HINT = (
+    "give the container its GPUs (--device /dev/kfd --device /dev/dri), or install the engine built for what is here"
+)
+
+
+def _alternatives(rules: set[str], eligible: tuple[Judged, ...]) -> str:
+    """What the recipes for this hardware do offer, where one setting is all that stands in the way."""
+    near = [one.candidate for one in eligible if {verdict.rule for verdict in one.failures} <= rules]
+    offers = {
+        "precision": ("AIM_PRECISION", sorted({candidate.recipe.precision for candidate in near})),
+        "gpu count": ("AIM_GPU_COUNT", sorted({str(candidate.variant.gpu_count) for candidate in near})),
+        "metric": ("AIM_METRIC", sorted({str(candidate.variant.metric) for candidate in near})),
+        "evidence": ("AIM_MIN_EVIDENCE", sorted({candidate.variant.evidence.level for candidate in near})),
+    }
+    if len(rules) == 1 and (offer := offers.get(next(iter(rules)))):
+        return f"the recipes for this hardware offer {', '.join(offer[1])}; set {offer[0]} to one of these"
+    return "aim-engine recipes shows every recipe and what speaks against it"
+
+
+def _memory_hint(nearest: Judged, situation: Situation) -> str:
+    book = nearest.candidate.ledger
+    gpus = nearest.candidate.gpus
+    on_host = all(gpu.product == "CPU" for gpu in gpus)
+    remedies = ["a machine with more memory"] if on_host else ["more GPUs", "a lower precision"]
+    if any(gpu.is_partition for gpu in gpus):
+        remedies[0] = "whole GPUs (on the host: sudo amd-smi set --compute-partition SPX)"
+    if nearest.candidate.sharers > 1:
+        remedies.insert(0, "fewer of the GPUs that share one memory (AIM_GPU_COUNT)")
+    remedies.append("a smaller model")
+    if book and book.missing_bytes < book.kv_bytes:
+        remedies.insert(0, "a shorter context (AIM_MAX_MODEL_LEN=auto takes the longest that fits)")
+        if situation.request.concurrency > 1:
+            remedies.insert(1, "fewer full-length requests at once (AIM_CONCURRENCY)")
+    return f"use {', '.join(remedies[:-1])} or {remedies[-1]}"
