@@ -13,9 +13,10 @@ from aim_engine.errors import NoAcceleratorError
 from aim_engine.hardware.amd import AmdSmiDetector
 from aim_engine.hardware.cpu import CpuDetector, survey_host
 from aim_engine.hardware.inventory import Detector, Finding, Inventory, Surroundings
+from aim_engine.hardware.nvidia import NvmlDetector
 
 # The first that finds something is believed, so the order is from the best device to the last resort.
-DETECTORS: tuple[Detector, ...] = (AmdSmiDetector(), CpuDetector())
+DETECTORS: tuple[Detector, ...] = (AmdSmiDetector(), NvmlDetector(), CpuDetector())
 DETECT = "detect"
 # What one layer may take of the time that is left while others for the same vendor wait: a hung one must leave some.
 _SHARE = 0.7

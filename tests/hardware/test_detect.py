@@ -82,7 +82,8 @@ def test_a_recorded_host_without_a_gpu_falls_to_its_cpu_and_counts_as_declared(p
     root = plant({"proc/meminfo": "MemTotal: 1048576 kB\nMemAvailable: 524288 kB\n"})
     inventory = detect("detect", Surroundings(root=root, environment={}))
     assert (inventory.source, inventory.declared) == ("cpu", True)
-    assert inventory.notes[0] == ("there is no AMD GPU here: /dev/kfd and the amdgpu driver are absent; using the CPU")
+    assert inventory.notes[0] == "there is no AMD GPU here: /dev/kfd and the amdgpu driver are absent"
+    assert "there is no NVIDIA GPU here; using the CPU" in inventory.notes
     assert len(inventory.notes) == len(set(inventory.notes))
     assert inventory.host is not None
     assert inventory.host.memory_bytes == 2**30
