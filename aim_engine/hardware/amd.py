@@ -1,17 +1,22 @@
 """AMD GPUs as the driver's own library tells of them: surroundings in, a `Finding` out.
 
-Decides only whether there is anything to ask. Asking is amd_ask.py (a child process, amd_child.py, with a time limit),
-understanding the answer amd_answer.py. Knows no recipe or engine.
+Decides only whether there is anything to ask, or to read from a recording. Asking is amd_ask.py (a child process,
+amd_child.py, with a time limit), understanding the answer amd_answer.py. Knows no recipe or engine.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from aim_engine.hardware.device_nodes import ABSENT, ABSENT_HINT, is_sign_of_gpu
 from aim_engine.hardware.inventory import Finding, Surroundings
 
 # Set for the mock that AMD ships with amdsmi (rocm-systems, projects/amdsmi/tests/mock_backend) and by our own tests:
 # there the library stands for hardware that this machine does not have.
-_MOCK = "AMDSMI_MOCK_STATE_DIR"
+MOCK = "AMDSMI_MOCK_STATE_DIR"
+# In the folder of a recorded host: what `amd_ask.ask_raw` answered there.
+RECORDING = "amdsmi.json"
+_MOST_BYTES = 64 * 2**20
 
 
 class AmdSmiDetector:
@@ -21,7 +26,9 @@ class AmdSmiDetector:
     vendor = "amd"
 
     def detect(self, surroundings: Surroundings) -> Finding:
-        mocked = _MOCK in surroundings.environment
+        mocked = MOCK in surroundings.environment
+        if not mocked and not surroundings.is_live and (surroundings.root / RECORDING).is_file():
+            return _recorded(surroundings.root)
         if not mocked and not is_sign_of_gpu(surroundings.root):
             return Finding(source=self.name, reason=ABSENT, hint=ABSENT_HINT)
         if not mocked and not surroundings.is_live:
@@ -32,7 +39,17 @@ class AmdSmiDetector:
 def _ask(surroundings: Surroundings, mocked: bool) -> Finding:
     from aim_engine.hardware import amd_answer, amd_ask  # here: most machines never come this far
 
-    ending = amd_ask.run_child(surroundings.environment, surroundings.timeout_seconds)
-    if ending.answer is None:
-        return amd_answer.blocked(*amd_ask.explain(ending, surroundings.timeout_seconds))
-    return amd_answer.read_answer(ending.answer, surroundings.root, check_nodes=not mocked)
+    answer = amd_ask.ask_raw(surroundings.environment, surroundings.timeout_seconds)
+    return amd_answer.read_answer(answer, surroundings.root, check_nodes=not mocked)
+
+
+def _recorded(root: Path) -> Finding:
+    """The device nodes matter only where the recording has any: /dev may have been left out of it."""
+    from aim_engine.hardware import amd_answer, amd_ask
+
+    try:
+        with (root / RECORDING).open("rb") as file:
+            answer = amd_ask.parse(file.read(_MOST_BYTES))
+    except OSError as error:
+        answer = {"reason": f"{root / RECORDING} cannot be read: {error.strerror}"}
+    return amd_answer.read_answer(answer, root, check_nodes=(root / "dev").is_dir())

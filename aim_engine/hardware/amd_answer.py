@@ -1,216 +1,239 @@
-"""What amdsmi's raw answers mean: the child's JSON in, a `Finding` with `Gpu` values or a plain reason out.
+"""What raw answers about AMD GPUs mean: JSON of amdsmi's shape in, a `Finding` with `Gpu` values or a plain reason out.
 
-Knows amdsmi's status codes, its leaked sentinels and its order; starts nothing and asks no library.
+The shape is what amd_child.py says; amd_cli.py makes the same of the amd-smi program's words. Starts nothing, asks no
+library; a damaged answer gives fewer facts or a reason, never an exception.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from aim_engine.hardware.device_nodes import DEVICES, KFD, OR_ELSE, closed, group_of, remedy
-from aim_engine.hardware.inventory import Finding, Gpu
+from aim_engine.hardware.amd_failures import FILE_ERROR, NO_PERMISSION, no_list, nothing_visible, without_answer
+from aim_engine.hardware.amd_packages import Link, package_of, with_peers, with_pools
+from aim_engine.hardware.amd_values import address, items, part, text, unique_id, whole
+from aim_engine.hardware.device_nodes import KFD, closed, group_of, remedy
+from aim_engine.hardware.inventory import Finding, Firmware, Gpu, Holder
 from aim_engine.hardware.products import Product, product_by_device_id
 
-SOURCE = "amdsmi"
-
-# amdsmi.h, amdsmi_status_t
-_NO_PERMISSION, _FILE_ERROR, _NOT_INITIALISED, _DRIVER_NOT_LOADED = 10, 14, 32, 34
-# "Not available" comes as text from most calls, and as the field's largest value from the rest.
-_SENTINELS = (0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
 _MIB = 2**20
+_MOST_GPUS = 1024
+_CUT = "amdsmi gives each partition its package's whole memory (as before ROCm 6.4.1): counted with its share of it"
 _NO_SIZE = "the size of its memory is unknown"
+_ONE_HOP, _XGMI = 1, 2  # amdsmi_topo_get_link_type, amdsmi_link_type_t
 
 
-def read_answer(answer: Mapping[str, Any], root: Path, *, check_nodes: bool) -> Finding:
-    """The finding that the child's answer amounts to.
-
-    `root` is where the device nodes are; without `check_nodes` a node may be missing (the library is a mock).
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """How to read: which layer answers, where the device nodes are, and whether a missing one matters (not where the
+    library is a mock).
     """
-    if "stage" in answer:
-        reason, hint = _failure(answer)
-        return blocked(reason, hint)
+
+    source: str = "amdsmi"
+    root: Path
+    check_nodes: bool
+
+
+def read_answer(answer: Mapping[str, Any], root: Path, *, check_nodes: bool, source: str = "amdsmi") -> Finding:
+    """The finding that a raw answer amounts to; `Reader` explains the rest."""
+    failure = without_answer(source, answer)
+    if failure:
+        return failure
     raw_gpus = answer.get("gpus")
     if not isinstance(raw_gpus, list) or not all(isinstance(raw, dict) for raw in raw_gpus):
-        return blocked(
-            "what amdsmi answered cannot be read: it lists no GPUs", "update amdsmi to the version ROCm ships"
-        )
+        return no_list(source)
     if not raw_gpus:
-        return blocked(
-            "the amdgpu driver is loaded, but no GPU is visible to this process",
-            f"start the container with its devices: {DEVICES}",
-        )
-    gpus = [_gpu(raw, root, check_nodes) for raw in raw_gpus]
-    return _found(gpus, root, check_nodes)
+        return nothing_visible(source)
+    return _found(answer, raw_gpus[:_MOST_GPUS], Reader(source=source, root=root, check_nodes=check_nodes))
 
 
-def blocked(reason: str, hint: str) -> Finding:
-    """There is an AMD GPU, or a sign of one, that cannot be used: the search ends here."""
-    return Finding(source=SOURCE, reason=reason, hint=hint + OR_ELSE, blocking=True)
-
-
-def _failure(answer: Mapping[str, Any]) -> tuple[str, str]:
-    """(reason, hint) for a library that could not be imported, started or asked."""
-    stage, kind, code, text = (answer.get(key) for key in ("stage", "type", "code", "text"))
-    if code == _DRIVER_NOT_LOADED:
-        return (
-            "the amdgpu driver is not loaded",
-            "on the host: sudo modprobe amdgpu, then look at `dmesg | grep amdgpu`",
-        )
-    if code == _NOT_INITIALISED:
-        return (
-            "the amdgpu driver is loaded, but its KFD topology in /sys is hidden from this process",
-            f"a sandboxed runtime or a masked /sys hides it; use the default runtime: {DEVICES}",
-        )
-    if kind == "ModuleNotFoundError":
-        return (
-            "there are signs of an AMD GPU, but Python's amdsmi package is not installed",
-            "install the one ROCm ships (PYTHONPATH=/opt/rocm/share/amd_smi), or pip install amdsmi",
-        )
-    # amdsmi up to 7.0 raises KeyError('libamd_smi.so') on import, later ones OSError at the first call
-    if kind in ("KeyError", "OSError", "FileNotFoundError"):
-        return (
-            "ROCm's library libamd_smi.so cannot be loaded",
-            "install ROCm's amd-smi-lib package, or let LD_LIBRARY_PATH or ROCM_PATH lead to it",
-        )
-    if kind == "AttributeError":
-        return (
-            f"the amdsmi package is newer than ROCm's libamd_smi.so: {text}",
-            "use the amdsmi package that this ROCm ships (PYTHONPATH=/opt/rocm/share/amd_smi)",
-        )
-    number = f" with status {code}" if code is not None else ""
-    return f"amdsmi failed to {stage}{number}: {text}", "see what `amd-smi list` says here and on the host"
-
-
-def _found(gpus: list[Gpu], root: Path, check_nodes: bool) -> Finding:
-    """The GPUs in HIP's order, none of them usable where the compute node is closed, and a remedy for each trouble."""
-    notes: list[str] = []
-    if any(gpu.kfd_node is None for gpu in gpus):
-        notes.append("amdsmi did not say every GPU's KFD node: the GPUs are in PCI order, which may not be HIP's")
-    else:
+def _found(answer: Mapping[str, Any], raw_gpus: Sequence[Mapping[str, Any]], reader: Reader) -> Finding:
+    """The GPUs in HIP's order, and a note for everything that is not as it should be."""
+    asked_by = whole(answer.get("asked_by"))
+    pairs = [_gpu(raw, reader, asked_by) for raw in raw_gpus]
+    gpus = with_pools([gpu for gpu, _ in pairs], [product for _, product in pairs])
+    notes = (
+        [_CUT] if any(old.memory_bytes > new.memory_bytes for (old, _), new in zip(pairs, gpus, strict=True)) else []
+    )
+    if all(gpu.kfd_node is not None for gpu in gpus):
         # HIP counts in the order of the KFD nodes, amdsmi in that of the PCI addresses; boards exist where they differ
-        gpus = sorted(gpus, key=lambda gpu: gpu.kfd_node or 0)
-    kfd_closed = closed(root, KFD, missing_is_fine=not check_nodes)
+        order = sorted(range(len(gpus)), key=lambda place: gpus[place].kfd_node or 0)
+    else:
+        order = list(range(len(gpus)))
+        notes.append(
+            f"{reader.source} did not say every GPU's KFD node: the GPUs are in PCI order, which may not be HIP's"
+        )
+    for index, place in enumerate(order):
+        gpus[place] = replace(gpus[place], index=index)
+    gpus = _with_firmware(with_peers(gpus, _links(answer, len(gpus))))
+    gpus, node_notes = _with_nodes([gpus[place] for place in order], reader)
+    return Finding(
+        source=reader.source,
+        gpus=tuple(gpus),
+        notes=(*notes, *node_notes, *_asides(gpus, answer)),
+        driver_version=text(part(answer, "driver").get("driver_version")),
+        library_version=_version(part(answer, "library")),
+    )
+
+
+def _with_nodes(gpus: list[Gpu], reader: Reader) -> tuple[list[Gpu], list[str]]:
+    """None of the GPUs is usable where the compute node is closed; and what opens each closed node."""
+    kfd_closed = closed(reader.root, KFD, missing_is_fine=not reader.check_nodes)
     if kfd_closed:
         gpus = [replace(gpu, unusable=gpu.unusable or f"{KFD} {kfd_closed}") for gpu in gpus]
     nodes = [KFD] if kfd_closed else []
     nodes += [gpu.render_node or "/dev/dri/renderD*" for gpu in gpus if gpu.unusable not in (None, _NO_SIZE)]
-    notes += [remedy(nodes, (group_of(root, node) for node in nodes))] if nodes else []
-    notes += _partition_notes(gpus)
-    numbered = tuple(replace(gpu, index=index) for index, gpu in enumerate(gpus))
-    return Finding(source=SOURCE, gpus=numbered, notes=tuple(notes))
+    return gpus, [remedy(nodes, (group_of(reader.root, node) for node in nodes))] if nodes else []
 
 
-def _partition_notes(gpus: Iterable[Gpu]) -> Iterable[str]:
-    """In NPS1 every compute partition reports its package's whole memory, which they share."""
-    if any(gpu.partition and gpu.partition.endswith("/NPS1") and not gpu.partition.startswith("SPX/") for gpu in gpus):
-        yield "these GPUs are partitions that share one memory (NPS1): do not add up their sizes"
+def _asides(gpus: Iterable[Gpu], answer: Mapping[str, Any]) -> Iterable[str]:
+    if any(gpu.memory_pool for gpu in gpus):
+        yield "these GPUs are partitions that share one memory: do not add up their sizes"
+    question = text(answer.get("unanswered"))
+    if question:
+        yield f"amdsmi did not answer {question}, so this and what comes after it is unknown"
 
 
-def _gpu(raw: Mapping[str, Any], root: Path, check_nodes: bool) -> Gpu:
-    asic, kfd, enumeration = _part(raw, "asic"), _part(raw, "kfd"), _part(raw, "enumeration")
-    address = _text(raw.get("bdf"))
-    device_id, revision = _text(asic.get("device_id")), _text(asic.get("rev_id"))
+def _links(answer: Mapping[str, Any], count: int) -> Iterable[Link]:
+    """The pairs of GPUs, by their places in the answer, that are one XGMI hop apart."""
+    for item in items(answer, "links"):
+        ends, link = item.get("of"), part(item, "link")
+        if link.get("hops") != _ONE_HOP or link.get("type") != _XGMI or not isinstance(ends, list):
+            continue
+        places = [end for end in (whole(end) for end in ends) if end is not None and end < count]
+        if len(places) == len(ends) == 2:
+            yield places[0], places[1]
+
+
+def _with_firmware(gpus: Sequence[Gpu]) -> list[Gpu]:
+    """The first partition of a package was asked for its firmware, which the others share."""
+    known = {gpu.package: gpu.firmware for gpu in reversed(gpus) if gpu.package and gpu.firmware}
+    return [replace(gpu, firmware=gpu.firmware or known.get(gpu.package or "", ())) for gpu in gpus]
+
+
+def _version(library: Mapping[str, Any]) -> str | None:
+    """ "26.0.2"; 6.x has a year in front of these."""
+    numbers = [whole(library.get(key)) for key in ("major", "minor", "release")]
+    return ".".join(str(number) for number in numbers) if None not in numbers else None
+
+
+def _gpu(raw: Mapping[str, Any], reader: Reader, asked_by: int | None) -> tuple[Gpu, Product | None]:
+    asic, kfd = part(raw, "asic"), part(raw, "kfd")
+    pci_address = address(raw.get("bdf"))
+    device_id, revision = text(asic.get("device_id")), text(asic.get("rev_id"))
     if device_id is None:  # amdsmi reads it through the render node, the kernel shows it to everybody
-        device_id, revision = _pci_attribute(root, address, "device"), _pci_attribute(root, address, "revision")
-    units = _whole(asic.get("num_compute_units"))
+        device_id = _pci_attribute(reader.root, pci_address, "device")
+        revision = _pci_attribute(reader.root, pci_address, "revision")
+    units = whole(asic.get("num_compute_units"))
     product = product_by_device_id(device_id, revision, compute_units=units) if device_id else None
-    render_minor = _whole(enumeration.get("drm_render"))
-    render_node = f"/dev/dri/renderD{render_minor}" if render_minor is not None else None
+    render_node = _render_node(raw, reader.root, pci_address)
     total = _memory_total(raw)
-    unusable = _unusable(raw, root, render_node, check_nodes) or (None if total else _NO_SIZE)
-    return Gpu(
+    compute_mode, memory_mode = _modes(raw)
+    partition_id = _partition_id(raw)
+    gpu = Gpu(
         index=0,
-        product=product.name if product else _text(asic.get("market_name")) or "AMD GPU",
+        product=product.name if product else text(asic.get("market_name")) or "AMD GPU",
         vendor="amd",
         memory_bytes=total or (product.memory_bytes if product else 0),
         memory_free_bytes=_memory_free(raw, total),
         device_id=device_id,
         gfx=product.gfx if product else _gfx(asic),
-        compute_units=units if units else _units_of_whole_gpu(product, raw),
-        pci_address=address,
-        uuid=_text(raw.get("uuid")),
+        compute_units=units or (product.compute_units if product and compute_mode in (None, "SPX") else None),
+        pci_address=pci_address,
+        uuid=text(raw.get("uuid")),
+        unique_id=unique_id(asic.get("asic_serial")),
         render_node=render_node,
-        kfd_node=_whole(kfd.get("node_id")),
-        numa_node=_whole(raw.get("numa_node")),
-        partition=_partition(raw),
-        unusable=unusable,
+        kfd_node=whole(kfd.get("node_id")),
+        numa_node=whole(raw.get("numa_node")),
+        partition="/".join(mode for mode in (compute_mode, memory_mode) if mode) or None,
+        partition_id=partition_id,
+        package=package_of(pci_address, compute_mode, partition_id),
+        firmware=tuple(_firmware(raw)),
+        holders=tuple(_holders(raw, asked_by)),
+        unusable=_unusable(raw, reader, render_node) or (None if total else _NO_SIZE),
     )
+    return gpu, product
 
 
-def _unusable(raw: Mapping[str, Any], root: Path, render_node: str | None, check_nodes: bool) -> str | None:
+def _unusable(raw: Mapping[str, Any], reader: Reader, render_node: str | None) -> str | None:
     """Why an engine could not use this GPU: its render node is closed to us."""
     if render_node is not None:
-        why = closed(root, render_node, missing_is_fine=not check_nodes)
+        why = closed(reader.root, render_node, missing_is_fine=not reader.check_nodes)
         if why:
             return f"the render node {render_node} {why}"
-    code = _part(_part(raw, "errors"), "asic").get("code")
-    if code in (_FILE_ERROR, _NO_PERMISSION):
+    if part(part(raw, "errors"), "asic").get("code") in (FILE_ERROR, NO_PERMISSION):
         return f"the render node {render_node or 'of this GPU'} cannot be opened"
     return None
 
 
+def _render_node(raw: Mapping[str, Any], root: Path, pci_address: str | None) -> str | None:
+    """As amdsmi says from 6.4 on, else as the kernel shows it; for a package's further partitions it does not."""
+    minor = whole(part(raw, "enumeration").get("drm_render"))
+    if minor is not None:
+        return f"/dev/dri/renderD{minor}"
+    shown = sorted((root / "sys/bus/pci/devices" / pci_address / "drm").glob("renderD*")) if pci_address else []
+    return f"/dev/dri/{shown[0].name}" if shown else None
+
+
 def _memory_total(raw: Mapping[str, Any]) -> int | None:
     """Bytes, from the first call that says so; two of the three count in MiB."""
-    exact = _whole(raw.get("memory_total"))
-    mebibytes = _whole(_part(raw, "usage").get("vram_total")) or _whole(_part(raw, "vram").get("vram_size"))
-    return exact or (mebibytes * _MIB if mebibytes else None)
+    exact = whole(raw.get("memory_total"))
+    mebibytes = whole(part(raw, "usage").get("vram_total")) or whole(part(raw, "vram").get("vram_size"))
+    return exact or whole(mebibytes * _MIB if mebibytes else None)
 
 
 def _memory_free(raw: Mapping[str, Any], total: int | None) -> int | None:
-    used = _whole(raw.get("memory_used"))
+    used = whole(raw.get("memory_used"))
     if used is None:
-        mebibytes = _whole(_part(raw, "usage").get("vram_used"))
+        mebibytes = whole(part(raw, "usage").get("vram_used"))
         used = mebibytes * _MIB if mebibytes is not None else None
     return max(0, total - used) if total and used is not None else None
 
 
-def _partition(raw: Mapping[str, Any]) -> str | None:
-    modes = (_text(raw.get("compute_partition")), _text(raw.get("memory_partition")))
-    return "/".join(mode for mode in modes if mode) or None
+def _modes(raw: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """The compute and the memory partition mode; the former has another getter from ROCm 10 on."""
+    profile = part(part(raw, "accelerator_partition"), "partition_profile")
+    return text(raw.get("compute_partition")) or text(profile.get("profile_type")), text(raw.get("memory_partition"))
 
 
-def _units_of_whole_gpu(product: Product | None, raw: Mapping[str, Any]) -> int | None:
-    """The product's units, unless the GPU may be a part of one."""
-    whole = _text(raw.get("compute_partition")) in (None, "SPX")
-    return product.compute_units if product and whole else None
+def _partition_id(raw: Mapping[str, Any]) -> int | None:
+    ids = part(raw, "accelerator_partition").get("partition_id")
+    first = ids[0] if isinstance(ids, list) and ids else None
+    said = whole(part(raw, "kfd").get("current_partition_id"))
+    return said if said is not None else whole(first)
+
+
+def _holders(raw: Mapping[str, Any], asked_by: int | None) -> Iterable[Holder]:
+    """Who holds memory of the GPU; the process that asked is none of them, though some drivers list it."""
+    for process in items(raw, "holders"):
+        pid = whole(process.get("pid"))
+        held = whole(part(process, "memory_usage").get("vram_mem")) or whole(process.get("mem")) or 0
+        if pid and pid != asked_by:
+            yield Holder(pid=pid, name=text(process.get("name")) or "", memory_bytes=held)
+
+
+def _firmware(raw: Mapping[str, Any]) -> Iterable[Firmware]:
+    vbios = part(raw, "vbios")
+    version = text(vbios.get("version")) or text(vbios.get("part_number"))
+    if version:
+        yield Firmware(name="vbios", version=version)
+    for item in items(part(raw, "firmware"), "fw_list"):
+        name, version = text(item.get("fw_name")), text(item.get("fw_version"))
+        if name and version:
+            yield Firmware(name=name.lower().removeprefix("amdsmi_").removeprefix("fw_id_"), version=version)
 
 
 def _gfx(asic: Mapping[str, Any]) -> str | None:
-    name = _text(asic.get("target_graphics_version"))
+    name = text(asic.get("target_graphics_version"))
     return name if name and 5 < len(name) <= len("gfx12345") else None
 
 
-def _pci_attribute(root: Path, address: str | None, name: str) -> str | None:
-    if address is None or "/" in address:
+def _pci_attribute(root: Path, pci_address: str | None, name: str) -> str | None:
+    if pci_address is None:
         return None
     try:
-        return (root / "sys/bus/pci/devices" / address / name).read_text(
-            encoding="ascii", errors="replace"
-        ).strip() or None
+        return text((root / "sys/bus/pci/devices" / pci_address / name).read_text(encoding="ascii", errors="replace"))
     except OSError:
         return None
-
-
-def _part(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = raw.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: object) -> str | None:
-    """A text that says something: not "N/A", not empty, not a leaked all-ones number in hex, nothing unprintable."""
-    if not isinstance(value, str):
-        return None
-    text = "".join(letter for letter in value if letter.isprintable()).strip()
-    if text in ("", "N/A"):
-        return None
-    return None if text.lower() in ("0xffffffff", "0xffffffffffffffff") else text
-
-
-def _whole(value: object) -> int | None:
-    """A number that says something: not one of the largest values that stand for "not available"."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0 or value in _SENTINELS:
-        return None
-    return value

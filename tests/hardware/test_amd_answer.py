@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from aim_engine.hardware.amd_answer import _text, read_answer
+from aim_engine.hardware.amd_answer import read_answer
+from aim_engine.hardware.amd_values import address, text, unique_id, whole
 from aim_engine.hardware.inventory import Inventory
 from tests.hardware.conftest import Plant
 
@@ -83,23 +85,148 @@ def test_an_unforeseen_status_is_passed_on(tmp_path: Path) -> None:
     assert finding.reason == "amdsmi failed to init with status 18: AMDSMI_STATUS_INIT_ERROR"
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.sampled_from(["N/A", "../..", 0xFFFFFFFF]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=6,
-)
-KEYS = st.sampled_from([*raw_gpu(), "errors", "vram", "usage", "uuid", "compute_partition", "memory_partition"])
+def test_what_no_gpu_says_of_itself(tmp_path: Path) -> None:
+    """The process that asks is no holder; a library may give an odd link, a version may lack a part."""
+    answer = {
+        "gpus": [raw_gpu(holders=[{"pid": 7, "mem": 5}, {"pid": 8, "name": "N/A", "memory_usage": {"vram_mem": 6}}])],
+        "asked_by": 7,
+        "links": [{"of": [0, 5], "link": {"hops": 1, "type": 2}}, {"of": [0], "link": {"hops": 1, "type": 2}}],
+        "library": {"major": 26, "minor": 0},
+    }
+    finding = read_answer(answer, tmp_path, check_nodes=False)
+    assert [(holder.pid, holder.name, holder.memory_bytes) for holder in finding.gpus[0].holders] == [(8, "", 6)]
+    assert (finding.gpus[0].xgmi_peers, finding.library_version) == ((), None)
 
 
-@given(st.lists(st.dictionaries(KEYS, JSON), min_size=1, max_size=3))
-def test_any_answer_becomes_gpus_that_can_be_recorded(raw_gpus: list[dict[str, Any]]) -> None:
-    finding = read_answer({"gpus": raw_gpus}, Path("/nonexistent"), check_nodes=True)
-    inventory = Inventory(source=finding.source, gpus=finding.gpus, notes=finding.notes)
-    assert [gpu.index for gpu in inventory.gpus] == list(range(len(raw_gpus)))
-    assert Inventory.from_json(json.dumps(inventory.as_json()), where="the test") == inventory
-    assert all(gpu.memory_bytes > 0 for gpu in inventory.usable_gpus)
+@pytest.mark.parametrize(("hops", "kind", "peers"), [(1, 2, (1,)), (2, 2, ()), (1, 1, ())])
+def test_peers_are_one_xgmi_hop_away(tmp_path: Path, hops: int, kind: int, peers: tuple[int, ...]) -> None:
+    links = [{"of": [0, 1], "link": {"hops": hops, "type": kind}}]
+    finding = read_answer({"gpus": [raw_gpu(0), raw_gpu(1)], "links": links}, tmp_path, check_nodes=False)
+    assert finding.gpus[0].xgmi_peers == peers
+
+
+def test_a_render_node_that_only_the_kernel_tells(plant: Plant) -> None:
+    """Before ROCm 6.4 amdsmi does not say it."""
+    root = plant({"dev/kfd": "", "sys/bus/pci/devices/0000:05:00.0/drm/renderD130/dev": "226:130"})
+    finding = read_answer({"gpus": [raw_gpu(enumeration={})]}, root, check_nodes=True)
+    assert finding.gpus[0].unusable == "the render node /dev/dri/renderD130 is not here"
+
+
+# Single values
+
+
+@pytest.mark.parametrize("nothing", ["N/A", "n/a", " ", "0xffffffff", "18446744073709551615", "\x00", None, 5, b"x"])
+def test_texts_that_say_nothing(nothing: object) -> None:
+    assert text(nothing) is None
 
 
 def test_what_cannot_be_printed_is_left_out_of_a_text() -> None:
-    assert _text("0\x1f0\x1b[2J") == "00[2J"
-    assert _text("\x00") is None
+    assert text("0\x1f0\x1b[2J") == "00[2J"
+    assert text("\ud800MI300X") == "MI300X"
+
+
+@pytest.mark.parametrize("nothing", [0xFFFFFFFF, 2**64 - 1, 2**61, -1, True, 1.5, "1"])
+def test_numbers_that_say_nothing(nothing: object) -> None:
+    assert whole(nothing) is None
+
+
+def test_addresses_and_ids() -> None:
+    assert (address("0000:C4:00.0"), address("10000:05:00.7")) == ("0000:c4:00.0", "10000:05:00.7")
+    assert (address("../..:00.0"), address("0000:05:00.8"), address(5)) == (None, None, None)
+    assert (unique_id("0x4162405E51BB99B0"), unique_id("ab")) == ("4162405e51bb99b0", "00000000000000ab")
+    assert (unique_id("0x0000000000000000"), unique_id("N/A"), unique_id("0x" + "1" * 17)) == (None, None, None)
+
+
+# Damage
+
+GOOD: dict[str, Any] = {
+    "gpus": [
+        {
+            **raw_gpu(place // 4),
+            "asic": {
+                "market_name": "AMD Instinct MI300X", "device_id": "0x74a1", "rev_id": "0x00",
+                "asic_serial": f"0x{place // 4 + 1:016X}", "num_compute_units": 76, "target_graphics_version": "gfx942",
+            },
+            "bdf": f"0000:{5 + 16 * (place // 4):02x}:00.{place % 4}",
+            "kfd": {"kfd_id": 7, "node_id": 2 + place, "current_partition_id": place % 4},
+            "vram": {"vram_size": 196592}, "usage": {"vram_total": 196592, "vram_used": 3},
+            "compute_partition": "QPX", "memory_partition": "NPS1",
+            "accelerator_partition": {"partition_id": [place % 4], "partition_profile": {"profile_type": "QPX"}},
+            "uuid": "01ff74a1-0000-1000-8000-000000000001", "numa_node": 0,
+            "errors": {"vram": {"type": "AmdSmiLibraryException", "code": 2, "text": "?"}},
+            "vbios": {"version": "022.040", "part_number": "113-M3000100"},
+            "firmware": {"fw_list": [{"fw_name": "AMDSMI_FW_ID_RLC", "fw_version": "17"}]},
+            "holders": [{"pid": 4711, "name": "python", "mem": 5, "memory_usage": {"vram_mem": 4}}],
+        }
+        for place in range(8)
+    ],
+    "asked_by": 12,
+    "driver": {"driver_version": "6.14.14"},
+    "library": {"major": 26, "minor": 0, "release": 2},
+    "links": [{"of": [0, 4], "link": {"hops": 1, "type": 2}}, {"of": [0, 1], "link": {"hops": 1, "type": 2}}],
+    "unanswered": "amdsmi_get_fw_info of 0000:15:00.0",
+}  # fmt: skip
+FAILED: dict[str, Any] = {"stage": "init", "type": "AmdSmiLibraryException", "code": 34, "text": "no driver"}
+REFUSED: dict[str, Any] = {"reason": "it is broken", "hint": "mend it"}
+ODD: tuple[Any, ...] = (
+    None, True, -1, 0, 1, 2**31, 2**32 - 1, 2**61, 2**64 - 1, 10**40, -(10**40), 1.5, 1e308, "", "N/A", "0x", "../..",
+    "a/b", "\x00", "\x1b[2J", "\ud800", "ﬀ", "٣", "x" * 5000, "CPX", "NPS2", "NPS٣", "gfx942", "0x" + "f" * 99, [], {},
+    [[[[]]]], [None], {"code": 14}, {"value": {"value": 1}}, [0, 0], [{"pid": 1}, {"pid": 10**30, "name": "\x07"}],
+)  # fmt: skip
+
+
+def places_in(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every container of a JSON value with each of its keys."""
+    keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    for key in keys:
+        yield value, key
+        yield from places_in(value[key])
+
+
+def damage(answer: dict[str, Any], chance: random.Random) -> dict[str, Any]:
+    answer = copy.deepcopy(answer)
+    for _ in range(chance.randint(1, 6)):
+        places = list(places_in(answer))
+        if not places:
+            break
+        container, key = chance.choice(places)
+        match chance.randrange(5):
+            case 0:
+                del container[key]
+            case 1:  # something from elsewhere in the answer
+                other, other_key = chance.choice(places)
+                container[key] = copy.deepcopy(other[other_key])
+            case 2 if isinstance(container, dict):
+                container[chance.choice(["gpus", "of", "asic", "reason", "stage", "\x00", "x" * 300])] = copy.deepcopy(
+                    chance.choice(ODD)
+                )
+            case _:
+                container[key] = copy.deepcopy(chance.choice(ODD))
+    return answer
+
+
+def test_damaged_answers_become_inventories_that_can_be_recorded() -> None:
+    """10,000 of them, the same ones every time."""
+    chance = random.Random(20260101)
+    with_gpus = 0
+    for number in range(10_000):
+        small = {**GOOD, "gpus": GOOD["gpus"][3 : 5 + number % 3]}
+        answer = damage(chance.choice((small, small, small, FAILED, REFUSED)), chance)
+        finding = read_answer(answer, Path("/nonexistent"), check_nodes=number % 2 == 0)
+        assert bool(finding.gpus) != bool(finding.reason)
+        assert finding.reason.isprintable()
+        assert finding.hint.isprintable()
+        if not finding.gpus:
+            continue
+        with_gpus += 1
+        inventory = Inventory(
+            source=finding.source,
+            gpus=finding.gpus,
+            notes=finding.notes,
+            driver_version=finding.driver_version,
+            library_version=finding.library_version,
+        )
+        assert [gpu.index for gpu in inventory.gpus] == list(range(len(inventory.gpus)))
+        assert all(gpu.memory_bytes > 0 for gpu in inventory.usable_gpus)
+        assert Inventory.from_json(json.dumps(inventory.as_json()), where="the test") == inventory
+    assert with_gpus > 5_000
