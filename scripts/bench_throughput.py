@@ -1,0 +1,165 @@
+"""Measure tokens per second through our image, through its base image's vLLM in a container, and through the same vLLM
+command bare on this host. All three live through the whole measurement, and while one works the others are stopped
+dead: an idle vLLM looks for work fifty times a second, and our own processes would burden the others too.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from aim_engine.runtime.processes import Process, descendants, look, send
+from scripts import serving
+from scripts.bench_bare import bare
+from scripts.bench_container import CACHE, PYTHON, WEIGHTS, removed, run_bare, run_image, scratch
+from scripts.bench_load import STREAMS, requests_for, tokens_per_second
+from scripts.bench_numbers import BenchError, Result, in_turns, ratio, result, say
+from scripts.bench_serve import MODEL, Run, ended, first_answer
+
+SETTLE_SECONDS = 1.0  # after a thaw
+TOLERANCE = 0.03
+VERSIONS = (
+    "import platform; from importlib.metadata import version; "
+    "print('Python', platform.python_version() + ', torch', version('torch'))"
+)
+
+
+class Side(Protocol):
+    """A running server. Frozen, it neither works nor costs anything."""
+
+    @property
+    def address(self) -> tuple[str, int]: ...
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def python(self) -> str: ...
+
+    def freeze(self) -> None: ...
+
+    def thaw(self) -> None: ...
+
+    def run(self, *command: str) -> str: ...
+
+
+class HostServer:
+    """A server that runs bare on this host."""
+
+    def __init__(self, run: Run) -> None:
+        self.address = ("127.0.0.1", run.port)
+        self.pid = run.server.process.pid
+        self.python = sys.executable
+
+    def freeze(self) -> None:
+        for process in _tree(self.pid):
+            send(process.identity, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        for process in _tree(self.pid):
+            send(process.identity, signal.SIGCONT)
+
+    def run(self, *command: str) -> str:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def throughput_rows(base: str, runs: int) -> list[Result]:
+    """Of the built image and of its base; the versions of Python are in the names, for they may differ."""
+    with ExitStack() as stack:
+        sides = _start_all(base, stack)
+        threads = _threads(sides)
+        notes = {name: f"{side.run(side.python, '-c', VERSIONS)}, {threads[name]} engine threads"
+                 for name, side in sides.items()}  # fmt: skip
+        for side in sides.values():
+            side.freeze()
+        rates = [_sample(side, 1) for _ in range(2) for side in sides.values()]  # the first of each is the warm-up
+        requests = requests_for(rates[-1])
+        say(f"one sample is {STREAMS} streams x {requests} requests")
+        samples = in_turns({name: partial(_sample, side, requests) for name, side in sides.items()}, runs)
+    image, in_base, host = samples.values()
+    return [
+        *(result(f"tokens per second: {name} ({notes[name]})", "tokens/s", None, found)
+          for name, found in samples.items()),
+        ratio("tokens per second: image / bare on this host", 1.0, image, host, TOLERANCE),
+        ratio("tokens per second: image / base image", 1.0, image, in_base, TOLERANCE),
+        ratio("tokens per second: base image / bare on this host", None, in_base, host),
+    ]  # fmt: skip
+
+
+def _start_all(base: str, stack: ExitStack) -> dict[str, Side]:
+    """One after the other, each until it answers. The bare ones get the command of the image's plan."""
+    image = stack.enter_context(removed(run_image(stack.enter_context(scratch()), concurrency=STREAMS)))
+    image.first_answer()
+    command = image.command()
+    there = run_bare(base, stack.enter_context(scratch()), bare(command, PYTHON))
+    stack.enter_context(removed(there)).first_answer()
+    host = stack.enter_context(_on_host(stack.enter_context(scratch()), command))
+    return {"image": image, "base image": there, "bare on this host": host}
+
+
+@contextmanager
+def _on_host(folder: Path, command: Mapping[str, Any]) -> Iterator[HostServer]:
+    """With the environment that a container has: nothing of this shell's but where programs and the home are."""
+    (port,) = serving.free_ports(1)
+    cache = folder / "cache"
+    here = bare(command, sys.executable, moved={CACHE: str(cache), WEIGHTS: str(MODEL)},
+                options={"--host": "127.0.0.1", "--port": str(port)})  # fmt: skip
+    here.write_files({})
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    started = time.monotonic()
+    server = serving.start([*here.argv], log=folder / "log", env={**kept, **here.env})
+    with ended(server):
+        run = Run(server, started, port, folder)
+        first_answer(run)
+        side = HostServer(run)
+        try:
+            yield side
+        finally:
+            side.thaw()  # what is frozen cannot end; docker rm --force sees to containers
+
+
+def _sample(side: Side, requests: int) -> float:
+    side.thaw()
+    try:
+        time.sleep(SETTLE_SECONDS)
+        return tokens_per_second(side.address, requests)
+    finally:
+        side.freeze()
+
+
+def _threads(sides: Mapping[str, Side]) -> dict[str, int]:
+    """The threads of each engine process, which must be allowed the same cores, or there is nothing to compare."""
+    engines = {name: _engine(side.pid) for name, side in sides.items()}
+    cores = {name: _cores(pid) for name, pid in engines.items()}
+    if len({*cores.values()}) != 1:
+        raise BenchError(f"the engines' threads are not on the same cores: {cores}")
+    return {name: len(list(Path(f"/proc/{pid}/task").iterdir())) for name, pid in engines.items()}
+
+
+def _engine(ancestor: int) -> int:
+    """The process with the model; a vLLM that has none of that name works in the ancestor itself."""
+    for process in _tree(ancestor):
+        pid = process.identity.pid
+        if Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").startswith("VLLM::EngineCor"):
+            return pid
+    return ancestor
+
+
+def _cores(pid: int) -> tuple[str, ...]:
+    """Every list of cores that any of its threads is bound to."""
+    texts = [path.read_text(encoding="ascii") for path in Path(f"/proc/{pid}/task").glob("*/status")]
+    lines = (line for text in texts for line in text.splitlines() if line.startswith("Cpus_allowed_list:"))
+    return tuple(sorted({line.split()[1] for line in lines}))
+
+
+def _tree(pid: int) -> list[Process]:
+    first = look(pid)
+    return [*([first] if first else []), *descendants(pid)]
