@@ -1,36 +1,43 @@
 """Everything that can be wrong before a process is started: a plan in, a private state folder with plan.json out.
 
-Checks what a start would stumble over minutes later: both ports, the cache folder, a second server in the same place.
-Starts nothing.
+Checks what a start would stumble over minutes later: both ports, the cache folder, a second server in the same place,
+and all that `aim-engine doctor` looks at. Starts nothing.
 """
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
-import socket
 import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aim_engine.errors import CacheError, InputError
+from aim_engine.hardware.folders import check_writable, unwritable
+from aim_engine.hardware.ports import check_port
 from aim_engine.runtime import state as files
-from aim_engine.runtime.contract import read_contract
+from aim_engine.runtime.contract import Contract, read_contract
 from aim_engine.runtime.state import State
+
+if TYPE_CHECKING:
+    from aim_engine.hardware.check import Site
 
 # sockaddr_un holds 108 bytes (unix(7)), and supervisord first binds `supervisor.sock.PID` (supervisor/http.py)
 LONGEST_STATE_DIR = 80
+# Of the pre-flight checks these are made here, in a way that a mere look cannot: the cache is made, the ports are bound
+# before anything else is said of them.
+_CHECKED_HERE = ("cache", "ports")
 
 
-def prepare(plan: Mapping[str, Any]) -> tuple[State, int]:
+def prepare(plan: Mapping[str, Any], site: Site | None = None) -> tuple[State, int]:
     """The state folder with plan.json in it, and the descriptor of the lock that makes the folder ours.
 
     Raises:
         InputError: a port is taken or not ours to take, or the state folder is not private.
-        CacheError: a folder cannot be written.
+        CacheError: a folder cannot be written, or a disk is too small.
+        AimError: whatever else the pre-flight checks found that the start could not survive.
     """
     contract = read_contract(plan)
     state = State(contract.state_dir)
@@ -39,6 +46,7 @@ def prepare(plan: Mapping[str, Any]) -> tuple[State, int]:
     check_port(contract.host, contract.port, "AIM_PORT")
     check_port(contract.host, contract.health_port, "AIM_HEALTH_PORT")
     check_cache(Path(contract.cache_dir))
+    warnings = check_site(plan, contract, site)
     for path, text in contract.command.files:
         write_file(Path(path), text)
     if contract.tls_files:
@@ -47,10 +55,35 @@ def prepare(plan: Mapping[str, Any]) -> tuple[State, int]:
         seed_cache(Path(contract.image_cache), Path(contract.cache_dir))
     state.remove(*files.OF_ONE_RUN)
     try:
-        state.write(files.PLAN, plan)
+        told = {**plan, "warnings": [*plan.get("warnings", ()), *warnings]} if warnings else plan
+        state.write(files.PLAN, told)
     except OSError as error:
-        raise _unwritable("the state folder", contract.state_dir, "AIM_STATE_DIR", error) from error
+        raise unwritable("the state folder", contract.state_dir, "AIM_STATE_DIR", error) from error
     return state, lock
+
+
+def check_site(plan: Mapping[str, Any], contract: Contract, site: Site | None) -> list[str]:
+    """Ask the pre-flight checks, say their warnings in the log, and return them.
+
+    Raises:
+        AimError: the gravest of the errors found, with the others as its details.
+    """
+    # here: the folder's name, which the command line asks of this module, must not cost these imports
+    from aim_engine.hardware.check import this_site
+    from aim_engine.hardware.preflight import error_of, look
+    from aim_engine.runtime.log import Log
+    from aim_engine.runtime.needs import needs_of
+
+    site = site or this_site(os.environ)
+    checks = look(needs_of(plan, site.environment), site, without=_CHECKED_HERE)
+    error = error_of(checks)
+    if error is not None:
+        raise error
+    warnings = [f"{check.sentence}; remedy: {check.remedy}" for check in checks if check.outcome == "warning"]
+    log = Log("preflight", level=contract.log_level, style=contract.log_format)
+    for warning in warnings:
+        log.warning(warning)
+    return warnings
 
 
 def make_private_folder(folder: Path) -> None:
@@ -73,7 +106,7 @@ def make_private_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise _unwritable("the state folder", str(folder), "AIM_STATE_DIR", error) from error
+        raise unwritable("the state folder", str(folder), "AIM_STATE_DIR", error) from error
 
 
 def _check_owner(place: Path, *, private: bool) -> None:
@@ -102,72 +135,13 @@ def _lock(state: State) -> int:
     return descriptor
 
 
-def check_port(host: str, port: int, setting: str) -> None:
-    """Bind the port once, as the engine will."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except OSError as error:
-        raise InputError(f"AIM_HOST={host} is not an address: {error}", hint="use 0.0.0.0 or 127.0.0.1") from None
-    with socket.socket(family, kind, protocol) as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            trial.bind(address)
-        except OSError as error:
-            raise _port_refused(host, port, setting, error) from None
-
-
-def _port_refused(host: str, port: int, setting: str, error: OSError) -> InputError:
-    if error.errno == errno.EADDRINUSE:
-        return InputError(
-            f"{setting}={port}: the port is taken{_holder(port)}",
-            hint=f"stop that program, or choose another {setting}",
-        )
-    if error.errno == errno.EACCES:
-        return InputError(
-            f"{setting}={port}: uid {os.getuid()} may not listen there", hint=f"choose a {setting} of at least 1024"
-        )
-    if error.errno == errno.EADDRNOTAVAIL:
-        return InputError(f"AIM_HOST={host} is not an address of this machine", hint="use 0.0.0.0 or 127.0.0.1")
-    return InputError(f"{setting}={port} on {host}: {error.strerror}", hint=f"choose another {setting}")
-
-
-def _holder(port: int) -> str:
-    """` by pid 7 (python3)`, as far as /proc lets us see it."""
-    wanted = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
-    for folder in Path("/proc").iterdir() if wanted else ():
-        if not folder.name.isdigit():
-            continue
-        try:
-            if any(os.readlink(entry) in wanted for entry in (folder / "fd").iterdir()):  # noqa: PTH115
-                return f" by pid {folder.name} ({(folder / 'comm').read_text().strip()})"
-        except OSError:
-            continue
-    return ""
-
-
-def _listening_inodes(port: int) -> set[str]:
-    found = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        try:
-            lines = Path(table).read_text().splitlines()[1:]
-        except OSError:
-            continue
-        for fields in map(str.split, lines):
-            if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:  # 0A: TCP_LISTEN
-                found.add(fields[9])
-    return found
-
-
 def check_cache(folder: Path) -> None:
-    """Write to the cache folder once."""
+    """Make the cache folder, and write to it once."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
     except OSError as error:
-        raise _unwritable("the cache folder", str(folder), "AIM_CACHE_DIR", error) from error
+        raise unwritable("the cache folder", str(folder), "AIM_CACHE_DIR", error) from error
+    check_writable("the cache folder", folder, "AIM_CACHE_DIR")
 
 
 def check_certificate(certificate: str, key: str) -> None:
@@ -213,13 +187,4 @@ def write_file(path: Path, text: str) -> None:
         new.write_text(text)
         new.replace(path)
     except OSError as error:
-        raise _unwritable("the file", str(path), "AIM_CACHE_DIR", error) from error
-
-
-def _unwritable(what: str, path: str, setting: str, error: OSError) -> CacheError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return CacheError(f"{what} {path} is full", hint=f"free some space, or set {setting} to a larger volume")
-    return CacheError(
-        f"{what} {path} cannot be written by uid {os.getuid()}: {error.strerror}",
-        hint=f"mount a volume there that uid {os.getuid()} may write, or set {setting}",
-    )
+        raise unwritable("the file", str(path), "AIM_CACHE_DIR", error) from error

@@ -6,7 +6,6 @@ import configparser
 import json
 import os
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -254,18 +253,6 @@ def test_paths_that_cannot_be() -> None:
         prepare.check_cache(Path("/proc/nowhere"))
     assert "/proc/nowhere" in caught.value.message
     assert "AIM_CACHE_DIR" in caught.value.hint
-
-
-def test_ports() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as holder:
-        port = holder.getsockname()[1]
-        with pytest.raises(InputError, match=rf"AIM_PORT={port}: the port is taken by pid {os.getpid()}"):
-            prepare.check_port("127.0.0.1", port, "AIM_PORT")
-    prepare.check_port("127.0.0.1", port, "AIM_PORT")
-    with pytest.raises(InputError, match="AIM_HOST"):
-        prepare.check_port("192.0.2.1", port, "AIM_PORT")
-    with pytest.raises(InputError, match="AIM_HOST"):
-        prepare.check_port("no such host", port, "AIM_PORT")
 
 
 # --- the end
