@@ -15,7 +15,9 @@ from aim_engine.cli.terminal import Terminal
 from aim_engine.errors import AimError, InternalError, UsageError
 
 # One file per command in aim_engine/cli; each has `add_to(subparsers)` and `run(arguments, terminal, environment)`.
-_COMMANDS = ("plan", "serve", "recipes", "models", "detect", "validate", "render", "settings", "completion")
+_COMMANDS = (
+    "plan", "serve", "recipes", "models", "detect", "doctor", "validate", "render", "settings", "completion",
+)  # fmt: skip
 _ALIASES = {"dry-run": "plan", "list-profiles": "recipes"}
 
 _DESCRIPTION = """Serve a language model on AMD GPUs with the best settings known for it.

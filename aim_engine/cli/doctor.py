@@ -1,0 +1,185 @@
+"""`aim-engine doctor`: what on this machine would break or spoil a start, with the one thing to change for each."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from aim_engine.cli.arguments import add_model, add_settings, typed_flags
+from aim_engine.cli.terminal import Terminal
+from aim_engine.errors import AimError
+from aim_engine.request import Request, read_request
+
+if TYPE_CHECKING:
+    from aim_engine.hardware.check import Check, Needs
+    from aim_engine.hardware.inventory import Inventory
+    from aim_engine.plan import Plan
+
+_DESCRIPTION = """What on this machine would break or spoil a start, with the one thing to change for each.
+
+Without a model: the GPUs, their device files and drivers, memory, ports and folders. With one: the same against its
+plan. `aim-engine serve` asks the same before every start: errors stop it, warnings go to its log. Nothing is started
+or changed, and the network is asked only where a plan for the model asks it.
+"""
+_EXAMPLES = """examples:
+  aim-engine doctor                                    this machine
+  aim-engine doctor Qwen/Qwen3-32B                     this machine, for that model's plan
+  aim-engine doctor Qwen/Qwen3-32B --json              for programs: {checks: [...], worst: {...}}
+  docker run --device /dev/kfd --device /dev/dri aim-engine-unified doctor Qwen/Qwen3-32B
+
+The exit code is that of the gravest error: 20 devices, 21 memory, 42 disk or cache, 40 model access, 10 ports, or the
+plan's own. It is 0 where there are only warnings.
+"""
+
+# How an outcome is shown: the mark, the mark where the stream has no such characters, and the colour.
+_MARKS = {"ok": ("✓", "+", "good"), "warning": ("!", "!", "warn"), "error": ("✗", "x", "bad"),
+          "skipped": ("–", "-", "dim")}  # fmt: skip
+
+
+def add_to(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "doctor", help="what would break a start, and its remedy", description=_DESCRIPTION, epilog=_EXAMPLES
+    )
+    add_model(parser)
+    parser.add_argument("--json", action="store_true", help="as JSON on stdout")
+    add_settings(parser)
+
+
+def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str, str]) -> int:
+    from aim_engine.hardware.preflight import error_of, worst
+
+    request = read_request(typed_flags(arguments), environment)
+    for text in request.warnings:
+        terminal.warn(text)
+    checks = examine(request)
+    gravest = worst(checks)
+    if arguments.json:
+        terminal.result_json(
+            {"checks": [check.as_json() for check in checks], "worst": gravest.as_json() if gravest else None}
+        )
+    else:
+        terminal.result("\n".join(_lines(checks, terminal)))
+    error = error_of(checks)
+    if error is not None:
+        raise error
+    return 0
+
+
+def examine(request: Request) -> list[Check]:
+    """Every check of this machine, and of the plan where a model was named. A layer that fails is a finding, and the
+    others are asked all the same.
+    """
+    from aim_engine.engine import look as look_for_hardware
+    from aim_engine.hardware import preflight
+    from aim_engine.hardware.check import skipped, this_site
+    from aim_engine.hardware.preflight_files import of_error
+    from aim_engine.runtime.needs import needs_of
+
+    inventory = None
+    try:
+        inventory = look_for_hardware(request)
+        findings = [_hardware(inventory, request)]
+    except AimError as error:
+        findings = [of_error("hardware", error)]
+    needs = _needs_of_anything(request, inventory)
+    if request.model is not None and inventory is None:
+        findings.append(skipped("plan", "there is no hardware to plan for"))
+    elif request.model is not None and inventory is not None:
+        plan, finding = _plan(request, inventory)
+        findings.append(finding)
+        needs = needs_of(plan.as_json(), request.environment) if plan else needs
+    site = this_site(request.environment)
+    elsewhere = inventory is not None and inventory.declared
+    return [*findings, *(preflight.look_from_elsewhere if elsewhere else preflight.look)(needs, site)]
+
+
+def _hardware(inventory: Inventory, request: Request) -> Check:
+    from aim_engine.hardware.check import DEVICES, failure, ok, warning
+
+    words = inventory.in_words()
+    sentence = f"{words} ({'declared' if inventory.declared else f'found by {inventory.source}'})"
+    unusable = [f"GPU {gpu.index}: {gpu.unusable}" for gpu in inventory.gpus if not gpu.usable]
+    chosen = f"; {', '.join(inventory.visibility)}" if inventory.visibility else ""
+    if not inventory.usable_gpus:
+        said = f"no GPU that was found can be used: {'; '.join(unusable)}{chosen}"
+        return failure("hardware", DEVICES, said, _remedy(inventory, request))
+    if unusable and not inventory.visibility:  # those that a variable hides were meant to be hidden
+        return warning("hardware", f"{sentence}; {'; '.join(unusable)}", _remedy(inventory, request))
+    if words == "the CPU" and request.hardware.lower() != "cpu":
+        remedy = "where there are GPUs, pass them in: docker run --device /dev/kfd --device /dev/dri"
+        return warning("hardware", f"only the CPU: {'; '.join(inventory.notes)}", remedy)
+    return ok("hardware", sentence + chosen)
+
+
+def _remedy(inventory: Inventory, request: Request) -> str:
+    """What makes the GPUs usable that are not: their device files, where it is these."""
+    from aim_engine.hardware.check import this_site
+    from aim_engine.hardware.preflight_amd import devices
+
+    lost = tuple(gpu for gpu in inventory.gpus if not gpu.usable)
+    needs = replace(_needs_of_anything(request, inventory), gpus=lost)
+    return devices(needs, this_site(request.environment)).remedy or "aim-engine detect tells more"
+
+
+def _plan(request: Request, inventory: Inventory) -> tuple[Plan | None, Check]:
+    """The plan, where there is one, and what is to be said of it."""
+    from aim_engine.backends.registry import backend
+    from aim_engine.engine import know
+    from aim_engine.hardware.check import ok, warning
+    from aim_engine.hardware.preflight_files import of_error
+    from aim_engine.plan import Refusal, make_plan
+
+    try:
+        engine = backend(request.backend).find(tuple(sys.path), sys.executable)
+        plan = make_plan(request, inventory, know(request, inventory), engine)
+    except AimError as error:
+        return None, of_error("plan", error)
+    if isinstance(plan, Refusal):
+        return None, of_error("plan", plan.error)
+    sentence = f"{plan.recipe_id} on {plan.winner.gpu_count} x {plan.winner.gpus[0].product}"
+    if plan.engine is None and not inventory.declared:
+        said = f"{sentence}, but {request.backend} is not installed for this Python"
+        return plan, warning("plan", said, "serve it with the aim-engine-unified image, or install the engine here")
+    return plan, ok("plan", sentence)
+
+
+def _needs_of_anything(request: Request, inventory: Inventory | None) -> Needs:
+    """Without a plan: what any start on the GPUs that are here might need."""
+    from aim_engine.hardware.check import Needs
+
+    gpus = (inventory.usable_gpus or inventory.gpus) if inventory else ()
+    return Needs(
+        planned=False,
+        cache_dir=request.cache_dir,
+        host=request.host,
+        port=request.port,
+        health_port=request.health_port,
+        gpus=gpus,
+        tensor_parallel_size=min(len(gpus), 8) or 1,
+    )
+
+
+def _lines(checks: Sequence[Check], terminal: Terminal) -> Iterable[str]:
+    """One line a check, its remedy below; then how many of each there are."""
+    width = max(len(check.name) for check in checks)
+    plain = not _can_show("".join(mark for mark, _, _ in _MARKS.values()))
+    for check in checks:
+        mark, ascii_mark, style = _MARKS[check.outcome]
+        shown = terminal.paint(style, ascii_mark if plain else mark)
+        yield f"{shown} {check.name:<{width}}  {check.sentence}"
+        if check.remedy:
+            yield f"  {'':<{width}}  {terminal.paint('strong', 'remedy:')} {check.remedy}"
+    counts = [(sum(check.outcome == outcome for check in checks), outcome) for outcome in ("error", "warning")]
+    yield ""
+    yield ", ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in counts)
+
+
+def _can_show(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
