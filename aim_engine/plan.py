@@ -173,7 +173,13 @@ def _plan(situation: Situation, selection: Selection, winner: Candidate, backend
         engine=situation.engine,
         origins={**origins, **command.origins},
         warnings=(*request.warnings, *selection.warnings, *_cautions(situation, winner)),
-        notes=(*situation.inventory.notes, *situation.catalog.notes, *_choices(situation, winner), *command.notes),
+        notes=(
+            *situation.inventory.notes,
+            *situation.catalog.notes,
+            *selection.notes,
+            *_choices(situation, winner),
+            *command.notes,
+        ),
     )
 
 
@@ -199,6 +205,9 @@ def _job(situation: Situation, winner: Candidate, context: int | str | None) -> 
         replicas=winner.replicas,
         context_tokens=context,
         kv_bytes=winner.ledger.kv_bytes if winner.ledger else None,
+        visibility=situation.inventory.visibility,
+        gpu_type=winner.recipe.gpu_type,
+        precision=winner.recipe.precision,
         memory_fraction=winner.memory_fraction,
         host=request.host,
         port=request.port,
@@ -238,7 +247,8 @@ def _cautions(situation: Situation, winner: Candidate) -> list[str]:
     if winner.ledger is None:
         found.append("whether it fits in memory was not checked: the model's numbers are not known")
     if winner.memory_fraction is not None:
-        found.append(f"others hold GPU memory, so the engine takes {winner.memory_fraction:.0%} of each GPU")
+        why = f"up to {winner.sharers} of the GPUs share one memory" if winner.sharers > 1 else "others hold GPU memory"
+        found.append(f"{why}, so the engine takes {winner.memory_fraction:.0%} of each GPU")
     return found
 
 
@@ -248,8 +258,12 @@ def _choices(situation: Situation, winner: Candidate) -> list[str]:
     usable, used = len(situation.inventory.usable_gpus), winner.gpu_count
     if used < usable:
         found.append(f"{used} of {usable} usable GPUs are used")
-    found += [f"GPU {gpu.index} ({gpu.product}) is not used: {gpu.unusable}" for gpu in situation.inventory.gpus
-              if not gpu.usable]  # fmt: skip
+    left_out: dict[tuple[str, str], list[int]] = {}
+    for gpu in situation.inventory.gpus:
+        if gpu.unusable is not None:
+            left_out.setdefault((gpu.product, gpu.unusable), []).append(gpu.index)
+    found += [f"GPU {few[0]} ({product}) is not used: {why}" if len(few) == 1 else
+              f"{len(few)} x {product} are not used: {why}" for (product, why), few in left_out.items()]  # fmt: skip
     checkpoint, asked = winner.recipe.huggingface_id, situation.request.model
     if not winner.recipe.is_family and checkpoint != asked:
         found.append(f"the checkpoint {checkpoint} is served for {asked}")

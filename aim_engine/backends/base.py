@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from aim_engine.catalog.recipe import ArgumentValue
+from aim_engine.catalog.recipe import ArgumentValue, Recipe, Variant
 from aim_engine.catalog.terms import ServingTerms
 from aim_engine.hardware.installed import Engine
 from aim_engine.hardware.inventory import Gpu
@@ -62,7 +62,8 @@ class ServerCommand:
 class ServeJob:
     """What to serve, where and how: the recipe's `args` and `env`; `overrides` the user's options over them;
     `environment` the user's variables, which win; `model` a hub id or a folder; the placement on `gpus` out of
-    `visible_gpus`. `context_tokens` and `kv_bytes` (per GPU) come from the memory ledger, where there is one.
+    `visible_gpus`, among which `visibility` ("HIP_VISIBLE_DEVICES=2,3") has chosen already. `gpu_type` and `precision`
+    are the recipe's. `context_tokens` and `kv_bytes` (per GPU) come from the memory ledger, where there is one.
     """
 
     recipe_id: str
@@ -86,11 +87,14 @@ class ServeJob:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     engine: Engine | None
+    visibility: tuple[str, ...] = ()
+    gpu_type: str = ""
+    precision: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Complaint:
-    """What an installed engine says against one key of a variant ("args.dtype", "env.VLLM_X")."""
+    """What speaks against one key of a variant ("args.dtype", "env.VLLM_X"), or of its recipe ("precision")."""
 
     key: str
     sentence: str
@@ -117,9 +121,9 @@ class Backend(Protocol):
             EngineRefusedError: the recipe's options do not exist in the installed engine.
         """
 
-    def review(self, args: Mapping[str, ArgumentValue]) -> list[Complaint]:
-        """What can be said against a recipe's arguments without an engine: options that no version has, or that are
-        not a recipe's to set.
+    def review(self, recipe: Recipe, variant: Variant) -> list[Complaint]:
+        """What can be said against a recipe's variant without an engine: options that no version has, or that are not
+        a recipe's to set; switches and precisions for which its GPU has no kernels.
         """
 
     def inspector(self, engine: Engine) -> Callable[[Mapping[str, ArgumentValue], Mapping[str, str]], list[Complaint]]:

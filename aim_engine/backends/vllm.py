@@ -12,9 +12,11 @@ from typing import Any
 
 from aim_engine.backends import vllm_platforms as platforms
 from aim_engine.backends.base import Complaint, ServeJob, ServerCommand, ServerFile, ServerUrls
+from aim_engine.backends.vllm_kernels import kernel_complaints
 from aim_engine.backends.vllm_options import dashed, installed_name, recipe_complaints, rendered, serve_options
-from aim_engine.catalog.recipe import ArgumentValue
+from aim_engine.catalog.recipe import ArgumentValue, Recipe, Variant
 from aim_engine.catalog.terms import ServingTerms
+from aim_engine.errors import CatalogError
 from aim_engine.hardware.installed import Engine
 from aim_engine.hardware.inventory import Gpu
 
@@ -78,6 +80,8 @@ def read_terms(
 def command(job: ServeJob) -> ServerCommand:
     """The argv, environment, files and URLs of `vllm serve` for this job."""
     notes: list[str] = []
+    for complaint in kernel_complaints(job.gpu_type, job.precision, "", job.args, job.env):
+        raise CatalogError(f"recipe {job.recipe_id}: {complaint.key} {complaint.sentence}", hint="mend the recipe")
     options, origins = serve_options(job, notes)
     launch = job.engine.launch if job.engine else (name,)
     argv = (*launch, "serve", job.model, *rendered(options))
@@ -96,9 +100,12 @@ def command(job: ServeJob) -> ServerCommand:
     )
 
 
-def review(args: Mapping[str, ArgumentValue]) -> list[Complaint]:
-    """Options that no known version of vLLM has, and those that AIM Engine sets itself."""
-    return list(recipe_complaints(args))
+def review(recipe: Recipe, variant: Variant) -> list[Complaint]:
+    """Options that no known version of vLLM has, those that AIM Engine sets itself, and what the GPU has no kernels
+    for.
+    """
+    kernels = kernel_complaints(recipe.gpu_type, recipe.precision, recipe.huggingface_id, variant.args, variant.env)
+    return [*recipe_complaints(variant.args), *kernels]
 
 
 def inspector(engine: Engine) -> Callable[[Mapping[str, ArgumentValue], Mapping[str, str]], list[Complaint]]:
@@ -134,7 +141,7 @@ def _environment(
     for origin, layer in layers:
         for variable, value in layer.items():
             own = job.environment.get(variable)
-            if own is None:
+            if own is None or (not own and variable in platforms.platform_for(job.gpus[0]).visible_variables):
                 env[variable] = value
                 origins[variable] = origin
             elif own != value:
@@ -143,7 +150,16 @@ def _environment(
     if files:
         own_path = job.environment.get("PYTHONPATH")
         env["PYTHONPATH"] = f"{Path(files[0].path).parent.parent}" + (f":{own_path}" if own_path else "")
-    return env, tuple(_unwanted(job.environment, notes))
+    empty = [name for name in _set_to_nothing(job) if name not in env]
+    notes += [f"{name} is taken out of the engine's environment: set to nothing, some versions of ROCm hide every GPU"
+              for name in empty]  # fmt: skip
+    return env, (*empty, *_unwanted(job.environment, notes))
+
+
+def _set_to_nothing(job: ServeJob) -> list[str]:
+    """Visibility variables that are there and say nothing (clr's flags.cpp keeps such a one as a blank)."""
+    variables = platforms.platform_for(job.gpus[0]).visible_variables
+    return [name for name in variables if name in job.environment and not job.environment[name].strip()]
 
 
 def _unwanted(environment: Mapping[str, str], notes: list[str]) -> Iterator[str]:
@@ -169,11 +185,19 @@ def _defaults(job: ServeJob) -> dict[str, str]:
     }
     if job.offline:
         defaults |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    return defaults | _choice_of_gpus(job, platform)
+
+
+def _choice_of_gpus(job: ServeJob, platform: platforms.Platform) -> dict[str, str]:
+    """The one variable that tells the engine its GPUs; none where it would take these anyway, or where the user has
+    chosen and the plan has followed. A choice of theirs that the plan does not know of still wins, and is noted.
+    """
     indices = [gpu.index for gpu in job.gpus]
     first_ones = [gpu.index for gpu in job.visible_gpus][: len(indices)]
-    if platform.visible_variable and indices != first_ones:
-        defaults[platform.visible_variable] = ",".join(str(index) for index in indices)
-    return defaults
+    if not platform.visible_variables or job.visibility or indices == first_ones:
+        return {}
+    theirs = [name for name in platform.visible_variables if job.environment.get(name, "").strip()]
+    return {(theirs or platform.visible_variables)[0]: ",".join(str(index) for index in indices)}
 
 
 def _metadata_shim(job: ServeJob) -> tuple[ServerFile, ...]:

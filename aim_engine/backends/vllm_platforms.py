@@ -24,7 +24,8 @@ Version = tuple[int, ...]
 class Platform:
     """One build of vLLM. `runs_on` are vendors of accelerators; `batch_tokens` pairs a device's least memory with the
     default tokens of one step, largest first; `explicit_cache` that the KV cache's size must be given, because the
-    engine's own measure of a shared host's memory is not to be relied on; `visible_variable` picks devices.
+    engine's own measure of a shared host's memory is not to be relied on; `visible_variables` pick devices: the
+    first is the one to set, and any of them in the user's environment is a choice already made.
     """
 
     name: str
@@ -33,7 +34,7 @@ class Platform:
     block_tokens: int
     batch_tokens: tuple[tuple[int, int], ...]
     explicit_cache: bool = False
-    visible_variable: str | None = None
+    visible_variables: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -46,7 +47,7 @@ PLATFORMS = (
         version_mark="rocm",
         block_tokens=16,
         batch_tokens=_GPU_BATCH,
-        visible_variable="HIP_VISIBLE_DEVICES",
+        visible_variables=("HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"),
     ),
     Platform(
         name="cpu",
@@ -65,7 +66,7 @@ PLATFORMS = (
         version_mark="cu",
         block_tokens=16,
         batch_tokens=_GPU_BATCH,
-        visible_variable="CUDA_VISIBLE_DEVICES",
+        visible_variables=("CUDA_VISIBLE_DEVICES",),
     ),
 )
 

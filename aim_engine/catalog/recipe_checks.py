@@ -29,7 +29,24 @@ def contradictions(parsed: dict[str, Any]) -> list[tuple[str, str]]:
             for key, variant in counts.items()
             if key not in wrong and (sentence := _wrong_split(variant.get("args", {}), int(key.removesuffix("_gpu"))))
         ]
+        for key, variant in counts.items():
+            found += _idle_switches(f"{backend}_serve.{key}.env", variant.get("env", {}))
     return found
+
+
+_MASTER_SWITCH = "VLLM_ROCM_USE_AITER"
+
+
+def _idle_switches(place: str, env: dict[str, str]) -> list[tuple[str, str]]:
+    """Switches that are on and do nothing: vLLM asks those of AITER's parts only where AITER itself is on."""
+    on = ("1", "true")
+    if env.get(_MASTER_SWITCH, "").lower() in on:
+        return []
+    return [
+        (f"{place}.{name}", f'does nothing without {_MASTER_SWITCH}: "1"')
+        for name, value in env.items()
+        if name.startswith(f"{_MASTER_SWITCH}_") and value.lower() in on
+    ]
 
 
 _SPLITS = ("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size")
@@ -54,4 +71,5 @@ def _flat_contradictions(parsed: dict[str, Any]) -> list[tuple[str, str]]:
     missing += [] if "config" in parsed else ["config"]
     if not missing and (sentence := _wrong_split(parsed["config"], parsed["hardware"]["gpu_count"])):
         return [("config", sentence)]
-    return [(key, "is missing: the flat form needs it") for key in missing]
+    idle = _idle_switches("env", parsed.get("env", {}))
+    return [*((key, "is missing: the flat form needs it") for key in missing), *idle]

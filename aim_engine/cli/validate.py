@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
     else:
         recipes, cards, problems = load_everything(catalog_folders(request.recipes_dir, request.models_dir))
         count = len({*(r.file for r in recipes), *(c.file for c in cards), *(p.file for p in problems)})
-    problems = [*problems, *(problem for recipe in recipes for problem in _unreachable(recipe))]
+    problems = [*problems, *(problem for recipe in recipes for problem in dict.fromkeys(_unreachable(recipe)))]
     if arguments.engine:
         problems = [*problems, *_engine_problems(recipes, request.backend, terminal)]
     if arguments.json:
@@ -74,8 +74,9 @@ def _unreachable(recipe: Recipe) -> Iterator[Problem]:
     for variant in recipe.variants:
         if not is_known(variant.backend):
             continue  # sglang_serve, say, where that backend is a plug-in of somebody else's
-        for complaint in find_backend(variant.backend).review(variant.args):
-            place = f"{variant.backend}_serve.{variant.gpu_count}_gpu.{complaint.key}"
+        for complaint in find_backend(variant.backend).review(recipe, variant):
+            of_variant = complaint.key.startswith(("args.", "env."))
+            place = f"{variant.backend}_serve.{variant.gpu_count}_gpu.{complaint.key}" if of_variant else complaint.key
             yield Problem(file=recipe.file, item=item, key=place, sentence=complaint.sentence)
 
 

@@ -106,6 +106,8 @@ def checkpoint_format(candidate: Candidate, situation: Situation) -> Verdict:
     """The checkpoint's quantisation is one that the vendor's GPUs can compute with."""
     card = situation.catalog.card
     stored = card.quantization if card and not _serves_another(candidate, situation) else ""
+    if "nvfp4" in candidate.recipe.huggingface_id.lower():  # its publishers put the format into the name
+        stored = "nvfp4"
     reasons = [refused_format(gpu.vendor, stored) for gpu in candidate.gpus[:1]]
     return _verdict("format", not any(reasons), "it is in no format that these GPUs refuse", "; ".join(reasons))
 

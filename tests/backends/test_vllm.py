@@ -11,7 +11,7 @@ import pytest
 
 from aim_engine.backends import vllm
 from aim_engine.backends.base import ServeJob, ServerCommand
-from aim_engine.errors import EngineRefusedError, InputError
+from aim_engine.errors import CatalogError, EngineRefusedError, InputError
 from aim_engine.hardware.installed import Engine
 from tests.building import CPU_ENGINE, GIB, MODEL, ROCM, cpu_here, here
 
@@ -279,6 +279,47 @@ def test_the_users_choice_of_gpus_is_never_overwritten() -> None:
     done = command(gpus=GPUS[1:2], environment={"HIP_VISIBLE_DEVICES": "3"})
     assert "HIP_VISIBLE_DEVICES" not in done.env
     assert "HIP_VISIBLE_DEVICES: your environment says 3" in done.notes[0]
+
+
+@pytest.mark.parametrize("indices", [[0, 1], [2, 3], [5]])
+def test_where_the_user_has_chosen_nothing_is_set(indices: list[int]) -> None:
+    environment = {"HIP_VISIBLE_DEVICES": "7,6,5,4,3,2"}
+    shown = tuple(f"{name}={value}" for name, value in environment.items())
+    done = command(gpus=tuple(GPUS[index] for index in indices), environment=environment, visibility=shown)
+    assert not [name for name in done.env if "VISIBLE" in name]
+    assert done.unset == ()
+    assert done.notes == ()
+
+
+@pytest.mark.parametrize("name", ["HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"])
+def test_a_choice_the_plan_does_not_know_of_is_left_and_noted(name: str) -> None:
+    """Planned for declared hardware: a second variable beside the user's would contradict it."""
+    done = command(gpus=GPUS[4:], environment={name: "3"})
+    assert not [variable for variable in done.env if "VISIBLE" in variable]
+    assert f"{name}: your environment says 3, AIM Engine would have said 4,5,6,7" in done.notes
+
+
+@pytest.mark.parametrize("name", ["HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"])
+def test_a_variable_set_to_nothing_hides_no_gpu(name: str) -> None:
+    done = command(environment={name: ""})
+    assert done.unset == (name,)
+    assert name in done.notes[0]
+    later = command(gpus=GPUS[4:], environment={name: ""})
+    assert later.env["HIP_VISIBLE_DEVICES"] == "4,5,6,7"
+    assert later.unset == (() if name == "HIP_VISIBLE_DEVICES" else (name,))
+
+
+def test_copies_on_partitions_are_asked_for_as_copies_on_gpus_are() -> None:
+    parts = tuple(replace(gpu, partition="CPX/NPS4", memory_bytes=24 * GIB) for gpu in GPUS)
+    argv = command(gpus=parts, visible_gpus=parts, replicas=8, args={"tensor-parallel-size": 1}).argv
+    assert words_after(argv, "--data-parallel-size") == ["8"]
+    assert words_after(argv, "--tensor-parallel-size") == ["1"]
+
+
+def test_a_recipe_that_asks_for_kernels_its_gpu_has_not_is_a_catalogue_error() -> None:
+    with pytest.raises(CatalogError, match=r"recipe r: env\.VLLM_ROCM_USE_AITER turns AITER on, which has no kernels"):
+        command(gpu_type="MI210", env={"VLLM_ROCM_USE_AITER": "1"})
+    assert command(gpu_type="MI300X", env={"VLLM_ROCM_USE_AITER": "1"}).env["VLLM_ROCM_USE_AITER"] == "1"
 
 
 def test_no_secret_is_in_the_command() -> None:

@@ -52,6 +52,47 @@ def test_precisions(
     assert (card.precision, card.weights_bytes) == (precision, weights)
 
 
+NVFP4_CONFIGS: list[dict[str, Any]] = [
+    {"quant_method": "modelopt", "quant_algo": "NVFP4"},
+    {"quant_method": "modelopt_fp4"},
+    {"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION",
+     "quantized_layers": {"a": {"quant_algo": "FP8"}, "b": {"quant_algo": "W4A16_NVFP4", "group_size": 16}}},
+    {"quant_method": "compressed-tensors", "format": "nvfp4-pack-quantized"},
+    {"quant_method": "compressed-tensors", "format": "mixed-precision",
+     "config_groups": {"group_0": {"format": "nvfp4-pack-quantized"}}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("said", NVFP4_CONFIGS)
+@pytest.mark.parametrize("nested", [False, True])
+def test_nvfp4_is_recognised_however_it_is_written(tmp_path: Path, said: dict[str, Any], nested: bool) -> None:
+    config = {"quantization_config": said}
+    folder = write_model(tmp_path / "m", {"text_config": {**TINY_CONFIG, **config}} if nested else config)
+    card = card_from_folder(folder, "m")
+    assert (card.quantization, card.precision) == ("nvfp4", "fp4")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [{"quant_method": "fp8"}, {"quant_method": "mxfp4"}, {"quant_method": "compressed-tensors", "format": "nv"}, {}, 3],
+)
+def test_other_formats_are_no_nvfp4(tmp_path: Path, said: Any) -> None:
+    assert card_from_folder(write_model(tmp_path / "m", {"quantization_config": said}), "m").quantization == ""
+
+
+def test_an_older_export_says_it_in_a_file_of_its_own(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m")
+    beside = folder / "hf_quant_config.json"
+    beside.write_text(json.dumps({"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "NVFP4"}}))
+    assert card_from_folder(folder, "m").quantization == "nvfp4"
+    for odd in ("[]", "{}", '{"quantization": 7}'):
+        beside.write_text(odd)
+        assert card_from_folder(folder, "m").quantization == ""
+    beside.write_text("{")
+    with pytest.raises(ModelAccessError, match="hf_quant_config"):
+        card_from_folder(folder, "m")
+
+
 def test_the_text_tower_of_a_model_that_also_sees(tmp_path: Path) -> None:
     folder = tmp_path / "m"
     write_model(folder)

@@ -30,6 +30,13 @@ def test_a_card_of_words_alone_is_legal(tmp_path: Path) -> None:
     assert (card.name, card.license, card.architecture, card.weights_in("bf16")) == ("a/b", "mit", None, None)
 
 
+def test_a_card_may_name_a_format_that_the_precision_does_not_tell(tmp_path: Path) -> None:
+    card, problems = read(tmp_path, "model_id: a/b\nprecision: fp4\nquantization: nvfp4\n")
+    assert problems == []
+    assert card is not None
+    assert card.quantization == "nvfp4"
+
+
 def test_a_card_with_numbers(tmp_path: Path) -> None:
     text = f"model_id: a/b\nprecision: fp8\nweights_bytes: {{fp8: 100}}\ndimensions: {DIMENSIONS}\n"
     card, problems = read(tmp_path, text)
@@ -50,6 +57,7 @@ def test_a_card_with_numbers(tmp_path: Path) -> None:
         ("model_id: a/b\nweights_bytes: {bf16: 1.5}",
          [" (model a/b): weights_bytes.bf16: input should be a valid integer, found 1.5"]),
         ("model_id: a/b\nweights_basis: guessed", None),
+        ("model_id: a/b\nquantization: nvfp5", None),
         ("[]", [": must hold a map of keys, not a list"]),
     ],
 )  # fmt: skip

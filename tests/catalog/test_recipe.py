@@ -159,6 +159,29 @@ def test_a_recipe_does_not_set_what_is_others_to_set(tmp_path: Path, name: str) 
     assert problems == [f" (recipe r): env.{name}: is not for a recipe to set, found '{name}'"]
 
 
+@pytest.mark.parametrize("value", ["1", "true", "True"])
+def test_a_switch_of_aiters_parts_does_nothing_without_aiter_itself(tmp_path: Path, value: str) -> None:
+    part = {"VLLM_ROCM_USE_AITER_MHA": value}
+    sentence = 'VLLM_ROCM_USE_AITER_MHA: does nothing without VLLM_ROCM_USE_AITER: "1"'
+    nested = {**NESTED, "vllm_serve": {"4_gpu": {"env": part}, "8_gpu": {"env": {**part, "VLLM_ROCM_USE_AITER": "0"}}}}
+    assert read(tmp_path, nested)[1] == [f" (recipe r): vllm_serve.{count}_gpu.env.{sentence}" for count in (4, 8)]
+    assert read(tmp_path, {**FLAT, "env": part})[1] == [f" (recipe r): env.{sentence}"]
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"VLLM_ROCM_USE_AITER": "1", "VLLM_ROCM_USE_AITER_MHA": "1"},
+        {"VLLM_ROCM_USE_AITER": "true", "VLLM_ROCM_USE_AITER_MHA": "0"},
+        {"VLLM_ROCM_USE_AITER_MHA": "0"},
+        {"VLLM_ROCM_USE_SKINNY_GEMM": "1"},
+    ],
+)
+def test_switches_that_do_something_or_are_off_are_fine(tmp_path: Path, env: dict[str, str]) -> None:
+    assert read(tmp_path, {**NESTED, "vllm_serve": {"4_gpu": {"env": env}}})[1] == []
+    assert read(tmp_path, {**FLAT, "env": env})[1] == []
+
+
 @pytest.mark.parametrize("name", ["A B", "1A", "", "A=B", "Ä"])
 def test_a_variable_has_a_name(tmp_path: Path, name: str) -> None:
     assert "must be the name of an environment variable" in read(tmp_path, changed(FLAT, env={name: "x"}))[1][0]

@@ -140,6 +140,18 @@ def test_validate_reports_every_error_of_every_file(cli: Run, tmp_path: Path) ->
     assert len(as_json.json["problems"]) == 5
 
 
+def test_validate_knows_what_the_gpu_has_no_kernels_for(cli: Run, tmp_path: Path) -> None:
+    """What is wrong with the recipe is said once, what is wrong with its variants for each of them."""
+    counts = "".join(f'  {count}_gpu: {{env: {{VLLM_ROCM_USE_AITER: "1"}}}}\n' for count in (1, 2))
+    head = f"recipe_id: old\nmodel_id: {MODEL}\nprecision: fp8\nhardware: {{gpu_type: MI210}}\nvllm_serve:\n"
+    write_recipe(tmp_path, "old", head + counts)
+    done = cli("validate", str(tmp_path))
+    assert done.code == 31
+    assert done.last_words["message"] == "3 errors in 1 of 1 files"
+    assert "vllm_serve.2_gpu.env.VLLM_ROCM_USE_AITER: turns AITER on, which has no kernels for MI210" in done.stderr
+    assert " precision: is fp8, in which MI210 (gfx90a) does not compute" in done.stderr
+
+
 def test_validate_counts_a_file_once(cli: Run, tmp_path: Path) -> None:
     write_recipe(tmp_path, "name").rename(tmp_path / MODEL / "other.yaml")
     shipped = int(cli("validate").stdout.split()[0])

@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 
 from aim_engine.errors import InputError
 from aim_engine.hardware import products
-from aim_engine.hardware.products import Product, all_products, product_by_device_id, product_by_name
+from aim_engine.hardware.products import (
+    Product,
+    all_products,
+    product_by_device_id,
+    product_by_name,
+    refused_format,
+)
 
 GIB = 2**30
 EVERY = pytest.mark.parametrize("product", all_products(), ids=lambda product: product.name)
@@ -55,7 +61,9 @@ def test_what_the_instruction_set_decides(product: Product) -> None:
     # vLLM's platforms/rocm.py and AITER: fp8 is FNUZ on gfx942 and OCP on gfx950 and gfx12; older ones have none
     fp8 = {"gfx942": "fp8_fnuz", "gfx950": "fp8_ocp", "gfx1201": "fp8_ocp", "gfx1250": "fp8_ocp"}.get(product.gfx)
     assert {word for word in product.low_precisions if word.startswith("fp8")} == ({fp8} if fp8 else set())
+    assert product.has_fp8 == bool(fp8)
     assert product.aiter == (product.gfx in ("gfx942", "gfx950"))
+    assert product.all_reduce == (("custom", "quick") if product.gfx.startswith(("gfx94", "gfx95")) else ())
     assert ("mxfp4" in product.low_precisions) == (product.gfx in ("gfx950", "gfx1250"))
 
 
@@ -132,6 +140,11 @@ def test_any_text_is_a_product_or_an_input_error(text: str) -> None:
     except InputError as error:
         found, hint = False, error.hint
     assert found or "known products" in hint
+
+
+def test_formats_that_a_vendor_refuses() -> None:
+    assert "NVIDIA's own format" in refused_format("amd", "nvfp4")
+    assert refused_format("amd", "") == refused_format("nvidia", "nvfp4") == refused_format("cpu", "nvfp4") == ""
 
 
 def test_products_are_plain_values() -> None:

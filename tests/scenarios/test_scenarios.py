@@ -4,7 +4,8 @@ A new case needs no Python. The format:
 
     request.yaml    about: one sentence on what the case shows
                     flags: {metric: throughput}         as typed, by the setting's name (gpu_count, not gpu-count)
-                    env: {AIM_MODEL: org/name}          the process's whole environment
+                    env: {AIM_MODEL: org/name}          the process's whole environment; its HIP_VISIBLE_DEVICES and
+                                                        the like choose among AMD's GPUs that are found here
                     hardware: MI300X:8                  as if found here; a .json file of this folder is an inventory
                     declared: true                      as if given by AIM_HARDWARE instead: then no engine is known
                     engine: {version: 0.18.1+rocm700, distribution: vllm}
@@ -16,6 +17,7 @@ A new case needs no Python. The format:
                     argv_contains: [--dtype bfloat16]   words in this order in the command
                     argv_lacks: [--swap-space]
                     env: {NAME: value or null}          null: not set
+                    unset: [NAME]                       all that is taken out of the engine's environment
                     notes, warnings: [text]             each found in one of them
                     why_not: {recipe@gpus: text}        found in what is said against that candidate
                     error: {class: NoRecipe, code: 30, contains: [text], hint: [text]}
@@ -35,6 +37,7 @@ from aim_engine.errors import AimError
 from aim_engine.hardware.declared import declared_inventory
 from aim_engine.hardware.installed import Engine
 from aim_engine.hardware.inventory import Inventory
+from aim_engine.hardware.visibility import Visible, visible
 from aim_engine.plan import Plan, Refusal, make_plan
 from aim_engine.request import read_request
 
@@ -42,7 +45,7 @@ HERE = Path(__file__).resolve().parent
 CASES = sorted(path.parent for path in HERE.glob("*/request.yaml"))
 
 ASKED_KEYS = {"about", "flags", "env", "hardware", "declared", "engine"}
-TEXT_KEYS = {"gpu_indices", "argv_contains", "argv_lacks", "env", "notes", "warnings", "why_not", "error"}
+TEXT_KEYS = {"gpu_indices", "argv_contains", "argv_lacks", "env", "unset", "notes", "warnings", "why_not", "error"}
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -56,7 +59,15 @@ def inventory_of(case: Path, asked: dict[str, Any]) -> Inventory:
         found = Inventory.from_json((case / wish).read_bytes(), where=wish)
     else:
         found = declared_inventory(wish)
-    return found if asked.get("declared") else Inventory(source="amdsmi", gpus=found.gpus, notes=found.notes)
+    if asked.get("declared"):
+        return found
+    seen = visible(found.gpus, asked.get("env", {})) if found.gpus[0].vendor == "amd" else Visible(gpus=found.gpus)
+    return Inventory(
+        source="amdsmi",
+        gpus=seen.gpus,
+        notes=(*found.notes, *seen.notes),
+        visibility=(*found.visibility, *seen.settings),
+    )
 
 
 def engine_of(asked: dict[str, Any], site: Path) -> Engine | None:
@@ -116,6 +127,7 @@ def check_plan(plan: Plan, expected: dict[str, Any]) -> None:
         assert f" {text} " in argv
     for text in expected.get("argv_lacks", []):
         assert f" {text} " not in argv
+    assert words["command"]["unset"] == tuple(expected.get("unset", words["command"]["unset"]))
     for name, value in expected.get("env", {}).items():
         assert words["command"]["env"].get(name) == value, name
     for key in ("notes", "warnings"):

@@ -181,6 +181,7 @@ def test_checkpoint_format() -> None:
     assert not passed
     assert "NVFP4, NVIDIA's own format, which no AMD GPU computes in" in sentence
     assert says(rules.checkpoint_format, placed(huggingface_id="amd/its-mxfp4"), nvfp4) == fine
+    assert not says(rules.checkpoint_format, placed(huggingface_id="nvidia/Qwen3-32B-NVFP4"))[0]
     family = placed(model_id="*", huggingface_id="*")
     assert not says(rules.checkpoint_format, family, nvfp4)[0]
     assert says(rules.checkpoint_format, placed(on=cpu_here()), nvfp4) == fine
