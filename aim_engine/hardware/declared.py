@@ -1,7 +1,7 @@
 """Hardware that was written down instead of found: the text of `--hardware` in, an `Inventory` out.
 
-The text is a list of products (`MI300X:8`, `MI300X:4,MI325X:4`) or the path of an inventory as `detect --json` prints
-it. Looks at nothing but that text and that file.
+The text is a list of products (`MI300X:8`, `MI300X:4,MI325X:4`), the path of an inventory as `detect --json` prints it,
+or the folder of a recorded host, which is only told apart here: detect.py looks into it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ MAX_COUNT = 64  # eight packages of eight partitions each
 MAX_FILE_BYTES = 8 * 2**20  # an inventory is a few kilobytes; anything larger is something else
 LEGAL = (
     "use detect, cpu, products with counts such as MI300X:8 or MI300X:4,MI325X:4, "
-    "or the path of a file written by: aim-engine detect --json"
+    "the path of a file written by: aim-engine detect --json, or a folder written by: scripts/record-host FOLDER"
 )
+RECORDED = "a recorded host is a folder with sys/, dev/ and proc/ in it, as scripts/record-host FOLDER writes it"
 
 _COUNT = re.compile(r"[0-9]{1,3}")
 
@@ -43,6 +44,33 @@ def declared_inventory(text: str) -> Inventory:
         if os.path.exists(text):  # noqa: PTH110 - no error for a name too long; a product's name comes before a file's; ./NAME always means the file
             return _read_file(Path(text))
         raise
+
+
+def recorded_host(text: str) -> Path | None:
+    """The root of the recorded host that `text` names; None when it names anything but a folder.
+
+    Raises:
+        InputError: the folder is no recorded host.
+    """
+    text = text.strip()
+    try:
+        root = Path(text).expanduser().resolve()
+        if not text or not root.is_dir() or (_is_product(text) and not _is_path(text)):
+            return None
+        if root == Path("/"):
+            raise InputError("/ is this machine itself, no recorded host", hint="say --hardware detect")
+        if not (root / "sys").is_dir():
+            raise InputError(f"the folder {text} is no recorded host: it has no sys/ in it", hint=RECORDED)
+    except (OSError, RuntimeError, ValueError):  # a loop of links; no such user in ~user; a NUL in the path
+        return None
+    return root
+
+
+def _is_product(text: str) -> bool:
+    try:
+        return bool(_from_products(text).gpus)
+    except InputError:
+        return False
 
 
 def _is_path(text: str) -> bool:
@@ -103,11 +131,6 @@ def _read_file(path: Path) -> Inventory:
 def _read_bytes(path: Path) -> bytes:
     try:
         path = path.expanduser()
-        if path.is_dir():
-            raise InputError(
-                f"{path} is a folder; recorded hosts cannot be read by this version",
-                hint="record the host as a file instead: aim-engine detect --json > inventory.json",
-            )
         if not path.is_file():
             raise InputError(f"{path} is not a file", hint=LEGAL)
         with path.open("rb") as file:

@@ -23,7 +23,8 @@ _SHARE = 0.7
 
 
 def detect(wish: str, surroundings: Surroundings, *, detectors: Sequence[Detector] = DETECTORS) -> Inventory:
-    """What is here ("detect"), what one layer alone finds ("cpu"), or what `wish` declares ("MI300X:8", a file).
+    """What is here ("detect"), what one layer alone finds ("cpu"), or what `wish` declares ("MI300X:8", a file, a
+    recorded host's folder).
 
     An inventory that is returned lists at least one GPU; whether any is usable is for the reader to check.
 
@@ -35,8 +36,11 @@ def detect(wish: str, surroundings: Surroundings, *, detectors: Sequence[Detecto
     asked = [detector for detector in detectors if word in (DETECT, detector.name)]
     if asked:
         return _live(asked, surroundings)
-    from aim_engine.hardware.declared import declared_inventory  # here: live detection does not pay for it
+    from aim_engine.hardware.declared import declared_inventory, recorded_host  # here: others do not pay for it
 
+    root = recorded_host(wish)
+    if root is not None:  # the variables of this machine choose nothing on that one
+        return _live(detectors, replace(surroundings, root=root, environment={}))
     return declared_inventory(wish)
 
 

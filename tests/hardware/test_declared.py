@@ -10,9 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aim_engine.errors import InputError
-from aim_engine.hardware.declared import declared_inventory
-from aim_engine.hardware.inventory import Gpu, Host, Inventory
+from aim_engine.errors import InputError, NoAcceleratorError
+from aim_engine.hardware.cpu import CpuDetector
+from aim_engine.hardware.declared import declared_inventory, recorded_host
+from aim_engine.hardware.detect import detect
+from aim_engine.hardware.inventory import Gpu, Host, Inventory, Surroundings
+from aim_engine.hardware.kfd import KfdDetector
+from tests.fakes.trees import host_names, plant_host, read_host
 
 LIVE = Inventory(
     source="amdsmi",
@@ -158,3 +162,63 @@ def test_any_text_is_an_inventory_or_an_input_error(text: str) -> None:
 def test_counts_add_up(parts: list[tuple[str, int]]) -> None:
     inventory = declared_inventory(",".join(f"{name}:{count}" for name, count in parts))
     assert len(inventory.gpus) == sum(count for _, count in parts)
+
+
+KFD_LAYERS = (KfdDetector(), CpuDetector())
+SOURCES = [name for name in host_names() if "error" not in read_host(name)["expected"]]
+
+
+def test_a_folder_with_sys_below_it_is_a_recorded_host_that_is_looked_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant_host(read_host("mi210"), tmp_path / "rack7")
+    monkeypatch.chdir(tmp_path)
+    # the variables of this machine choose nothing on that one
+    here = Surroundings(environment={"HIP_VISIBLE_DEVICES": "0", "CUDA_VISIBLE_DEVICES": "1"})
+    for wish in ("rack7", "./rack7", f" {tmp_path}/rack7/ ", str(tmp_path / "rack7" / "sys" / "..")):
+        inventory = detect(wish, here, detectors=KFD_LAYERS)
+        assert (inventory.source, inventory.in_words(), inventory.declared) == ("kfd", "8 x MI210", True)
+        assert inventory.visibility == ()
+    assert inventory.host is not None
+    assert inventory.host.cores == 128
+
+
+def test_a_recorded_host_without_a_usable_gpu_gives_its_reason(tmp_path: Path) -> None:
+    root = plant_host(read_host("kfd-hidden"), tmp_path)
+    with pytest.raises(NoAcceleratorError, match="KFD topology in /sys is hidden"):
+        detect(str(root), Surroundings(environment={}), detectors=KFD_LAYERS)
+
+
+def test_a_folder_named_as_a_product_needs_a_slash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant_host(read_host("mi210"), tmp_path / "MI300X")
+    monkeypatch.chdir(tmp_path)
+    assert recorded_host("MI300X") is None
+    assert recorded_host("./MI300X") == tmp_path / "MI300X"
+
+
+@pytest.mark.parametrize(
+    ("folder", "message", "hint"),
+    [("empty", "empty is no recorded host: it has no sys/", "scripts/record-host"), ("/", "this machine", "detect")],
+)
+def test_a_folder_that_is_no_recorded_host(folder: str, message: str, hint: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=message) as caught:
+        detect(str(tmp_path / folder), Surroundings(environment={}), detectors=KFD_LAYERS)
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["", "MI300X:8", "~nobody-of-that-name/x", "a\x00/b", "./nowhere", "loop/x"])
+def test_what_is_no_folder_is_no_recorded_host(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    assert recorded_host(text) is None
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_the_inventory_of_a_recorded_host_reads_back_equal_from_its_json(name: str, tmp_path: Path) -> None:
+    root = plant_host(read_host(name), tmp_path / "host")
+    inventory = detect(str(root), Surroundings(environment={}), detectors=KFD_LAYERS)
+    file = tmp_path / "host.json"
+    file.write_text(json.dumps(inventory.as_json()))
+    assert inventory.source == "kfd"
+    assert declared_inventory(str(file)) == inventory
