@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aim_engine.cli import doctor
+from aim_engine.hardware.check import Needs, this_site
+from aim_engine.hardware.inventory import Inventory
 from aim_engine.hardware.preflight import CHECKS
-from tests.building import MODEL, write_model
+from tests.building import MODEL, cpu_here, here, request, write_model
 from tests.cli.conftest import Run
 
 ON_CPU = ("--hardware", "cpu", "--host", "127.0.0.1")
@@ -57,6 +61,56 @@ def test_hardware_that_is_elsewhere_is_not_looked_for_here(cli: Run) -> None:
     assert found["plan"]["sentence"].startswith("qwen3-32b-mi300x-bf16 on 8 x MI300X")
     assert {found[name]["sentence"] for name in CHECKS if name != "model access"} == {"not this machine"}
     assert found["model access"]["sentence"].startswith(f"whether {MODEL} asks for a token is not known")
+
+
+# --- what detection found, in one line ---------------------------------------------------------------------------
+
+CLOSED = "the render node /dev/dri/renderD300 cannot be opened: permission denied"
+
+
+def lost(inventory: Inventory) -> Inventory:
+    """The same, where the unusable ones have a render node that is not here."""
+    gpus = (gpu if gpu.usable else replace(gpu, render_node="/dev/dri/renderD300") for gpu in inventory.gpus)
+    return replace(inventory, gpus=tuple(gpus))
+
+
+def test_gpus_that_can_all_be_used() -> None:
+    found = doctor._hardware(here("MI300X:8"), request())
+    assert (found.outcome, found.sentence) == ("ok", "8 x MI300X (found by amdsmi)")
+
+
+def test_a_gpu_that_cannot_be_used_is_a_warning_with_its_remedy() -> None:
+    found = doctor._hardware(lost(here("MI300X:2", unusable={1: CLOSED})), request())
+    assert found.outcome == "warning"
+    assert found.sentence == f"1 x MI300X (found by amdsmi); GPU 1: {CLOSED}"
+    assert found.remedy == devices_remedy("/dev/dri/renderD300")
+
+
+def devices_remedy(node: str) -> str:
+    """What the check of device files advises for that one on this machine."""
+    gpu = replace(here("MI300X:1").gpus[0], render_node=node)
+    needs = Needs(planned=True, cache_dir=Path("/"), host="", port=0, health_port=0, gpus=(gpu,))
+    return CHECKS["devices"](needs, this_site({})).remedy
+
+
+def test_gpus_that_none_can_be_used_are_an_error() -> None:
+    found = doctor._hardware(lost(here("MI300X:2", unusable={0: CLOSED, 1: CLOSED})), request())
+    assert (found.outcome, found.code) == ("error", 20)
+    assert found.remedy == devices_remedy("/dev/dri/renderD300")
+
+
+def test_gpus_that_a_variable_hides_are_no_warning() -> None:
+    hidden = replace(here("MI300X:2", unusable={1: "hidden"}), visibility=("HIP_VISIBLE_DEVICES=0",))
+    found = doctor._hardware(hidden, request())
+    assert (found.outcome, found.sentence) == ("ok", "1 x MI300X (found by amdsmi); HIP_VISIBLE_DEVICES=0")
+
+
+def test_a_cpu_that_nobody_asked_for_is_a_warning() -> None:
+    assert doctor._hardware(cpu_here(), request()).outcome == "warning"
+    assert doctor._hardware(cpu_here(), request(hardware="CPU")).outcome == "ok"
+
+
+# --- the rest ----------------------------------------------------------------------------------------------------
 
 
 def test_a_token_is_seen_and_not_shown(cli: Run) -> None:
@@ -116,13 +170,12 @@ def test_a_model_on_the_cpu(process: Run, tmp_path: Path, ports: tuple[str, ...]
     assert found["model access"]["sentence"] == "the weights are here: no network is needed"
 
 
-def test_a_machine_without_an_engine_is_a_warning(process: Run, tmp_path: Path, ports: tuple[str, ...]) -> None:
-    """The host before `docker run`: everything may be well, only nothing can be served there directly."""
+def test_a_recorded_host_is_elsewhere_too(process: Run, tmp_path: Path, ports: tuple[str, ...]) -> None:
     recorded = json.loads(process("detect", "--hardware", "MI300X:1", "--json").stdout)
     (tmp_path / "host.json").write_text(json.dumps({**recorded, "source": "amdsmi"}))
     done = process("doctor", MODEL, "--hardware", str(tmp_path / "host.json"), *ports)
     assert done.code == 0
-    assert "✓ plan " in done.stdout  # recorded hardware is elsewhere, and so is its engine
+    assert "✓ plan " in done.stdout
     assert done.stdout.count("not this machine") == len(CHECKS) - 1
 
 
