@@ -145,7 +145,6 @@ def extras(amdsmi: Any, handles: list[Any], gpus: list[dict[str, Any]], say: Say
     firsts = [places[0] for places in packages.values()]
     if len(firsts) <= MOST_PACKAGES_FOR_LINKS:
         pairs = [(one, other) for at, one in enumerate(firsts) for other in firsts[at + 1 :]]
-        pairs += [(places[0], places[1]) for places in packages.values() if len(places) > 1]
         for pair in pairs:
             ask("link", "amdsmi_topo_get_link_type", *pair)
     for place in firsts:

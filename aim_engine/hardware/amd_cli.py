@@ -8,9 +8,8 @@ those of its source from ROCm 6.2 to 7.x and of outputs in public bug reports.
 from __future__ import annotations
 
 import json
-import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from aim_engine.hardware.amd import MOCK
@@ -28,7 +27,6 @@ _STATIC = (
 _METRIC = (("metric", "--mem-usage", "--json"),)
 _MIB_IN = {"B": 2**-20, "KB": 2**-10, "KIB": 2**-10, "MB": 1, "MIB": 1, "GB": 2**10, "GIB": 2**10}
 
-Call = Callable[[tuple[str, ...]], Any]
 Forms = tuple[tuple[str, ...], ...]
 
 
@@ -44,6 +42,8 @@ class AmdSmiProgramDetector:
             return Finding(source=self.name, reason=ABSENT, hint=ABSENT_HINT)
         if not mocked and not surroundings.is_live:
             return Finding(source=self.name, reason="amd-smi cannot be asked about a recorded host")
+        import shutil  # here: a plan for declared hardware need not pay for it
+
         program = shutil.which(PROGRAM, path=surroundings.environment.get("PATH", ""))
         if program is None:
             return Finding(source=self.name, reason="there is no amd-smi program on the PATH")

@@ -86,21 +86,21 @@ def _cut_down(gpu: Gpu, size: int) -> Gpu:
 def with_peers(gpus: Sequence[Gpu], links: Iterable[Link]) -> list[Gpu]:
     """The GPUs with those one XGMI hop away, by index.
 
-    `links` are pairs of places in `gpus`. One between two packages holds for all their partitions, one within a
-    package for all of that package: neither direction nor partition makes a difference.
+    `links` are pairs of places in `gpus`, in either direction. One between two packages holds for all their partitions;
+    the partitions of one package are not each other's peers, whatever a layer calls what is between them.
     """
     packages: dict[str, list[int]] = {}
     for place, gpu in enumerate(gpus):
         packages.setdefault(_key(gpu, place), []).append(place)
     peers: Mapping[int, set[int]] = {place: set() for place in range(len(gpus))}
     pairs = {tuple(sorted(_key(gpus[end], end) for end in link)) for link in links}
-    for one, other in pairs:
+    for one, other in (pair for pair in pairs if pair[0] != pair[1]):
         for place in packages[one]:
             peers[place].update(packages[other])
         for place in packages[other]:
             peers[place].update(packages[one])
     return [
-        replace(gpu, xgmi_peers=tuple(sorted(gpus[peer].index for peer in peers[place] - {place})))
+        replace(gpu, xgmi_peers=tuple(sorted(gpus[peer].index for peer in peers[place])))
         for place, gpu in enumerate(gpus)
     ]
 
