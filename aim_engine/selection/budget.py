@@ -24,7 +24,7 @@ def reduced_fraction(gpus: Sequence[Gpu], terms: ServingTerms) -> float | None:
 
 def budget_bytes(gpus: Sequence[Gpu], terms: ServingTerms, fraction: float | None) -> int:
     """What the engine may take of the tightest device: its share of the whole, but no more than is free."""
-    return min(_budget(gpu, gpus, terms, fraction or terms.memory_fraction) for gpu in gpus)
+    return min(_budget(gpu, terms, fraction or terms.memory_fraction) for gpu in gpus)
 
 
 def _percents(gpu: Gpu, gpus: Sequence[Gpu], terms: ServingTerms) -> float:
@@ -34,8 +34,8 @@ def _percents(gpu: Gpu, gpus: Sequence[Gpu], terms: ServingTerms) -> float:
     return percents / sharers(gpu, gpus)
 
 
-def _budget(gpu: Gpu, gpus: Sequence[Gpu], terms: ServingTerms, fraction: float) -> int:
+def _budget(gpu: Gpu, terms: ServingTerms, fraction: float) -> int:
     free = gpu.memory_bytes if gpu.memory_free_bytes is None else gpu.memory_free_bytes
     if terms.host_memory:
         return int(free * fraction)
-    return min(int(gpu.memory_bytes * fraction), free // sharers(gpu, gpus))
+    return min(int(gpu.memory_bytes * fraction), free)  # a shared memory is divided in the fraction already
