@@ -38,10 +38,20 @@ class ServerFile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ServerLinks:
+    """Links to be made before the server starts: in `folder`, to each file of `source` that `pattern` names."""
+
+    folder: str
+    source: str
+    pattern: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServerCommand:
     """How to start the server: `argv` in full, `env` to lay over the process's own environment, `unset` names to
-    remove from it, `files` to write first, and how to talk to it. `probe_body` is the JSON of a request for one token.
-    `origins` says who set each option and variable; `notes` what was changed on the way. Holds no secret.
+    remove from it, `files` to write and `links` to make first, and how to talk to it. `probe_body` is the JSON of a
+    request for one token. `origins` says who set each option and variable; `notes` what was changed on the way. Holds
+    no secret.
     """
 
     argv: tuple[str, ...]
@@ -51,6 +61,7 @@ class ServerCommand:
     probe_body: Mapping[str, Any]
     unset: tuple[str, ...] = ()
     files: tuple[ServerFile, ...] = ()
+    links: tuple[ServerLinks, ...] = ()
     notes: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
 

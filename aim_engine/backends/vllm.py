@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from aim_engine.backends import vllm_caches as caches
 from aim_engine.backends import vllm_platforms as platforms
 from aim_engine.backends.base import Complaint, ServeJob, ServerCommand, ServerFile, ServerUrls
 from aim_engine.backends.vllm_kernels import kernel_complaints
@@ -34,7 +35,7 @@ def find(search_path: tuple[str, ...], python: str) -> Engine | None:
             found = _metadata_folders(Path(folder or "."), distribution)
             if found:
                 version = found[-1].removesuffix(".dist-info").partition("-")[2]
-                return _engine(distribution, version, python)
+                return _engine(distribution, version, python, search_path)
     return None
 
 
@@ -45,9 +46,12 @@ def _metadata_folders(folder: Path, distribution: str) -> list[str]:
         return []
 
 
-def _engine(distribution: str, version: str, python: str) -> Engine:
+def _engine(distribution: str, version: str, python: str, search_path: tuple[str, ...]) -> Engine:
     built_for = platforms.platform_of_version(distribution, version)
+    kernels = caches.find_kernels(search_path) if built_for and built_for.compiles_kernels else (None, None)
     return Engine(
+        kernels=kernels[0],
+        kernels_version=kernels[1],
         name=name,
         version=version,
         platform=built_for.name if built_for else None,
@@ -92,6 +96,7 @@ def command(job: ServeJob) -> ServerCommand:
         env=env,
         unset=unset,
         files=files,
+        links=caches.links(job.engine, job.cache_dir) if caches.KERNELS in env else (),
         served_names=job.served_names,
         urls=_urls(job),
         probe_body={"model": job.served_names[0], "prompt": "Hello", "max_tokens": 1, "temperature": 0},
@@ -175,14 +180,7 @@ def _unwanted(environment: Mapping[str, str], notes: list[str]) -> Iterator[str]
 
 def _defaults(job: ServeJob) -> dict[str, str]:
     platform = platforms.platform_for(job.gpus[0])
-    cache = job.cache_dir
-    defaults = {
-        "HF_HOME": str(cache),
-        "VLLM_CACHE_ROOT": str(cache / "vllm"),
-        "TRITON_CACHE_DIR": str(cache / "triton"),
-        "VLLM_NO_USAGE_STATS": "1",
-        **platform.env,
-    }
+    defaults = {"VLLM_NO_USAGE_STATS": "1", **caches.variables(job.engine, job.cache_dir, platform), **platform.env}
     if job.offline:
         defaults |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     return defaults | _choice_of_gpus(job, platform)

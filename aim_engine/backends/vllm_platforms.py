@@ -25,7 +25,8 @@ class Platform:
     """One build of vLLM. `runs_on` are vendors of accelerators; `batch_tokens` pairs a device's least memory with the
     default tokens of one step, largest first; `explicit_cache` that the KV cache's size must be given, because the
     engine's own measure of a shared host's memory is not to be relied on; `visible_variables` pick devices: the
-    first is the one to set, and any of them in the user's environment is a choice already made.
+    first is the one to set, and any of them in the user's environment is a choice already made; `caches` are variables
+    and the folder below the cache that each shall name; `compiles_kernels` that AITER may be beside it.
     """
 
     name: str
@@ -36,6 +37,8 @@ class Platform:
     explicit_cache: bool = False
     visible_variables: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    caches: Mapping[str, str] = field(default_factory=dict)
+    compiles_kernels: bool = False
 
 
 _GPU_BATCH = ((160 * GIB, 16384), (70 * GIB, 8192), (0, 2048))
@@ -48,6 +51,9 @@ PLATFORMS = (
         block_tokens=16,
         batch_tokens=_GPU_BATCH,
         visible_variables=("HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"),
+        # kernels that HIP and MIOpen compile while they run (llvm-project, amd/comgr; MIOpen, "Kernel cache")
+        caches={"AMD_COMGR_CACHE_DIR": "comgr", "MIOPEN_CUSTOM_CACHE_DIR": "miopen", "MIOPEN_USER_DB_PATH": "miopen"},
+        compiles_kernels=True,
     ),
     Platform(
         name="cpu",

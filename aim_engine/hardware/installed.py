@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Engine:
     """An installed engine: `version` as its distribution says, `platform` what it was built for ("rocm", "cpu",
     "cuda"; None when unknown), `runs_on` the vendors of accelerators that platform can use, `launch` the argv prefix
-    that runs its command line here.
+    that runs its command line here. `kernels` is the folder in which a kernel library that was found beside it keeps
+    what it has compiled, `kernels_version` that library's distribution and version.
     """
 
     name: str
@@ -18,3 +19,5 @@ class Engine:
     runs_on: tuple[str, ...]
     distribution: str
     launch: tuple[str, ...]
+    kernels: str | None = None
+    kernels_version: str | None = None

@@ -20,6 +20,7 @@ class Command:
     env: Mapping[str, str]
     unset: tuple[str, ...]
     files: tuple[tuple[str, str], ...]  # path and text of small files that must be there first
+    links: tuple[tuple[str, str, str], ...]  # folder to make links in, folder to link to, and the files' pattern
     health_url: str
     metrics_url: str
     load_url: str
@@ -62,6 +63,7 @@ def read_contract(plan: Mapping[str, Any]) -> Contract:
                 env=dict(command["env"]),
                 unset=tuple(command.get("unset", ())),
                 files=tuple((file["path"], file["text"]) for file in command.get("files", ())),
+                links=tuple((each["folder"], each["source"], each["pattern"]) for each in command.get("links", ())),
                 health_url=urls["health"],
                 metrics_url=urls["metrics"],
                 load_url=urls["load"],

@@ -11,6 +11,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,8 @@ def prepare(plan: Mapping[str, Any], site: Site | None = None) -> tuple[State, i
     warnings = check_site(plan, contract, site)
     for path, text in contract.command.files:
         write_file(Path(path), text)
+    for folder, source, pattern in contract.command.links:
+        link_files(Path(folder), Path(source), pattern)
     if contract.tls_files:
         check_certificate(*contract.tls_files)
     if contract.image_cache is not None:
@@ -175,6 +178,20 @@ def seed_cache(prepared: Path, cache: Path) -> None:
                     write_file(target, source.read_text())
             except (OSError, UnicodeDecodeError, CacheError):
                 return
+
+
+def link_files(folder: Path, source: Path, pattern: str) -> None:
+    """Links in `folder` to the source's files. What is there already stays, but for links that lead nowhere."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in sorted(source.glob(pattern)):
+            link = folder / file.name
+            if link.is_symlink() and not link.exists():
+                link.unlink()
+            with suppress(FileExistsError):  # another start may have been faster
+                link.symlink_to(file)
+    except OSError as error:
+        raise unwritable("the folder", str(folder), "AIM_CACHE_DIR", error) from error
 
 
 def write_file(path: Path, text: str) -> None:

@@ -25,7 +25,7 @@ ROUTES: Mapping[str, str] = {
 _JSON = "application/json"
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 _SUMMARY = ("recipe_id", "model_id", "huggingface_id", "backend", "precision", "metric", "gpu_count",
-            "tensor_parallel_size", "max_model_len", "evidence")  # fmt: skip
+            "tensor_parallel_size", "max_model_len", "evidence", "warnings")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

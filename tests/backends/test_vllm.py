@@ -232,6 +232,9 @@ def test_the_environment_of_a_plain_job() -> None:
         "HF_HOME": "/cache",
         "VLLM_CACHE_ROOT": "/cache/vllm",
         "TRITON_CACHE_DIR": "/cache/triton",
+        "AMD_COMGR_CACHE_DIR": "/cache/comgr",
+        "MIOPEN_CUSTOM_CACHE_DIR": "/cache/miopen",
+        "MIOPEN_USER_DB_PATH": "/cache/miopen",
         "VLLM_NO_USAGE_STATS": "1",
     }
 

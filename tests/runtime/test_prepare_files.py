@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aim_engine.errors import CacheError, InputError
-from aim_engine.runtime.prepare import check_certificate, seed_cache, write_file
+from aim_engine.runtime.prepare import check_certificate, link_files, seed_cache, write_file
 from aim_engine.runtime.serve import at_home
 
 
@@ -67,3 +67,26 @@ def test_a_home_that_cannot_be_written_is_moved_to_the_cache(tmp_path: Path) -> 
 def test_a_good_home_is_left_alone(tmp_path: Path) -> None:
     given = {"HOME": str(tmp_path), "USER": "u"}
     assert at_home(given, "/nowhere") == given
+
+
+def test_links_are_made_renewed_and_never_laid_over_what_is_there(tmp_path: Path) -> None:
+    source, folder = tmp_path / "image", tmp_path / "cache" / "aiter" / "1"
+    source.mkdir()
+    for name in ("a.so", "b.so", "c.py"):
+        (source / name).write_text(f"the image's {name}")
+    link_files(folder, source, "*.so")
+    assert sorted(path.name for path in folder.iterdir()) == ["a.so", "b.so"]
+    (folder / "a.so").unlink()
+    (folder / "a.so").write_text("compiled here")
+    (folder / "b.so").unlink()
+    (folder / "b.so").symlink_to(tmp_path / "an older image" / "b.so")
+    link_files(folder, source, "*.so")
+    assert (folder / "a.so").read_text() == "compiled here"
+    assert (folder / "b.so").read_text() == "the image's b.so"
+    assert (source / "a.so").read_text() == "the image's a.so"
+
+
+def test_a_folder_that_cannot_hold_links_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CacheError, match="cannot be written"):
+        link_files(tmp_path / "file" / "below", tmp_path, "*")
