@@ -118,9 +118,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(variable="AIM_MODELS_DIR", field="models_dir", parse=path_text, default=None, legal="a folder",
             meaning="More model cards, looked at before the built-in ones."),
     Setting(variable="AIM_HARDWARE", field="hardware", aliases=("AIM_GPU_MODEL", "AIM_ACCELERATOR_MODEL"),
-            parse=text_line, default="detect", legal="detect, MI300X:8, cpu or a file",
+            parse=text_line, default="detect", legal="detect, MI300X:8, cpu, a file or a folder",
             meaning="Plan for this hardware instead of what is here: products with counts (MI300X:4,MI325X:4), cpu, "
-                    "or a file as detect --json prints it."),
+                    "a file as detect --json prints it, or a folder that scripts/record-host made."),
     Setting(variable="AIM_DETECT_TIMEOUT", field="detect_timeout", parse=seconds(0.1), default="10", legal="seconds",
             meaning="How long asking the driver for the GPUs may take."),
     Setting(variable="AIM_FALLBACK", field="fallback", parse=switch, default="1", switch=True, legal="0 1",

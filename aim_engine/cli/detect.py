@@ -14,7 +14,11 @@ from aim_engine.request import read_request
 def add_to(subparsers: Any) -> None:
     parser = subparsers.add_parser("detect", help="what accelerators are here", description=__doc__)
     parser.add_argument("--json", action="store_true", help="as JSON on stdout")
-    parser.add_argument("--hardware", metavar="WHAT", help="show this instead: MI300X:8, cpu or a file [AIM_HARDWARE]")
+    parser.add_argument(
+        "--hardware",
+        metavar="WHAT",
+        help="show this instead: MI300X:8, cpu, a file or a recorded host's folder [AIM_HARDWARE]",
+    )
     parser.add_argument("--detect-timeout", metavar="SECONDS", help="how long it may take [AIM_DETECT_TIMEOUT]")
 
 

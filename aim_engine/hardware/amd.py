@@ -32,15 +32,16 @@ class AmdSmiDetector:
         if not mocked and not is_sign_of_gpu(surroundings.root):
             return Finding(source=self.name, reason=ABSENT, hint=ABSENT_HINT)
         if not mocked and not surroundings.is_live:
-            return Finding(source=self.name, reason="amdsmi cannot be asked about a recorded host")
+            return Finding(source=self.name)  # a recorded host can be read, not asked
         return _ask(surroundings, mocked)
 
 
 def _ask(surroundings: Surroundings, mocked: bool) -> Finding:
-    from aim_engine.hardware import amd_answer, amd_ask  # here: most machines never come this far
+    from aim_engine.hardware import amd_answer, amd_ask, visibility  # here: most machines never come this far
 
     answer = amd_ask.ask_raw(surroundings.environment, surroundings.timeout_seconds)
-    return amd_answer.read_answer(answer, surroundings.root, check_nodes=not mocked)
+    found = amd_answer.read_answer(answer, surroundings.root, check_nodes=not mocked)
+    return visibility.as_seen(found, surroundings.environment)
 
 
 def _recorded(root: Path) -> Finding:

@@ -72,6 +72,7 @@ def _found(answer: Mapping[str, Any], raw_gpus: Sequence[Mapping[str, Any]], rea
     return Finding(
         source=reader.source,
         gpus=tuple(gpus),
+        hint=node_notes[0] if node_notes else "",
         notes=(*notes, *node_notes, *_asides(gpus, answer)),
         driver_version=text(part(answer, "driver").get("driver_version")),
         library_version=_version(part(answer, "library")),

@@ -7,7 +7,6 @@ those of its source from ROCm 6.2 to 7.x and of outputs in public bug reports.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -41,7 +40,7 @@ class AmdSmiProgramDetector:
         if not mocked and not is_sign_of_gpu(surroundings.root):
             return Finding(source=self.name, reason=ABSENT, hint=ABSENT_HINT)
         if not mocked and not surroundings.is_live:
-            return Finding(source=self.name, reason="amd-smi cannot be asked about a recorded host")
+            return Finding(source=self.name)  # a recorded host can be read, not asked
         import shutil  # here: a plan for declared hardware need not pay for it
 
         program = shutil.which(PROGRAM, path=surroundings.environment.get("PATH", ""))
@@ -51,7 +50,7 @@ class AmdSmiProgramDetector:
 
 
 def _ask(program: str, surroundings: Surroundings, mocked: bool) -> Finding:
-    from aim_engine.hardware import amd_answer, amd_failures  # here: most machines never come this far
+    from aim_engine.hardware import amd_answer, amd_failures, visibility  # here: most machines never come this far
 
     questions = _Questions(program, surroundings)
     listed = _by_gpu(questions.first_answer(_LIST))
@@ -65,7 +64,8 @@ def _ask(program: str, surroundings: Surroundings, mocked: bool) -> Finding:
         "gpus": [_raw_gpu(entry, static.get(key, {}), metric.get(key, {})) for key, entry in listed.items()],
         "driver": {"driver_version": _part(next(iter(static.values()), {}), "driver").get("version")},
     }
-    return amd_answer.read_answer(raw, surroundings.root, check_nodes=not mocked, source=PROGRAM)
+    found = amd_answer.read_answer(raw, surroundings.root, check_nodes=not mocked, source=PROGRAM)
+    return visibility.as_seen(found, surroundings.environment)
 
 
 class _Questions:
@@ -99,6 +99,8 @@ class _Questions:
 def _json(output: bytes) -> Any:
     """What follows the warnings that some versions print before it (seen with Python 3.14)."""
     text = output.decode(errors="replace")
+    import json  # here: most machines never come this far
+
     starts = [at for at in (text.find("\n" + bracket) for bracket in "{[") if at >= 0]
     body = text if text.lstrip()[:1] in ("{", "[") else text[min(starts, default=len(text)) :]
     try:

@@ -6,17 +6,21 @@ Knows the order in which layers are asked, nothing of how they look.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from aim_engine.errors import NoAcceleratorError
 from aim_engine.hardware.amd import AmdSmiDetector
+from aim_engine.hardware.amd_cli import AmdSmiProgramDetector
 from aim_engine.hardware.cpu import CpuDetector, survey_host
 from aim_engine.hardware.inventory import Detector, Finding, Inventory, Surroundings
+from aim_engine.hardware.kfd import KfdDetector
 from aim_engine.hardware.nvidia import NvmlDetector
 
 # The first that finds something is believed, so the order is from the best device to the last resort.
-DETECTORS: tuple[Detector, ...] = (AmdSmiDetector(), NvmlDetector(), CpuDetector())
+DETECTORS: tuple[Detector, ...] = (
+    AmdSmiDetector(), AmdSmiProgramDetector(), KfdDetector(), NvmlDetector(), CpuDetector(),
+)  # fmt: skip
 DETECT = "detect"
 # What one layer may take of the time that is left while others for the same vendor wait: a hung one must leave some.
 _SHARE = 0.7
@@ -64,13 +68,18 @@ def _live(detectors: Sequence[Detector], surroundings: Surroundings) -> Inventor
 
 def _refused(blocked: Finding, without: Sequence[Finding]) -> NoAcceleratorError:
     """The first reason is the error; what the other layers said of the same hardware is its details."""
-    others = [text for finding in without if finding is not blocked for text in (*finding.notes, finding.reason)]
+    others = _said_by(finding for finding in without if finding is not blocked)
     return NoAcceleratorError(blocked.reason, hint=blocked.hint, details=(*blocked.notes, *others))
+
+
+def _said_by(findings: Iterable[Finding]) -> list[str]:
+    """What layers without GPUs said, each thing once: several for one vendor say the same where there is nothing."""
+    return [text for text in dict.fromkeys(t for found in findings for t in (*found.notes, found.reason)) if text]
 
 
 def _inventory(finding: Finding, without: Sequence[Finding], surroundings: Surroundings) -> Inventory:
     host, host_notes = survey_host(surroundings)
-    notes = [note for earlier in without for note in (*earlier.notes, earlier.reason)]
+    notes = _said_by(without)
     if notes:
         notes[-1] += f"; using the {finding.gpus[0].product}"
     # the CPU's own finding carries the host's notes already
@@ -81,6 +90,7 @@ def _inventory(finding: Finding, without: Sequence[Finding], surroundings: Surro
         notes=tuple(notes),
         host=host,
         visibility=finding.visibility,
+        hint="" if all(gpu.usable for gpu in finding.gpus) else finding.hint,
         driver_version=finding.driver_version,
         library_version=finding.library_version,
         recorded=not surroundings.is_live,
@@ -88,7 +98,7 @@ def _inventory(finding: Finding, without: Sequence[Finding], surroundings: Surro
 
 
 def _nothing(without: Sequence[Finding]) -> NoAcceleratorError:
-    reasons = tuple(finding.reason for finding in without)
+    reasons = dict.fromkeys(finding.reason for finding in without if finding.reason)
     return NoAcceleratorError(
         "no accelerator was found: " + ("; ".join(reasons) or "there is no way to look for one"),
         hint=next((finding.hint for finding in without if finding.hint), ""),

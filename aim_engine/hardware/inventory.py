@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aim_engine.errors import InputError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,9 +106,10 @@ class Host:
 class Inventory:
     """Everything found. `source` names the layer that was believed ("amdsmi", "kfd", "declared", "cpu", ...); `notes`
     are sentences on what was seen on the way, in order. `visibility` are the environment's settings that chose among
-    the devices ("HIP_VISIBLE_DEVICES=2,3"). `driver_version` is the kernel driver's, `library_version` that of the
-    vendor's library that was asked. `recorded` marks one that was read from a file or a recorded tree; it is not part
-    of the value, so that a recording reads back equal to what it was made from.
+    the devices ("HIP_VISIBLE_DEVICES=2,3"); `hint` what would make those usable that are not. `driver_version` is the
+    kernel driver's, `library_version` that of the vendor's library that was asked. `recorded` marks one that was read
+    from a file or a recorded tree; it is not part of the value, so that a recording reads back equal to what it was
+    made from.
     """
 
     source: str
@@ -112,6 +117,7 @@ class Inventory:
     notes: tuple[str, ...] = ()
     host: Host | None = None
     visibility: tuple[str, ...] = ()
+    hint: str = ""
     driver_version: str | None = None
     library_version: str | None = None
     recorded: bool = field(default=False, compare=False, repr=False)
@@ -148,10 +154,10 @@ class Inventory:
         Raises:
             InputError: not JSON, or a key is missing or of the wrong type; `where` names the file in the message.
         """
-        from pydantic import TypeAdapter, ValidationError  # here: a plan without a file need not pay for it
+        from pydantic import ValidationError  # here: a plan without a file need not pay for it
 
         try:
-            inventory = TypeAdapter(Inventory).validate_json(text, strict=True)
+            inventory = _adapter().validate_json(text, strict=True)
         except ValidationError as error:
             problems = tuple(
                 f"{'.'.join(str(part) for part in problem['loc']) or 'the file'}: {problem['msg']}"
@@ -171,11 +177,13 @@ class Inventory:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """A detector's answer. With `gpus` it found some; without, `reason` says in one sentence why not.
+    """A detector's answer. With `gpus` it found some; without, `reason` says in one sentence why not (nothing where it
+    has nothing to say).
 
     `blocking` means that the hardware is there but could not be used: only other layers for the same vendor are asked
     after it, and when none of them finds any, the search stops with `reason` as the error instead of falling through to
-    a lesser device; `hint` is the remedy. `visibility` and the versions go into the inventory.
+    a lesser device. `hint` is the remedy, also for GPUs that are found and cannot be used. `visibility` and the
+    versions go into the inventory.
     """
 
     source: str
@@ -219,6 +227,14 @@ class Detector(Protocol):
         """
 
 
+@cache
+def _adapter() -> TypeAdapter[Inventory]:
+    """Making one takes longer than reading an inventory with it."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Inventory)
+
+
 _MOST_BYTES = 1 << 60  # an exbibyte: whatever claims more is a mistake
 
 
@@ -239,6 +255,6 @@ def _nonsense(inventory: Inventory) -> Iterator[str]:
         word for gpu in inventory.gpus for part in (gpu, *gpu.firmware, *gpu.holders) for word in vars(part).values()
     ]
     texts = [inventory.source, *inventory.notes, *inventory.visibility, *words]
-    texts += [inventory.driver_version, inventory.library_version]
+    texts += [inventory.hint, inventory.driver_version, inventory.library_version]
     if any(isinstance(text, str) and not text.isprintable() for text in texts):
         yield "a text in it holds control characters"

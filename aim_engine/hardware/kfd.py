@@ -66,7 +66,7 @@ def understand(reading: Mapping[str, Any], environment: Mapping[str, str]) -> Fi
         InputError: those variables contradict each other.
     """
     from aim_engine.hardware.kfd_answer import gpus_and_notes
-    from aim_engine.hardware.visibility import visible
+    from aim_engine.hardware.visibility import as_seen
 
     if reading["kfd_nodes"] is None:
         return _no_topology(reading)
@@ -77,16 +77,15 @@ def understand(reading: Mapping[str, Any], environment: Mapping[str, str]) -> Fi
     if foreign:
         notes = (*notes, f"{foreign} of {len(reading['kfd_nodes'])} KFD nodes cannot be read: they are not ours to use")
     closed = "" if any(gpu.usable for gpu in gpus) else f"none of the {len(gpus)} AMD GPUs can be used"
-    seen = visible(gpus, environment)
-    return Finding(
+    found = Finding(
         source=SOURCE,
-        gpus=seen.gpus,
+        gpus=gpus,
         reason=closed,
         hint=notes[0] if closed and notes else "",
-        notes=(*notes, *seen.notes),
-        visibility=seen.settings,
+        notes=notes,
         driver_version=_driver_version(reading["files"]),
     )
+    return as_seen(found, environment)
 
 
 def _blocked(reason: str, hint: str) -> Finding:

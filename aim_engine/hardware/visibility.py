@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from aim_engine.errors import InputError
-from aim_engine.hardware.inventory import Gpu
+from aim_engine.hardware.inventory import Finding, Gpu
 
 ROCR, HIP, CUDA = "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"
 _OPENCL, _TOOLKIT = "GPU_DEVICE_ORDINAL", "AMD_VISIBLE_DEVICES"
@@ -61,6 +61,16 @@ def visible(gpus: tuple[Gpu, ...], environment: Mapping[str, str]) -> Visible:
         settings += [f"{name}={hip[1]}" for name in (HIP, CUDA) if environment.get(name, "").strip()]
     order = [*left, *(gpu for gpu in gpus if not _among(gpu, left))]
     return Visible(gpus=_renumbered(order, hidden_by), settings=tuple(settings), notes=tuple(notes))
+
+
+def as_seen(finding: Finding, environment: Mapping[str, str]) -> Finding:
+    """The finding with its GPUs as the environment's variables leave them.
+
+    Raises:
+        InputError: as `visible` does.
+    """
+    seen = visible(finding.gpus, environment)
+    return replace(finding, gpus=seen.gpus, notes=(*finding.notes, *seen.notes), visibility=seen.settings)
 
 
 def put_first(settings: Sequence[str], indices: Sequence[int]) -> str:

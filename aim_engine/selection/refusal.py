@@ -52,7 +52,9 @@ _FORMAT_HINT = "take another checkpoint of the model: MXFP4, fp8 or bf16"
 def _nothing_usable(situation: Situation) -> AimError:
     reasons = dict.fromkeys(gpu.unusable for gpu in situation.inventory.gpus if gpu.unusable)
     why = f" ({'; '.join(list(reasons)[:3])})" if reasons else ""
-    return NoAcceleratorError(f"no usable accelerator{why}", hint="aim-engine detect shows what was seen")
+    return NoAcceleratorError(
+        f"no usable accelerator{why}", hint=situation.inventory.hint or "aim-engine detect shows what was seen"
+    )
 
 
 def _possible(eligible: tuple[Judged, ...]) -> bool:

@@ -222,7 +222,7 @@ def test_nothing_is_run_where_there_is_no_sign_of_a_gpu(folder: Path) -> None:
 def test_nothing_is_run_for_a_recorded_host(folder: Path, plant: Plant) -> None:
     root = plant({"dev/kfd": ""})
     finding = AmdSmiProgramDetector().detect(Surroundings(root=root, environment={"PATH": str(folder)}))
-    assert (finding.reason, finding.blocking) == ("amd-smi cannot be asked about a recorded host", False)
+    assert (finding.reason, finding.gpus, finding.blocking) == ("", (), False)
     assert not (folder / "asked").exists()
 
 
