@@ -22,7 +22,7 @@ def bench_plan(runs: int | None) -> list[Result]:
     with tempfile.TemporaryDirectory() as scratch:
         folders = {count: _make_recipes(Path(scratch, str(count)), count) for count in (100, 10_000)}
         commands = {0: plain} | {count: [*plain, "--recipes-dir", str(path)] for count, path in folders.items()}
-        measures = {count: partial(_run, argv) for count, argv in commands.items()}
+        measures = {count: partial(run, argv) for count, argv in commands.items()}
         in_turns(measures, 1)  # warms the disk's cache
         samples = in_turns(measures, runs or 21)
     seconds = {count: [sample[0] for sample in found] for count, found in samples.items()}
@@ -52,7 +52,7 @@ def _make_recipes(folder: Path, count: int) -> Path:
     return folder
 
 
-def _run(argv: list[str]) -> tuple[float, float]:
+def run(argv: list[str]) -> tuple[float, float]:
     """Run to the end: seconds, and the peak RSS in MB. The kernel counts our own size before the exec too, and that
     is far below what is measured (execve(2): fs/exec.c hands mm's high-water mark on).
     """
