@@ -32,8 +32,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("benchmarks", metavar="NAME", nargs="*", default=["all"], choices=[*BENCHMARKS, "all"],
                         help=f"{', '.join(BENCHMARKS)} or all (the default)")  # fmt: skip
-    parser.add_argument("--runs", type=int, help="how often each thing is run (default: 21 for plan, 11 for detect, 10 for "
-                        "the way to the exec of the image's server, 2 for memory, 5 otherwise)")  # fmt: skip
+    parser.add_argument("--runs", type=int, help="how often each thing is run (default: 21 for plan, 11 for detect, "
+                        "10 for the way to the exec of the image's server, 2 for memory, 5 otherwise)")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="JSON instead of a Markdown table")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started is ended then, too
