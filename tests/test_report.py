@@ -98,6 +98,15 @@ def test_hardware_in_one_line() -> None:
     assert here("MI300X:1", unusable={0: "closed"}).in_words() == "nothing usable"
 
 
+def test_partitions_are_not_called_gpus() -> None:
+    found = here("MI300X:10")
+    modes = ["CPX/NPS4"] * 8 + ["CPX/NPS1", "SPX/NPS1"]
+    mixed = replace(
+        found, gpus=tuple(replace(gpu, partition=mode) for gpu, mode in zip(found.gpus, modes, strict=True))
+    )
+    assert mixed.in_words() == "8 partitions of MI300X (CPX/NPS4) and 1 partition of MI300X (CPX/NPS1) and 1 x MI300X"
+
+
 def test_the_inventory_page_shows_every_device_and_the_host() -> None:
     found = replace(
         here("MI300X:2", free={0: GIB}, unusable={1: "closed"}, notes=("a note",)),

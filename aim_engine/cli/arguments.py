@@ -16,6 +16,14 @@ _SERVING = {
 }  # fmt: skip
 
 
+# What a value is called in help, by what is legal; where nothing is said the flag's own last word.
+_METAVARS = {
+    "a recipe id": "RECIPE", "an address": "ADDRESS", "a folder": "DIR", "a file": "FILE", "a JSON object": "JSON",
+    "seconds": "SECONDS", "auto or seconds": "SECONDS", "recipe, auto or tokens": "TOKENS", "1 or more": "COUNT",
+    "detect, MI300X:8, cpu, a file or a folder": "WHAT",
+}  # fmt: skip
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose complaints are `UsageError`s, so that they end like every other error."""
 
@@ -41,6 +49,7 @@ def flags_of(parser: argparse.ArgumentParser, command: str) -> list[str]:
 def add_model(parser: argparse.ArgumentParser, *, help_text: str = "Hugging Face id or model folder") -> None:
     """The model, as the command's argument."""
     parser.add_argument("model", nargs="?", metavar="MODEL", help=f"{help_text} (or AIM_MODEL)")
+    parser.add_argument("--model", dest="model_flag", metavar="MODEL", help="the same, as a flag")
 
 
 def add_settings(parser: argparse.ArgumentParser, *, serving: bool = False) -> None:
@@ -55,11 +64,12 @@ def add_settings(parser: argparse.ArgumentParser, *, serving: bool = False) -> N
 def choices(setting: Setting) -> tuple[str, ...]:
     """A setting's legal words, where there are but a few of them."""
     words = tuple(setting.legal.split())
-    return words if len(words) > 1 and all(word.isalnum() and word.islower() for word in words) else ()
+    listed = len(words) > 1 and not {"a", "an", "or"} & set(words)  # or it is a description
+    return words if listed and all(word.isalnum() and word.islower() for word in words) else ()
 
 
 def _add_flag(group: Any, setting: Setting) -> None:
-    name = setting.field.rpartition("_")[2].upper()
+    name = _METAVARS.get(setting.legal, setting.field.rpartition("_")[2].upper())
     default = f"; default {setting.default}" if setting.default is not None else ""
     described = f"{setting.meaning} [{setting.variable}{default}]".replace("%", "%%")
     options: dict[str, Any] = {"dest": setting.field, "help": described, "metavar": "|".join(choices(setting)) or name}
@@ -69,5 +79,13 @@ def _add_flag(group: Any, setting: Setting) -> None:
 
 
 def typed_flags(arguments: argparse.Namespace) -> dict[str, str | None]:
-    """What was typed, by setting field, as text."""
-    return {setting.field: getattr(arguments, setting.field, None) for setting in SETTINGS}
+    """What was typed, by setting field, as text.
+
+    Raises:
+        UsageError: two models were named.
+    """
+    typed = {setting.field: getattr(arguments, setting.field, None) for setting in SETTINGS}
+    flag = getattr(arguments, "model_flag", None)
+    if flag is not None and typed["model"] not in (None, flag):
+        raise UsageError(f"two models were named: {typed['model']} and --model {flag}", hint="name one")
+    return {**typed, "model": flag if flag is not None else typed["model"]}

@@ -20,6 +20,8 @@ _COMMANDS = (
 )  # fmt: skip
 _ALIASES = {"dry-run": "plan", "list-profiles": "recipes"}
 
+_NEAR = 0.75  # how like a flag a word must be to be taken for a misspelling of it: two letters changed places in four
+
 _DESCRIPTION = """Serve a language model on AMD GPUs with the best settings known for it.
 
   aim-engine plan Qwen/Qwen3-32B --hardware MI300X:8   what would be served, and why (no GPU needed)
@@ -76,6 +78,8 @@ def _open_streams() -> None:
 def _run(words: list[str], terminal: Terminal, environment: dict[str, str]) -> int:
     first = words[0] if words else ""
     command = _ALIASES.get(first, first)
+    if first and not first.startswith("-") and command not in _COMMANDS:
+        raise _no_command(first)
     parser = build_parser(command if command in _COMMANDS else None)
     if not words:
         terminal.say(parser.format_help())
@@ -88,12 +92,29 @@ def _run(words: list[str], terminal: Terminal, environment: dict[str, str]) -> i
     return code
 
 
+def _no_command(word: str) -> UsageError:
+    """The image's entry point asks here too, for whatever is no program."""
+    import difflib
+
+    hint = "aim-engine --help explains the commands"
+    near = difflib.get_close_matches(word, (*_COMMANDS, *_ALIASES), n=1)
+    if near and "/" not in word:
+        hint = f"did you mean {near[0]}? {hint}"
+    elif "/" in word:
+        hint = (
+            f"to serve a model: aim-engine serve {word}; in a container: docker run -e AIM_MODEL={word} IMAGE; {hint}"
+        )
+    return UsageError(f"{word!r} is neither a command of aim-engine nor a program", hint=hint)
+
+
 def _unknown_words(unknown: list[str], command: str) -> UsageError:
     """What was not understood, with the nearest flag of that command."""
     import difflib
 
-    flags = flags_of(build_parser(_ALIASES.get(command, command)), command)
-    near = difflib.get_close_matches(unknown[0].partition("=")[0], flags, n=1)
+    flags = {flag.lstrip("-"): flag for flag in flags_of(build_parser(_ALIASES.get(command, command)), command)}
+    word = unknown[0].partition("=")[0].lstrip("-")
+    cut = [flag for name, flag in flags.items() if len(word) > 2 and name.startswith(word)]
+    near = cut or [flags[name] for name in difflib.get_close_matches(word, flags, n=1, cutoff=_NEAR)]
     hint = f"did you mean {near[0]}? " if near else ""
     return UsageError(f"{unknown[0]!r} is not understood", hint=f"{hint}aim-engine {command} --help lists the flags")
 

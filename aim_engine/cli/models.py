@@ -17,8 +17,8 @@ from aim_engine.request import read_request
 def add_to(subparsers: Any) -> None:
     parser = subparsers.add_parser("models", help="the known models", description=__doc__)
     parser.add_argument("--json", action="store_true", help="as JSON on stdout")
-    parser.add_argument("--recipes-dir", metavar="FOLDER", help="more recipes [AIM_RECIPES_DIR]")
-    parser.add_argument("--models-dir", metavar="FOLDER", help="more model cards [AIM_MODELS_DIR]")
+    parser.add_argument("--recipes-dir", metavar="DIR", help="more recipes [AIM_RECIPES_DIR]")
+    parser.add_argument("--models-dir", metavar="DIR", help="more model cards [AIM_MODELS_DIR]")
 
 
 def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str, str]) -> int:

@@ -15,6 +15,7 @@ from aim_engine.errors import EngineRefusedError, InputError
 from aim_engine.request import Request, read_request
 
 if TYPE_CHECKING:
+    from aim_engine.hardware.check import Site
     from aim_engine.plan import Plan
 
 _EXAMPLES = """examples:
@@ -47,6 +48,7 @@ def _serve(request: Request, terminal: Terminal) -> NoReturn:
     spare = handover.begin()
     # only now, while supervisord gets ready on the other core: these imports are most of a plan's time
     from aim_engine.engine import decide
+    from aim_engine.hardware.check import this_site
     from aim_engine.plan import Refusal
     from aim_engine.report import refusal_text
     from aim_engine.runtime.log import Log
@@ -64,9 +66,29 @@ def _serve(request: Request, terminal: Terminal) -> NoReturn:
         log.info(line)
     for warning in plan.warnings[len(request.warnings) :]:
         log.warning(warning)
-    if request.api_key is None and request.host not in ("127.0.0.1", "::1", "localhost"):
-        log.warning(f"whoever reaches port {request.port} may use the API: set AIM_API_KEY, or AIM_HOST=127.0.0.1")
+    if said := exposure(request, this_site(request.environment)):
+        log.warning(said)
     handover.run(plan.as_json(), spare)
+
+
+def exposure(request: Request, site: Site) -> str | None:
+    """Who can reach the API, where that is worth a word: everybody, or in a container nobody."""
+    published = f"-p 127.0.0.1:{request.port}:{request.port}"
+    if request.host in ("127.0.0.1", "::1", "localhost"):
+        if not site.in_container:
+            return None
+        return (
+            f"AIM_HOST={request.host} inside a container: ports published with -p lead nowhere. Leave it out, and to "
+            f"serve the host alone publish on its loopback: {published} (--network host is another matter)"
+        )
+    if request.api_key is not None:
+        return None
+    remedy = "AIM_HOST=127.0.0.1"
+    if site.in_kubernetes:
+        remedy = "a NetworkPolicy"
+    elif site.in_container:
+        remedy = f"publish it to the host alone: {published}"
+    return f"whoever reaches port {request.port} may use the API: set AIM_API_KEY, or {remedy}"
 
 
 def _with_state_folder(request: Request) -> Request:

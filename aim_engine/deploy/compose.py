@@ -17,6 +17,10 @@ from aim_engine.deploy.spec import GIB, ContainerSpec
 from aim_engine.errors import InputError
 
 _HEADER_WIDTH = 116
+_HOW = (
+    "docker compose -f FILE up -d --wait",
+    "    (Compose 2; docker-compose 1.29 has no --wait: leave it out, and look at the health with docker ps)",
+)
 _GROUP_HINT = (
     "RENDER_GID: the group of the GPUs' device files, which differs between hosts. Set it before `up`:",
     "  export RENDER_GID=$(stat -c %g /dev/dri/renderD128)",
@@ -129,7 +133,7 @@ def _size(size_bytes: int) -> str:
 
 
 def _header(spec: ContainerSpec) -> list[str]:
-    lines = [*spec.about, "", "docker compose -f FILE up -d --wait", "", *spec.remarks]
+    lines = [*spec.about, "", *_HOW, "", *spec.remarks]
     if spec.groups is None:
         lines += _GROUP_HINT
     passed = ", ".join(one.name for one in spec.passed)

@@ -132,9 +132,9 @@ class Inventory:
         return dict(Counter(gpu.product for gpu in self.usable_gpus))
 
     def in_words(self) -> str:
-        """ "8 x MI300X", "the CPU", "4 x MI300X and 4 x MI325X"."""
-        parts = ("the CPU" if name == "CPU" else f"{n} x {name}" for name, n in self.usable_products.items())
-        return " and ".join(parts) or "nothing usable"
+        """ "8 x MI300X", "the CPU", "4 x MI300X and 4 x MI325X", "64 partitions of MI300X (CPX/NPS4)"."""
+        kinds = Counter((gpu.product, gpu.partition if gpu.is_partition else None) for gpu in self.usable_gpus)
+        return " and ".join(_kind_in_words(*kind, count) for kind, count in kinds.items()) or "nothing usable"
 
     @property
     def declared(self) -> bool:
@@ -173,6 +173,12 @@ class Inventory:
                 f"{where} is not an inventory: {nonsense}", hint="write one with: aim-engine detect --json"
             )
         return inventory
+
+
+def _kind_in_words(product: str, partition: str | None, count: int) -> str:
+    if partition is not None:
+        return f"{count} partition{'' if count == 1 else 's'} of {product} ({partition})"
+    return "the CPU" if product == "CPU" else f"{count} x {product}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,7 +41,7 @@ def _port_refused(host: str, port: int, setting: str, error: OSError) -> InputEr
         )
     if error.errno == errno.EACCES:
         return InputError(
-            f"{setting}={port}: uid {os.getuid()} may not listen there", hint=f"choose a {setting} of at least 1024"
+            f"{setting}={port}: uid {os.getuid()} may not listen there", hint=f"set {setting} to 1024 or more"
         )
     if error.errno == errno.EADDRNOTAVAIL:
         return InputError(f"AIM_HOST={host} is not an address of this machine", hint="use 0.0.0.0 or 127.0.0.1")

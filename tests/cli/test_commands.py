@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +33,7 @@ def test_the_help_of_serve_names_every_setting_that_is_not_a_secret(cli: Run) ->
     text = cli("serve", "--help").stdout
     for setting in SETTINGS:
         assert (setting.variable in text) is not setting.secret, setting.variable
-        assert (setting.flag in text.split()) is not (setting.secret or setting.field == "model"), setting.flag
+        assert (setting.flag in text.split()) is not setting.secret, setting.flag
 
 
 def test_the_version(cli: Run) -> None:
@@ -49,6 +50,52 @@ def test_a_wrong_command_line_is_a_usage_error(cli: Run, words: list[str]) -> No
     assert (done.code, done.stdout) == (2, "")
     assert done.last_words["class"] == "Usage"
     assert "--help" in done.last_words["hint"]
+
+
+@pytest.mark.parametrize(
+    ("word", "remedy"),
+    [
+        ("paln", "did you mean plan?"),
+        ("list-profile", "did you mean list-profiles?"),
+        ("xyzzy", "aim-engine --help explains the commands"),
+        (MODEL, f"aim-engine serve {MODEL}"),
+        ("/models/mine", "-e AIM_MODEL=/models/mine"),
+    ],
+)
+def test_a_word_that_is_no_command(cli: Run, word: str, remedy: str) -> None:
+    done = cli(word, "more")
+    assert (done.code, done.stdout) == (2, "")
+    assert done.last_words["message"] == f"{word!r} is neither a command of aim-engine nor a program"
+    assert remedy in done.last_words["hint"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "near"),
+    [("--gpu-cuont", "--gpu-count"), ("--prot=1", "--port"), ("--hard", "--hardware"), ("--bogus", None), ("-x", None)],
+)
+def test_only_a_near_flag_is_suggested(cli: Run, flag: str, near: str | None) -> None:
+    hint = cli("plan", MODEL, flag).last_words["hint"]
+    assert hint == (f"did you mean {near}? " if near else "") + "aim-engine plan --help lists the flags"
+
+
+def test_metavars_are_nouns(cli: Run) -> None:
+    text = cli("serve", "--help").stdout
+    for flag, metavar in {"--recipe": "RECIPE", "--host": "ADDRESS", "--cache-dir": "DIR", "--start-timeout": "SECONDS",
+                          "--tls-cert": "FILE", "--engine-args": "JSON", "--hardware": "WHAT", "--port": "PORT",
+                          "--max-model-len": "TOKENS", "--concurrency": "COUNT", "--gpus": "COUNT",
+                          "--metric": "latency|throughput", "--offline": "[0|1]"}.items():  # fmt: skip
+        assert f"{flag} {metavar}" in text, flag
+    assert not re.search(r"--[a-z-]+ (a|an|auto\|or)\|", text)
+
+
+@pytest.mark.parametrize("command", ["plan", "recipes", "doctor"])
+def test_the_model_may_be_a_flag(cli: Run, command: str) -> None:
+    words = (command, "--hardware", "MI300X:8")
+    assert cli(*words, "--model", MODEL).stdout == cli(*words, MODEL).stdout
+    assert cli(*words, MODEL, "--model", MODEL).code == cli(*words, MODEL).code
+    done = cli(*words, MODEL, "--model", "org/other")
+    assert (done.code, done.stdout) == (2, "")
+    assert "org/other" in done.last_words["message"]
 
 
 def test_an_abbreviated_flag_is_not_guessed(cli: Run) -> None:

@@ -45,6 +45,11 @@ def test_golden(name: str, plan: Plan) -> None:
     assert text == path.read_text()
 
 
+def test_the_header_says_which_compose_it_needs() -> None:
+    text = compose_text(container_spec(planned()))
+    assert "# docker compose -f FILE up -d --wait\n#     (Compose 2; docker-compose 1.29 has no --wait" in text
+
+
 def test_the_same_plan_gives_the_same_file() -> None:
     assert compose_text(container_spec(planned())) == compose_text(container_spec(planned()))
 

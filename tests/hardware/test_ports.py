@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 
@@ -21,3 +22,13 @@ def test_ports() -> None:
         check_port("192.0.2.1", port, "AIM_PORT")
     with pytest.raises(InputError, match="AIM_HOST"):
         check_port("no such host", port, "AIM_PORT")
+
+
+def test_the_remedies_are_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+    with pytest.raises(InputError) as caught:
+        check_port("127.0.0.1", 80, "AIM_PORT")
+    assert caught.value.hint == "set AIM_PORT to 1024 or more"

@@ -47,7 +47,6 @@ def test_a_subcommand_runs_and_exits(image: str, command: tuple[str, ...], text:
     [
         (("bash", "-c", "echo $((6 * 7)); exit 3"), 3, "42\n"),
         (("python3", "-c", "import vllm; print('it is here')"), 0, "it is here\n"),
-        (("nothing-of-that-name",), 127, ""),
     ],
 )
 def test_any_other_program_passes_through(image: str, command: tuple[str, ...], code: int, text: str) -> None:
@@ -74,6 +73,8 @@ def test_pid_1_is_what_was_asked_for(image: str) -> None:
         (("--env", "AIM_MODEL=Qwen/Qwen3-32B", "--env", "AIM_HARDWARE=MI300X:8"), (), 10, "declared hardware"),
         (("--env", "AIM_MODEL=/models/none"), (), 40, "/models/none"),
         ((), ("serve", "--no-such-flag"), 2, "--no-such-flag"),
+        ((), ("paln", "a/b"), 2, "did you mean plan?"),
+        ((), ("Qwen/Qwen3-32B",), 2, "-e AIM_MODEL=Qwen/Qwen3-32B"),
     ],
 )
 def test_what_is_wrong_from_the_start_has_its_code(
