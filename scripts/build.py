@@ -25,7 +25,7 @@ from scripts.steps import ROOT, Steps
 DOCKERFILE = "Dockerfile.unified"
 # What images with vLLM do not bring. Everything else in pyproject.toml's dependencies is vLLM's own as well; were it
 # missing, the image's build would ask pip's index.
-OFTEN_LACKING = ("supervisor", "shtab")
+OFTEN_LACKING = ("docker", "supervisor", "shtab")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
