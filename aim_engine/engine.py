@@ -67,7 +67,8 @@ def know(request: Request, inventory: Inventory) -> Catalog:
     try:
         return replace(catalog, card=card_from_hub(request.required_model, token=request.hf_token))
     except (HubUnreachableError, ModelAccessError) as error:
-        near = nearest_models(request.required_model, catalog.known_models)
+        unheard = isinstance(error, HubUnreachableError)  # then it may well exist
+        near = nearest_models(request.required_model, catalog.known_models, misspelt=unheard)
         if not near:
             raise
         raise type(error)(error.message, hint=f"did you mean {near[0]}? {error.hint}") from None

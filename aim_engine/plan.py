@@ -246,6 +246,8 @@ def _cautions(situation: Situation, winner: Candidate) -> list[str]:
     found = []
     if winner.ledger is None:
         found.append("whether it fits in memory was not checked: the model's numbers are not known")
+    if situation.catalog.card is not None:
+        found += situation.catalog.card.doubts
     if winner.memory_fraction is not None:
         why = f"up to {winner.sharers} of the GPUs share one memory" if winner.sharers > 1 else "others hold GPU memory"
         found.append(f"{why}, so the engine takes {winner.memory_fraction:.0%} of each GPU")

@@ -165,6 +165,7 @@ def write_recipe(root: Path, recipe_id: str, text: str | None = None, **words: s
 
 TINY_CONFIG = {
     "architectures": ["Qwen3ForCausalLM"],
+    "model_type": "qwen3",
     "num_hidden_layers": 2,
     "hidden_size": 64,
     "num_attention_heads": 4,

@@ -12,20 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from aim_engine.catalog import model_files
-from aim_engine.catalog.model_card import Architecture, ModelCard
+from aim_engine.catalog.model_card import ModelCard
+from aim_engine.catalog.model_shape import architecture, check_shape
 from aim_engine.errors import HubUnreachableError, ModelAccessError
 
-# What the shape's numbers are called: by most models first, then by older families.
-_NAMES = {
-    "layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
-    "hidden_size": ("hidden_size", "n_embd", "d_model"),
-    "attention_heads": ("num_attention_heads", "n_head", "n_heads"),
-    "kv_heads": ("num_key_value_heads", "multi_query_group_num"),
-    "vocab_size": ("vocab_size", "padded_vocab_size"),
-    "intermediate_size": ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size"),
-    "max_context": ("max_position_embeddings", "n_positions", "seq_length", "max_sequence_length"),
-    "experts": ("num_experts", "num_local_experts", "n_routed_experts"),
-}
 _NETWORK_LIBRARIES = (
     "httpx",
     "httpx2",
@@ -40,13 +30,15 @@ def card_from_folder(folder: Path, model_id: str) -> ModelCard:
     """The card of a model folder.
 
     Raises:
-        ModelAccessError: no such folder, no or a damaged config.json, a truncated safetensors file.
+        ModelAccessError: no such folder, no or a damaged config.json, a truncated safetensors file, a file beside them
+            that is none or cannot be read.
     """
     config = model_files.read_config(folder)
+    model_files.check_small_files(folder)
     if not _quantization(config):
         config |= model_files.read_quantization(folder)
     headers = model_files.read_headers(folder)
-    return _card(model_id, config, headers, source=str(folder))
+    return _card(model_id, config, headers, source=str(folder), path=folder / "config.json")
 
 
 def cached_folder(model_id: str, hub_cache: Path) -> Path | None:
@@ -117,9 +109,10 @@ def card_from_hub(model_id: str, *, token: str | None) -> ModelCard | None:
         if type(error).__module__.partition(".")[0] not in _NETWORK_LIBRARIES:
             raise
         raise _unreachable(model_id, error) from None
-    config = model_files.parse_config(data, Path(model_id, "config.json"))
+    path = Path(model_id, "config.json")
+    config = model_files.parse_config(data, path)
     shapes = [{name: {"dtype": t.dtype, "shape": t.shape} for name, t in file.tensors.items()} for file in files]
-    return _card(model_id, config, shapes, source="the hub")
+    return _card(model_id, config, shapes, source="the hub", path=path)
 
 
 def _unreachable(model_id: str, error: Exception | None = None) -> HubUnreachableError:
@@ -131,9 +124,12 @@ def _unreachable(model_id: str, error: Exception | None = None) -> HubUnreachabl
     )
 
 
-def _card(model_id: str, config: dict[str, Any], headers: Iterable[Mapping[str, Any]], *, source: str) -> ModelCard:
+def _card(
+    model_id: str, config: dict[str, Any], headers: Iterable[Mapping[str, Any]], *, source: str, path: Path
+) -> ModelCard:
     inner = config.get("text_config")
     text = inner if isinstance(inner, dict) else config
+    check_shape(text, path)
     tensors = [entry for header in headers for entry in header.values()]
     precision, stored = _precision(config, text), _stored_format(config)
     return ModelCard(
@@ -141,12 +137,20 @@ def _card(model_id: str, config: dict[str, Any], headers: Iterable[Mapping[str, 
         name=model_id,
         family=_first_word(config.get("architectures")),
         precision=precision,
-        architecture=_architecture(text),
+        architecture=architecture(text),
         weights_bytes=_weights(tensors, precision),
         weights_basis="exact",
         quantization=stored,
         source=source,
+        doubts=_doubts(config, path),
     )
+
+
+def _doubts(config: Mapping[str, Any], path: Path) -> tuple[str, ...]:
+    """vLLM and transformers look a model up by its model_type; only a few are known without, or bring their code."""
+    if config.get("model_type") or config.get("auto_map"):
+        return ()
+    return (f"{path} names no model_type: the engine may not know the model",)
 
 
 def _first_word(value: Any) -> str:
@@ -204,36 +208,3 @@ def _product(shape: Iterable[int]) -> int:
     for size in shape:
         total *= size
     return total
-
-
-def _architecture(config: Mapping[str, Any]) -> Architecture | None:
-    """The shape, or None where a number is missing or senseless: then nothing is said about memory."""
-    found = {field: _number(config, names) for field, names in _NAMES.items()}
-    heads, hidden = found["attention_heads"], found["hidden_size"]
-    needed = ("layers", "hidden_size", "attention_heads", "vocab_size", "max_context")
-    if any(not found[field] for field in needed) or not heads or not hidden:
-        return None
-    head_dim = _number(config, ("head_dim",)) or hidden // heads
-    if not head_dim:
-        return None
-    return Architecture(
-        layers=found["layers"] or 0,
-        hidden_size=hidden,
-        attention_heads=heads,
-        kv_heads=found["kv_heads"] or heads,
-        head_dim=head_dim,
-        vocab_size=found["vocab_size"] or 0,
-        intermediate_size=found["intermediate_size"] or 4 * hidden,
-        max_context=found["max_context"] or 0,
-        experts=found["experts"] or 0,
-        kv_lora_rank=_number(config, ("kv_lora_rank",)) or 0,
-        qk_rope_head_dim=_number(config, ("qk_rope_head_dim",)) or 0,
-    )
-
-
-def _number(config: Mapping[str, Any], names: Iterable[str]) -> int | None:
-    for name in names:
-        value = config.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-            return value
-    return None

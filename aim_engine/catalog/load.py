@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from aim_engine.catalog.recipe import ANY_MODEL, Recipe, read_recipe
 from aim_engine.catalog.yaml_file import Problem, YamlError, read_yaml
 from aim_engine.errors import CatalogError
 
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 FAMILIES = "_families"  # the folder of recipes that serve any model
 
 
@@ -132,13 +134,22 @@ def known_models(folders: CatalogFolders) -> tuple[str, ...]:
     return tuple(sorted(ids))
 
 
-def nearest_models(model_id: str, known: Iterable[str]) -> list[str]:
-    """Ids that the asked one may be a misspelling of, or whose last part it names, best first."""
-    by_lower = {name.lower(): name for name in known}
+def nearest_models(model_id: str, known: Iterable[str], *, misspelt: bool = False) -> list[str]:
+    """Ids that the asked one may be a misspelling of, or with whose beginning or last part it agrees, best first; with
+    `misspelt` only the first kind. Other numbers are another size or generation: another model, not a misspelling.
+    """
     asked = model_id.lower()
+    by_lower = {name.lower(): name for name in known if _same_numbers(asked, name.lower(), all_of_them=misspelt)}
     same_name = [name for low, name in sorted(by_lower.items()) if low.split("/")[-1] == asked.split("/")[-1]]
-    close = difflib.get_close_matches(asked, by_lower, n=3, cutoff=0.75)
-    return list(dict.fromkeys([*same_name, *(by_lower[name] for name in close)]))[:3]
+    close = difflib.get_close_matches(asked, by_lower, n=3, cutoff=0.9 if misspelt else 0.75)
+    return list(dict.fromkeys([*(() if misspelt else same_name), *(by_lower[name] for name in close)]))[:3]
+
+
+def _same_numbers(one: str, other: str, *, all_of_them: bool) -> bool:
+    """Whether two ids hold the same numbers, or the one the first of the other's."""
+    mine, theirs = _NUMBER.findall(one), _NUMBER.findall(other)
+    shorter = max(len(mine), len(theirs)) if all_of_them else min(len(mine), len(theirs))
+    return mine[:shorter] == theirs[:shorter]
 
 
 def _yaml_in(root: Path, places: Iterable[str]) -> Iterator[Path]:

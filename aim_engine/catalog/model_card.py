@@ -43,6 +43,7 @@ class ModelCard:
     """What is known of a model. `precision` is what its own checkpoint holds; `weights_bytes` maps a precision to the
     bytes of that checkpoint's tensors; `weights_basis` is "exact" (read from the tensors' headers) or "computed".
     `quantization` names the checkpoint's format where the precision alone does not tell ("nvfp4"), else is empty.
+    `doubts` are sentences on what an engine may stumble over.
     """
 
     model_id: str
@@ -58,6 +59,7 @@ class ModelCard:
     quantization: str = ""
     source: str = ""
     file: str = ""
+    doubts: tuple[str, ...] = ()
 
     def weights_in(self, precision: str) -> tuple[int, str] | None:
         """Bytes of the weights in that precision and what the number rests on; None where nothing is known.

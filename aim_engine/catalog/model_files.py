@@ -5,8 +5,10 @@ Whatever a folder holds (a pipe, a device, a file of lies), the answer is a valu
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import stat
 import struct
 from pathlib import Path
@@ -20,6 +22,8 @@ _INDEX = "model.safetensors.index.json"
 # The format's data types (safetensors documentation); those of less than a byte are left out, and not checked.
 ELEMENT_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "I64": 8, "I32": 4,
                  "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1, "C64": 8}  # fmt: skip
+_SMALL_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "generation_config.json", "vocab.json",
+                "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")  # fmt: skip
 _HINT = "give a folder with config.json, tokenizer and safetensors files"
 
 
@@ -36,7 +40,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         what = f"{folder} has no config.json" if folder.is_dir() else f"there is no folder {folder}"
         raise ModelAccessError(what, hint=_HINT) from None
     except OSError as error:
-        raise ModelAccessError(f"{path} cannot be read: {error.strerror}", hint=_HINT) from None
+        raise _unreadable(path, error) from None
 
 
 def parse_config(data: bytes, path: Path) -> dict[str, Any]:
@@ -51,7 +55,8 @@ def parse_config(data: bytes, path: Path) -> dict[str, Any]:
         raise ModelAccessError(f"{path} is not JSON: {error}", hint="download the model again") from None
     if not isinstance(config, dict):
         raise ModelAccessError(f"{path} must hold a JSON object", hint="download the model again")
-    if not config.keys() & {"architectures", "model_type"}:
+    named, kind = config.get("architectures"), config.get("model_type")
+    if not (isinstance(kind, str) and kind) and not (isinstance(named, list) and any(map(_is_word, named))):
         raise ModelAccessError(f"{path} names neither architectures nor model_type: it is no model's", hint=_HINT)
     return config
 
@@ -64,7 +69,7 @@ def read_quantization(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise ModelAccessError(f"{path} cannot be read: {error.strerror}", hint="make it readable") from None
+        raise _unreadable(path, error) from None
     except (ValueError, RecursionError):
         raise _damaged(path) from None
     return {"quantization_config": said["quantization"]} if isinstance(said, dict) and "quantization" in said else {}
@@ -77,14 +82,40 @@ def read_headers(folder: Path) -> list[dict[str, Any]]:
     Raises:
         ModelAccessError: no weights, a file the index names is missing, a file damaged or not downloaded whole.
     """
-    present = sorted(folder.glob("*.safetensors"))
+    try:
+        names = sorted(os.listdir(folder))  # noqa: PTH208 - Path.glob finds nothing where it may not look
+    except OSError as error:
+        raise _unreadable(folder, error, folder) from None
+    present = [folder / name for name in names if name.endswith(".safetensors")]
     missing = sorted(_indexed(folder) - {path.name for path in present})
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ModelAccessError(f"{folder} lacks {missing[0]}{more}, which {_INDEX} names", hint="download it again")
-    if not present and not list(folder.glob("*.bin")) and not list(folder.glob("*.pt")):
+    if not present and not any(name.endswith((".bin", ".pt")) for name in names):
         raise ModelAccessError(f"{folder} holds no weights", hint=_HINT)
     return [_header(path) for path in present]
+
+
+def check_small_files(folder: Path) -> None:
+    """What an engine reads besides config and weights, where it is there, is a file that can be read.
+
+    Raises:
+        ModelAccessError: it is a pipe, a folder, a link to what is not there, or another's.
+    """
+    for name in _SMALL_FILES:
+        path = folder / name
+        try:
+            mode = path.stat().st_mode
+        except FileNotFoundError:
+            if path.is_symlink():
+                raise ModelAccessError(f"{path} is a link to what is not there", hint="download it again") from None
+            continue
+        except OSError as error:
+            raise _unreadable(path, error) from None
+        if not stat.S_ISREG(mode):
+            raise ModelAccessError(f"{path} is not a regular file", hint=_HINT)
+        if not os.access(path, os.R_OK):
+            raise _unreadable(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
 def _indexed(folder: Path) -> set[str]:
@@ -94,7 +125,7 @@ def _indexed(folder: Path) -> set[str]:
     except FileNotFoundError:
         return set()
     except OSError as error:
-        raise ModelAccessError(f"{path} cannot be read: {error.strerror}", hint="make it readable") from None
+        raise _unreadable(path, error) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise _damaged(path) from None
     if not all(isinstance(name, str) and name == Path(name).name for name in files):
@@ -127,7 +158,7 @@ def _header(path: Path) -> dict[str, Any]:
         tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
         ends = [_end(entry) for entry in tensors.values()]
     except OSError as error:
-        raise ModelAccessError(f"{path} cannot be read: {error.strerror}", hint="make it readable") from None
+        raise _unreadable(path, error) from None
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
         raise _damaged(path) from None
     if 8 + length + max(ends, default=0) != found.st_size:
@@ -146,6 +177,17 @@ def _end(entry: dict[str, Any]) -> int:
     if end < begin or (width is not None and end - begin != elements * width):
         raise ValueError("a tensor's size and its place do not agree")
     return int(end)
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _unreadable(path: Path, error: OSError, folder: Path | None = None) -> ModelAccessError:
+    hint = _HINT
+    if isinstance(error, PermissionError):
+        hint = f"make it readable for uid {os.getuid()}: chmod -R a+rX {folder or path.parent}"
+    return ModelAccessError(f"{path} cannot be read: {error.strerror}", hint=hint)
 
 
 def _damaged(path: Path) -> ModelAccessError:

@@ -13,6 +13,7 @@ from aim_engine.errors import AimError, DoesNotFitError, InputError, NoAccelerat
 from aim_engine.hardware.products import refused_format
 from aim_engine.selection.candidate import Judged, Situation
 from aim_engine.selection.groups import equal_groups
+from aim_engine.selection.memory import in_gib
 from aim_engine.selection.rules import PARTITION_REMEDY
 
 Rank = Callable[[Judged], tuple[object, ...]]
@@ -139,11 +140,20 @@ def _alternatives(rules: set[str], eligible: tuple[Judged, ...]) -> str:
     return "aim-engine recipes shows every recipe and what speaks against it"
 
 
+def _more_host_memory(situation: Situation) -> str:
+    host = situation.inventory.host
+    if host is None or host.cgroup_memory_limit_bytes is None:
+        return "a machine with more memory"
+    return (
+        f"a larger memory limit for the container than {in_gib(host.cgroup_memory_limit_bytes)} (docker run --memory)"
+    )
+
+
 def _memory_hint(nearest: Judged, situation: Situation) -> str:
     book = nearest.candidate.ledger
     gpus = nearest.candidate.gpus
     on_host = all(gpu.product == "CPU" for gpu in gpus)
-    remedies = ["a machine with more memory"] if on_host else ["more GPUs", "a lower precision"]
+    remedies = [_more_host_memory(situation)] if on_host else ["more GPUs", "a lower precision"]
     if any(gpu.is_partition for gpu in gpus):
         remedies[0] = "whole GPUs (on the host: sudo amd-smi set --compute-partition SPX)"
     if nearest.candidate.sharers > 1:

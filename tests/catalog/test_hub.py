@@ -117,11 +117,9 @@ def test_a_model_that_shares_one_latent_vector(tmp_path: Path) -> None:
     "config",
     [
         {"num_hidden_layers": None},
-        {"num_hidden_layers": 0},
-        {"hidden_size": "64"},
-        {"vocab_size": True},
-        {"max_position_embeddings": -1},
-        {"num_attention_heads": 128, "head_dim": None},
+        {"num_key_value_heads": [2, 2], "num_attention_heads": [4, 4]},
+        {"hidden_size": None},
+        {"max_position_embeddings": 0},
     ],
 )
 def test_a_config_without_usable_numbers_says_nothing_of_memory(tmp_path: Path, config: dict[str, Any]) -> None:
@@ -259,11 +257,76 @@ def test_a_pipe_is_not_waited_for_and_a_device_not_read(tmp_path: Path, name: st
             card_from_folder(folder, "m")
 
 
-def test_a_config_that_names_no_model(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "config", [{}, {"architectures": None, "model_type": ""}, {"architectures": []}, {"architectures": [None]}]
+)
+def test_a_config_that_names_no_model(tmp_path: Path, config: dict[str, Any]) -> None:
     folder = write_model(tmp_path / "m")
-    (folder / "config.json").write_text("{}")
+    (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelAccessError, match="it is no model's"):
         card_from_folder(folder, "m")
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"num_key_value_heads": 3}, "num_key_value_heads is 3, which does not divide num_attention_heads, 4"),
+        ({"num_key_value_heads": 8}, "num_key_value_heads is 8, which does not divide num_attention_heads, 4"),
+        ({"num_attention_heads": 3, "num_key_value_heads": 3, "head_dim": None},
+         "num_attention_heads is 3, which does not divide hidden_size, 64"),
+        ({"num_attention_heads": 128, "num_key_value_heads": 2, "head_dim": None},
+         "num_attention_heads is 128, which does not divide hidden_size, 64"),
+        ({"hidden_size": -64}, "hidden_size is -64"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers is 0"),
+        ({"n_embd": -1}, "n_embd is -1"),
+        ({"head_dim": -16}, "head_dim is -16"),
+        ({"max_position_embeddings": -1}, "max_position_embeddings is -1"),
+        ({"hidden_size": "64"}, "hidden_size is '64'"),
+        ({"vocab_size": True}, "vocab_size is True"),
+        ({"text_config": {**TINY_CONFIG, "vocab_size": -5}}, "vocab_size is -5"),
+    ],
+)  # fmt: skip
+def test_senseless_numbers_are_refused_by_name(tmp_path: Path, config: dict[str, Any], said: str) -> None:
+    with pytest.raises(ModelAccessError) as caught:
+        card_from_folder(write_model(tmp_path / "m", config), "m")
+    assert caught.value.message.startswith(f"{tmp_path}/m/config.json: {said}")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"num_local_experts": 0, "kv_lora_rank": None},
+        {"num_attention_heads": 3, "num_key_value_heads": 3},  # with a head_dim of its own
+        {"num_key_value_heads": [2, 2]},
+        {"intermediate_size": [1, 2]},
+        {"model_type": None},
+    ],
+)
+def test_numbers_that_some_models_have(tmp_path: Path, config: dict[str, Any]) -> None:
+    assert card_from_folder(write_model(tmp_path / "m", config), "m")
+
+
+def test_a_config_without_its_type_is_a_doubt(tmp_path: Path) -> None:
+    """vLLM and transformers know some models by their architecture, or by code of their own; most not."""
+    (doubt,) = card_from_folder(write_model(tmp_path / "a", {"model_type": None}), "m").doubts
+    assert doubt == f"{tmp_path}/a/config.json names no model_type: the engine may not know the model"
+    assert card_from_folder(write_model(tmp_path / "b"), "m").doubts == ()
+    own_code = {"model_type": None, "auto_map": {"AutoConfig": "x.Y"}}
+    assert card_from_folder(write_model(tmp_path / "c", own_code), "m").doubts == ()
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "generation_config.json"])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "lost link"])
+def test_what_lies_beside_the_config_must_be_files(tmp_path: Path, name: str, kind: str) -> None:
+    path = write_model(tmp_path / "m") / name
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("../../blobs/gone")
+    with pytest.raises(ModelAccessError, match=f"{name} (is not a regular file|is a link to what is not there)"):
+        card_from_folder(tmp_path / "m", "m")
 
 
 @pytest.mark.parametrize("architectures", [None, [], "Text", {"a": 1}, 3, [None], [["x"]]])
@@ -334,5 +397,10 @@ values = st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.li
     )
 )
 def test_any_config_gives_a_card(tmp_path_factory: pytest.TempPathFactory, config: dict[str, Any]) -> None:
-    card = card_from_folder(write_model(tmp_path_factory.getbasetemp() / "fuzz", config), "m")
-    assert card.architecture is None or card.architecture.head_dim > 0
+    folder = write_model(tmp_path_factory.getbasetemp() / "fuzz", config)
+    try:
+        shape, message = card_from_folder(folder, "m").architecture, ""
+    except ModelAccessError as refused:
+        shape, message = None, refused.message
+    assert message == "" or message.startswith(f"{folder}/config.json")
+    assert shape is None or shape.head_dim > 0

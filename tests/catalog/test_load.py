@@ -208,7 +208,11 @@ def test_known_models_come_from_names_alone(folders: CatalogFolders) -> None:
     [
         ("qwen/qwen3-32b", ["Qwen/Qwen3-32B"]),
         ("someone/Qwen3-32B", ["Qwen/Qwen3-32B"]),
-        ("Qwen/Qwen3-3B", ["Qwen/Qwen3-32B"]),
+        ("Qwen/Qwen3-32", ["Qwen/Qwen3-32B"]),
+        ("Qwen/Qwne3-32B", ["Qwen/Qwen3-32B"]),
+        ("Qwen/Qwen3-3B", []),  # another size is another model, not a misspelling
+        ("Qwen/Qwen3-0.6B", []),
+        ("Qwen/Qwen2.5-32B", []),
         ("nothing/like-it", []),
     ],
 )

@@ -154,8 +154,22 @@ def test_a_closed_folder_of_recipes(process: Run, nobody: int, closed: Path) -> 
 
 
 def test_a_closed_folder_of_models(process: Run, nobody: int, closed: Path) -> None:
+    write_model(closed / "inner")
+    for name in ("inner", "inner/config.json", "inner/model.safetensors"):
+        closed.chmod(0o700 if name == "inner" else 0o755)
+        (closed / name).chmod(0o600)
+        done = process("plan", str(closed / "inner"), "--hardware", "cpu", uid=nobody, cwd=Path("/"))
+        assert (done.code, done.last_words["class"]) == (40, "ModelAccess")
+        assert done.last_words["hint"] == f"make it readable for uid {nobody}: chmod -R a+rX {closed}/inner"
+        (closed / name).chmod(0o755)
+
+
+def test_a_model_folder_that_cannot_be_listed(process: Run, nobody: int, closed: Path) -> None:
+    write_model(closed / "inner").chmod(0o711)
+    closed.chmod(0o755)
     done = process("plan", str(closed / "inner"), "--hardware", "cpu", uid=nobody, cwd=Path("/"))
-    assert (done.code, done.last_words["class"]) == (40, "ModelAccess")
+    assert (done.code, done.last_words["message"]) == (40, f"{closed}/inner cannot be read: Permission denied")
+    assert f"make it readable for uid {nobody}" in done.last_words["hint"]
 
 
 def test_a_closed_folder_on_the_import_path(process: Run, nobody: int, closed: Path) -> None:

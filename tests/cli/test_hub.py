@@ -39,7 +39,7 @@ class Hub(BaseHTTPRequestHandler):
         model, _, file = self.path.removeprefix("/").partition("/resolve/main/")
         if model == "org/gated":
             return self.reply(403, b"", {"X-Error-Code": "GatedRepo"})
-        if model == "org/absent":
+        if model == "org/absent" or model.startswith("Qwen/"):
             return self.reply(401, b"", {"X-Error-Code": "RepoNotFound"})
         if model == "org/broken":
             return self.reply(500, b"")
@@ -120,6 +120,20 @@ def test_a_hub_that_is_not_there(plan: Callable[..., Done]) -> None:
         nobody_listens.bind(("127.0.0.1", 0))
         done = plan("org/good", f"http://127.0.0.1:{nobody_listens.getsockname()[1]}")
     assert (done.code, done.last_words["retryable"]) == (41, True)
+
+
+def test_another_size_is_no_suggestion(plan: Callable[..., Done], hub: tuple[str, list[str]]) -> None:
+    for endpoint in (hub[0], "http://127.0.0.1:9"):  # it has no such model, or there is no hub
+        assert "did you mean" not in plan("Qwen/Qwen3-0.6B", endpoint).last_words["hint"]
+
+
+def test_a_misspelling_is_a_suggestion_and_a_variation_only_where_the_hub_has_no_such_model(
+    plan: Callable[..., Done], hub: tuple[str, list[str]]
+) -> None:
+    for endpoint in (hub[0], "http://127.0.0.1:9"):
+        assert "did you mean Qwen/Qwen3-32B? " in plan("Qwen/Qwne3-32B", endpoint).last_words["hint"]
+    assert "did you mean Qwen/Qwen3-32B? " in plan("Qwen/Qwen3-32B-absent", hub[0]).last_words["hint"]
+    assert "did you mean" not in plan("Qwen/Qwen3-32B-absent", "http://127.0.0.1:9").last_words["hint"]
 
 
 def test_a_model_whose_weights_have_an_older_form_is_planned_without_numbers(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from aim_engine.catalog.load import catalog_folders, load_catalog
 from aim_engine.catalog.recipe import Evidence, Recipe
 from aim_engine.errors import AimError, DoesNotFitError, InputError, NoAcceleratorError, NoRecipeError
-from aim_engine.hardware.inventory import Inventory
+from aim_engine.hardware.inventory import Host, Inventory
 from aim_engine.selection.candidate import Situation
 from tests.building import (
     CARD,
@@ -401,3 +401,16 @@ def test_the_freest_gpus_are_taken_in_the_engines_order() -> None:
 def test_small_differences_in_free_memory_change_nothing() -> None:
     free = {0: (190 << 30) + 1, 1: (190 << 30) + 5}
     assert gpus_of(situation(asked=request(gpu_count="1"), on=here("MI300X:2", free=free))) == [0]
+
+
+def test_a_container_s_memory_limit_is_named_where_it_binds() -> None:
+    host = Host(cores=2, numa_nodes=1, memory_bytes=GIB, memory_available_bytes=GIB, architecture="x86_64",
+                cgroup_memory_limit_bytes=GIB)  # fmt: skip
+    small = recipe(variant(1), model_id="*", gpu_type="CPU")
+    inside = replace(cpu_here(GIB, GIB), host=host)
+    for on, said in ((inside, "a larger memory limit for the container than 1.0 GiB (docker run --memory)"),
+                     (cpu_here(GIB, GIB), "a machine with more memory")):  # fmt: skip
+        refusal = chosen(situation(small, on=on)).refusal
+        assert isinstance(refusal, DoesNotFitError)
+        assert said in refusal.hint
+        assert ("--memory" in refusal.hint) is (on is inside)
