@@ -1,0 +1,108 @@
+"""The way to a Docker Engine: an environment in, a client of the official SDK out; and what Docker refuses as our
+errors, each with its remedy. Knows no plan and no container of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from aim_engine.errors import AimError, CacheError, DockerError, InputError
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+_ASK_SECONDS = 60  # the longest single answer that is waited for; creating a container on a busy disk takes seconds
+_LONGEST = 200  # of what is quoted
+_WHERE = "DOCKER_HOST or the current docker context says where it is"
+
+# What the SDK, the socket or the daemon says (in lower case), what that means, and what to do about it. These words
+# have stood in moby and the SDK for years; an error without any of them is passed on as it is.
+_UNREACHABLE = (
+    ("permissionerror", "this user may not use Docker's socket",
+     "add yourself to the docker group (usermod -aG docker NAME, then log in again), or use sudo"),
+    ("filenotfounderror", "no Docker Engine is here: its socket does not exist",
+     f"install Docker, or start it (systemctl start docker); {_WHERE}"),
+    ("connectionrefusederror", "no Docker Engine answers: its socket is there, but nobody listens",
+     f"start it (systemctl start docker); {_WHERE}"),
+    ("connection refused", "no Docker Engine answers there", f"start it, or correct the address; {_WHERE}"),
+    ("name or service not known", "the Docker Engine's host is not known", f"correct the address; {_WHERE}"),
+    ("paramiko", "ssh:// needs one more Python package", "pip install paramiko"),
+    ("bind address", "DOCKER_HOST is no address", "use unix:///path, tcp://host:port or ssh://user@host"),
+    ("not supported by this client", "the Docker Engine is too old or too new for this client", "update Docker"),
+    ("below minimum", "the Docker Engine is too old", "update it to 20.10 or newer"),
+    ("is too old", "the Docker Engine and this client speak no common version", "update the older of the two"),
+    ("certificate", "the Docker Engine and this client do not trust each other (TLS)",
+     "check DOCKER_TLS_VERIFY, and ca.pem, cert.pem and key.pem in DOCKER_CERT_PATH"),
+    ("tls", "the Docker Engine cannot be reached by TLS",
+     "check DOCKER_TLS_VERIFY, and ca.pem, cert.pem and key.pem in DOCKER_CERT_PATH"),
+    ("timed out", "the Docker Engine does not answer", f"docker version says whether it lives; {_WHERE}"),
+    ("remotedisconnected", "the Docker Engine went away", "docker version says whether it is back; then try again"),
+    ("connectionreset", "the Docker Engine went away", "docker version says whether it is back; then try again"),
+    ("incompleteread", "the Docker Engine went away", "docker version says whether it is back; then try again"),
+)  # fmt: skip
+_REFUSED: tuple[tuple[str, type[AimError], str], ...] = (
+    ("no space left on device", CacheError, "the disk of Docker is full: docker system df shows by what"),
+    ("port is already allocated", InputError, "choose another --port or --health-port, or leave them out"),
+    ("address already in use", InputError, "choose another --port or --health-port, or leave them out"),
+    ("is already in use by container", InputError, "choose another --name, or leave it out"),
+    ("cannot assign requested address", InputError, "--host is not an address of Docker's host"),
+    ("bind source path does not exist", InputError, "the path must exist where the Docker Engine runs"),
+    ("no such image", DockerError, "docker images lists those that are here; --image names another"),
+    ("could not select device driver", DockerError, "use --device-mode devices, or install AMD's container toolkit"),
+    ("unknown or invalid runtime name", DockerError, "use --device-mode devices, or install AMD's container toolkit"),
+    ("error gathering device information", DockerError,
+     "the GPUs' device files must be on Docker's host: ls -l /dev/kfd /dev/dri"),
+    ("network", DockerError, "docker network ls lists those that exist"),
+)  # fmt: skip
+
+
+def connect(environment: Mapping[str, str]) -> DockerClient:
+    """A client that has spoken with the engine: DOCKER_HOST, else the docker command's current context.
+
+    Raises:
+        DockerError: no engine answers, or it may not be used; the hint says what to do.
+    """
+    with guarded("be reached"):
+        import docker
+
+        host = environment.get("DOCKER_HOST", "")
+        # through the ssh program: it knows the user's keys and agents, and needs no further package
+        return docker.from_env(
+            environment=dict(environment), timeout=_ASK_SECONDS, use_ssh_client=host.startswith("ssh://")
+        )
+
+
+@contextmanager
+def guarded(doing: str) -> Iterator[None]:
+    """Turn what the SDK, or the connection below it, raises into one of our errors. `doing` completes "Docker could
+    not ...".
+    """
+    import requests
+    from docker.errors import APIError, DockerException
+
+    try:
+        yield
+    except APIError as error:
+        raise _refusal(doing, str(error.explanation or error)) from None
+    except (DockerException, requests.RequestException, OSError) as error:
+        raise _unreachable(doing, error) from None
+
+
+def _refusal(doing: str, said: str) -> AimError:
+    """What the engine itself answered."""
+    sentence = f"Docker could not {doing}: {said.strip()}"
+    for words, kind, hint in _REFUSED:
+        if words in said.lower():
+            return kind(sentence, hint=hint)
+    return DockerError(sentence, hint="the engine's own log says more: journalctl -u docker")
+
+
+def _unreachable(doing: str, error: Exception) -> DockerError:
+    said = " ".join(str(error).split()) or type(error).__name__
+    text = f"{type(error).__name__} {said}".lower()
+    for words, sentence, hint in _UNREACHABLE:
+        if words in text:
+            return DockerError(f"{sentence} ({said[:_LONGEST]})", hint=hint)
+    return DockerError(f"Docker could not {doing}: {said}", hint=f"docker version says whether it answers; {_WHERE}")

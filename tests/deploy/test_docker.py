@@ -1,0 +1,98 @@
+"""The way to a Docker Engine: what cannot be reached, and what the engine refuses, as errors with a remedy."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import requests
+from docker.errors import APIError, DockerException
+
+from aim_engine.deploy.docker import connect, guarded
+from aim_engine.errors import AimError, CacheError, DockerError, InputError
+
+
+@pytest.fixture
+def sdk_leaks() -> Iterator[None]:
+    """The SDK does not close a socket that could not be connected; the warning comes when it is collected."""
+    yield
+    gc.collect()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("sdk_leaks")
+@pytest.mark.parametrize(
+    ("host", "sentence", "hint"),
+    [
+        ("unix:///nowhere/docker.sock", "no Docker Engine is here", "systemctl start docker"),
+        ("tcp://127.0.0.1:1", "no Docker Engine answers", "DOCKER_HOST"),
+        ("nonsense://x", "DOCKER_HOST is no address", "unix://"),
+    ],
+)
+def test_no_engine(host: str, sentence: str, hint: str) -> None:
+    with pytest.raises(DockerError, match=sentence) as caught:
+        connect({"DOCKER_HOST": host})
+    assert hint in caught.value.hint
+    assert caught.value.code == 60
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("sdk_leaks")
+def test_a_socket_nobody_listens_at(tmp_path: Path) -> None:
+    code = "import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])"
+    path = tmp_path / "s"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code, path], check=True)
+    with pytest.raises(DockerError, match="nobody listens"):
+        connect({"DOCKER_HOST": f"unix://{path}"})
+
+
+def test_certificates_that_are_not_there() -> None:
+    with pytest.raises(DockerError, match="TLS") as caught:
+        connect({"DOCKER_HOST": "tcp://127.0.0.1:1", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/nowhere"})
+    assert "DOCKER_CERT_PATH" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (DockerException("('Connection aborted.', PermissionError(13, 'Permission denied'))"), "may not use Docker"),
+        (DockerException("Error: client version 1.99 is too new. not supported by this client"), "too old"),
+        (requests.ConnectionError("('Connection aborted.', RemoteDisconnected('closed without'))"), "went away"),
+        (requests.ReadTimeout("UnixHTTPConnectionPool: Read timed out. (read timeout=60)"), "does not answer"),
+        (OSError(5, "Input/output error"), "could not be asked"),
+    ],
+)
+def test_a_connection_that_fails(error: Exception, sentence: str) -> None:
+    with pytest.raises(DockerError, match=sentence) as caught, guarded("be asked"):
+        raise error
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "hint"),
+    [
+        ("write /var/lib/docker/x: no space left on device", CacheError, "docker system df"),
+        ("Bind for 0.0.0.0:8000 failed: port is already allocated", InputError, "--port"),
+        ("listen tcp4 0.0.0.0:8000: bind: address already in use", InputError, "--port"),
+        ('Conflict. The container name "/a" is already in use by container "b"', InputError, "--name"),
+        ("error gathering device information while adding custom device", DockerError, "/dev/kfd"),
+        ('could not select device driver "cdi" with capabilities: []', DockerError, "--device-mode"),
+        ("something new", DockerError, "journalctl"),
+    ],
+)
+def test_what_the_engine_refuses(said: str, kind: type[AimError], hint: str) -> None:
+    with pytest.raises(AimError, match="Docker could not start it") as caught, guarded("start it"):
+        raise APIError("500", response=SimpleNamespace(status_code=500), explanation=said)
+    assert type(caught.value) is kind
+    assert hint in caught.value.hint
+    assert said in caught.value.message
+
+
+def test_our_own_errors_pass() -> None:
+    with pytest.raises(InputError, match="mine"), guarded("do it"):
+        raise InputError("mine")
