@@ -1,8 +1,7 @@
 """What was asked: flags and AIM_* variables in, one frozen `Request` out, with the origin of every value.
 
-`SETTINGS` is the only declaration of a setting: its names, flag, default, legal values and meaning. The command
-line, the README's table and the checks are all made from it. Nothing here looks at hardware, recipes or the disk,
-except to tell a local model folder from a hub id.
+What may be asked is declared in `settings`. Nothing here looks at hardware, recipes or the disk, except to tell a local
+model folder from a hub id, and to read the files that hold secrets.
 """
 
 from __future__ import annotations
@@ -10,151 +9,25 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from aim_engine.errors import InputError
-from aim_engine.values import (
-    EVIDENCE_LEVELS,
-    METRICS,
-    PRECISIONS,
-    RefusedError,
-    choice,
-    integer,
-    json_object,
-    model_text,
-    names_a_folder,
-    path_text,
-    seconds,
-    secret_text,
-    switch,
-    text_line,
-)
+from aim_engine.settings import DEFAULT_CACHE_DIR, LOG_FORMATS, LOG_LEVELS, SETTINGS, Setting, settings_table
+from aim_engine.values import DEFAULT_PORT_RANGE, PortRange, RefusedError, names_a_folder, secret_file
+
+__all__ = ["LOG_FORMATS", "LOG_LEVELS", "SETTINGS", "Request", "Setting", "read_request", "secrets_from_files",
+           "settings_table"]  # fmt: skip
 
 Origin = Literal["flag", "environment", "default"]
-
-_AUTO_OR_PRECISION = ("auto", *PRECISIONS)
-LOG_LEVELS = ("debug", "info", "warning", "error")
-LOG_FORMATS = ("text", "json")
-
-MAX_GPU_COUNT = 8
-DEFAULT_CACHE_DIR = "~/.cache/aim-engine"
 
 _URI = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 # What Kubernetes injects for each service of a namespace (documented as "Docker-style service links").
 _SERVICE_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$")
 
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """One setting: the variable and its aliases, the flag, the default as it would be typed, and what it means."""
-
-    variable: str
-    field: str
-    parse: Callable[[str], Any]
-    default: str | None
-    meaning: str
-    legal: str = ""
-    aliases: tuple[str, ...] = ()
-    extra_flags: tuple[str, ...] = ()
-    secret: bool = False
-    switch: bool = False
-
-    @property
-    def flag(self) -> str:
-        """`--gpu-count` for AIM_GPU_COUNT."""
-        return "--" + self.field.replace("_", "-")
-
-    @property
-    def variables(self) -> tuple[str, ...]:
-        return (self.variable, *self.aliases)
-
-
-SETTINGS: tuple[Setting, ...] = (
-    Setting(variable="AIM_MODEL", field="model", aliases=("AIM_MODEL_ID",), parse=model_text, default=None,
-            legal="org/name or a folder",
-            meaning="The model to serve: a Hugging Face id, or a local folder. Required."),
-    Setting(variable="AIM_PRECISION", field="precision", parse=choice(*_AUTO_OR_PRECISION), default="auto",
-            legal=" ".join(_AUTO_OR_PRECISION),
-            meaning="auto takes what the asked checkpoint holds, and a lower precision only if that cannot fit."),
-    Setting(variable="AIM_GPU_COUNT", field="gpu_count", aliases=("AIM_ACCELERATOR_COUNT",), extra_flags=("--gpus",),
-            parse=integer(1, MAX_GPU_COUNT, none_word="auto"), default="auto", legal="auto or 1-8",
-            meaning="Exactly this many of the visible GPUs."),
-    Setting(variable="AIM_METRIC", field="metric", parse=choice(*METRICS), default="latency",
-            legal=" ".join(METRICS), meaning="What to tune for."),
-    Setting(variable="AIM_BACKEND", field="backend", aliases=("AIM_ENGINE",), parse=text_line, default="vllm",
-            legal="vllm or a plug-in", meaning="The engine that serves the model."),
-    Setting(variable="AIM_RECIPE", field="recipe", aliases=("AIM_PROFILE_ID",), parse=text_line, default=None,
-            legal="a recipe id",
-            meaning="Pin one recipe. It is still checked; a mismatch is an error unless AIM_FORCE=1."),
-    Setting(variable="AIM_FORCE", field="force", parse=switch, default="0", switch=True, legal="0 1",
-            meaning="Use the pinned recipe although a check failed."),
-    Setting(variable="AIM_MIN_EVIDENCE", field="min_evidence", parse=choice(*EVIDENCE_LEVELS), default="derived",
-            legal=" ".join(EVIDENCE_LEVELS),
-            meaning="Choose only among recipes whose evidence is at least this strong."),
-    Setting(variable="AIM_MAX_MODEL_LEN", field="max_model_len", parse=integer(1, None, "auto", none_word="recipe"),
-            default="recipe", legal="recipe, auto or tokens",
-            meaning="Context length in tokens. recipe takes the recipe's; auto the longest that fits."),
-    Setting(variable="AIM_CONCURRENCY", field="concurrency", parse=integer(1, 100_000), default="1",
-            legal="1 or more", meaning="Requests of full context length that must fit in memory at once."),
-    Setting(variable="AIM_ENGINE_ARGS", field="engine_args", parse=json_object, default="{}", legal="a JSON object",
-            meaning='Engine options laid over the recipe\'s, for instance {"max-num-seqs": 64}.'),
-    Setting(variable="AIM_HOST", field="host", parse=text_line, default="0.0.0.0", legal="an address",
-            meaning="The address that the API and the health sidecar listen on."),
-    Setting(variable="AIM_PORT", field="port", parse=integer(1, 65535), default="8000", legal="1-65535",
-            meaning="Port of the OpenAI-compatible API."),
-    Setting(variable="AIM_HEALTH_PORT", field="health_port", parse=integer(1, 65535), default="8080",
-            legal="1-65535", meaning="Port of the health sidecar."),
-    Setting(variable="AIM_CACHE_DIR", field="cache_dir", aliases=("AIM_CACHE_PATH",), parse=path_text,
-            default=DEFAULT_CACHE_DIR, legal="a folder",
-            meaning="Weights (Hugging Face layout) and compile caches. The image sets /workspace/model-cache."),
-    Setting(variable="AIM_STATE_DIR", field="state_dir", parse=path_text, default=None, legal="a folder",
-            meaning="The running server's state: the plan, pids, last words. Unset: a private folder under the "
-                    "system's temporary folder."),
-    Setting(variable="AIM_RECIPES_DIR", field="recipes_dir", parse=path_text, default=None, legal="a folder",
-            meaning="More recipes, looked at before the built-in ones."),
-    Setting(variable="AIM_MODELS_DIR", field="models_dir", parse=path_text, default=None, legal="a folder",
-            meaning="More model cards, looked at before the built-in ones."),
-    Setting(variable="AIM_HARDWARE", field="hardware", aliases=("AIM_GPU_MODEL", "AIM_ACCELERATOR_MODEL"),
-            parse=text_line, default="detect", legal="detect, MI300X:8, cpu, a file or a folder",
-            meaning="Plan for this hardware instead of what is here: products with counts (MI300X:4,MI325X:4), cpu, "
-                    "a file as detect --json prints it, or a folder that scripts/record-host made."),
-    Setting(variable="AIM_DETECT_TIMEOUT", field="detect_timeout", parse=seconds(0.1), default="10", legal="seconds",
-            meaning="How long asking the driver for the GPUs may take."),
-    Setting(variable="AIM_FALLBACK", field="fallback", parse=switch, default="1", switch=True, legal="0 1",
-            meaning="0 = never try again with other settings after a failure."),
-    Setting(variable="AIM_START_TIMEOUT", field="start_timeout", parse=seconds(1, none_word="auto"), default="auto",
-            legal="auto or seconds", meaning="How long a start may take. auto derives it from the model's size."),
-    Setting(variable="AIM_HANG_TIMEOUT", field="hang_timeout", parse=seconds(1), default="120", legal="seconds",
-            meaning="How long work may stand still before the engine counts as hung."),
-    Setting(variable="AIM_DRAIN_TIMEOUT", field="drain_timeout", parse=seconds(0), default="60", legal="seconds",
-            meaning="How long requests in flight may finish after a stop was asked for."),
-    Setting(variable="AIM_KEEP_ALIVE", field="keep_alive", parse=switch, default="0", switch=True, legal="0 1",
-            meaning="1 = after a fatal error stay up and inspectable: live 200, ready 503 with the reason."),
-    Setting(variable="AIM_API_KEY", field="api_key", aliases=("VLLM_API_KEY",), parse=secret_text, default=None,
-            legal="a secret", secret=True,
-            meaning="Asked for on every route of the API but /health. Environment only, never a flag."),
-    Setting(variable="HF_TOKEN", field="hf_token", parse=secret_text, default=None, legal="a secret", secret=True,
-            meaning="Hugging Face token for gated models. Environment only, never a flag."),
-    Setting(variable="AIM_TLS_CERT", field="tls_cert", parse=path_text, default=None, legal="a file",
-            meaning="Certificate chain (PEM) of the API, which then speaks HTTPS. With AIM_TLS_KEY."),
-    Setting(variable="AIM_TLS_KEY", field="tls_key", parse=path_text, default=None, legal="a file",
-            meaning="The certificate's private key (PEM)."),
-    Setting(variable="AIM_OFFLINE", field="offline", parse=switch, default="0", switch=True, legal="0 1",
-            meaning="1 = no network at all."),
-    Setting(variable="AIM_IMAGE_CACHE", field="image_cache", parse=path_text, default=None, legal="a folder",
-            meaning="What the image's build prepared for the engine's caches. The image sets it."),
-    Setting(variable="AIM_LOG_LEVEL", field="log_level", default="info",
-            # AMD's operator says CRITICAL when it asks an image for its profiles
-            parse=choice(*LOG_LEVELS, also={"critical": "error", "warn": "warning"}),
-            legal=" ".join(LOG_LEVELS), meaning="How much AIM Engine itself says."),
-    Setting(variable="AIM_LOG_FORMAT", field="log_format", parse=choice(*LOG_FORMATS), default="text",
-            legal=" ".join(LOG_FORMATS), meaning="text, or json: one object a line, engine lines included."),
-)  # fmt: skip
-
-_BY_VARIABLE = {variable: setting for setting in SETTINGS for variable in setting.variables}
+_BY_VARIABLE = {name: setting for setting in SETTINGS for name in (*setting.variables, setting.file_variable) if name}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +70,8 @@ class Request:
     offline: bool = False
     log_level: str = "info"
     log_format: str = "text"
+    port_range: PortRange = DEFAULT_PORT_RANGE
+    engine_registry: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     origins: Mapping[str, Origin] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -228,12 +103,15 @@ def read_request(flags: Mapping[str, str | None], environment: Mapping[str, str]
 
     `flags` maps field names to the text typed (None or absent: not typed); `environment` is the process's.
 
+    A secret that a file holds (AIM_API_KEY_FILE) stands in the request's environment as if it had been set there.
+
     Raises:
         InputError: a value is not legal; the message names the setting, the value and the legal ones.
     """
     values: dict[str, Any] = {}
     origins: dict[str, Origin] = {}
     warnings = list(_unknown_names(environment))
+    environment = {**environment, **secrets_from_files(environment)}
     for setting in SETTINGS:
         origin, name, text = _find(setting, flags, environment, warnings)
         if text is None:
@@ -246,6 +124,30 @@ def read_request(flags: Mapping[str, str | None], environment: Mapping[str, str]
             f"AIM_PORT and AIM_HEALTH_PORT are both {values['port']}", hint="give the health sidecar a port of its own"
         )
     return Request(**values, environment=dict(environment), origins=origins, warnings=tuple(warnings))
+
+
+def secrets_from_files(environment: Mapping[str, str]) -> dict[str, str]:
+    """The secrets that are given as files, under their variables' names.
+
+    Raises:
+        InputError: a file cannot be read, holds no secret, or another secret than the variable beside it.
+    """
+    found = {}
+    for setting in SETTINGS:
+        name = setting.file_variable
+        if name is None or not environment.get(name):
+            continue
+        try:
+            found[setting.variable] = text = secret_file(environment[name])
+        except RefusedError as refusal:
+            raise InputError(f"{name}={environment[name]}: {refusal}", hint=_SECRET_FILE_HINT) from None
+        for other in setting.variables:
+            if environment.get(other, text) not in ("", text):
+                raise InputError(f"{name} and {other} hold different values", hint="give one of them")
+    return found
+
+
+_SECRET_FILE_HINT = "name a small text file whose first line is the secret, and that this user may read"  # noqa: S105
 
 
 def _default(setting: Setting) -> Any:
@@ -298,15 +200,3 @@ def _unknown_names(environment: Mapping[str, str]) -> Iterable[str]:
 
 def _is_service_link(name: str, text: str) -> bool:
     return bool(_SERVICE_LINK.search(name) or (name.endswith("_PORT") and _URI.match(text)))
-
-
-def settings_table() -> str:
-    """The settings as a Markdown table; the README carries it and a test compares the two."""
-    rows = ["| variable (accepted alias) | flag | default | values | meaning |", "| --- | --- | --- | --- | --- |"]
-    for setting in SETTINGS:
-        names = setting.variable + (f" ({', '.join(setting.aliases)})" if setting.aliases else "")
-        flags = "MODEL (the argument)" if setting.field == "model" else ", ".join((setting.flag, *setting.extra_flags))
-        default = setting.default if setting.default is not None else "–"
-        flags = "–" if setting.secret else flags
-        rows.append(f"| {names} | {flags} | {default} | {setting.legal} | {setting.meaning} |")
-    return "\n".join(rows)

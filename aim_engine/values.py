@@ -10,7 +10,9 @@ import json
 import math
 import os
 import re
+import stat
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +144,57 @@ def secret_text(text: str) -> str:
     if not text.isprintable() or text != text.strip():
         raise RefusedError("use a value of printable characters without spaces around it")
     return text
+
+
+def secret_file(path: str) -> str:
+    """The first line of a small regular file; a pipe could make us wait for ever, a folder holds no line."""
+    try:
+        descriptor = os.open(path_text(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise RefusedError("it is not a regular file")
+            content = os.read(descriptor, _LARGEST_SECRET_FILE + 1)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise RefusedError(error.strerror or str(error)) from None
+    if len(content) > _LARGEST_SECRET_FILE:
+        raise RefusedError("it is larger than 64 KiB")
+    line = content.decode("utf-8", "replace").partition("\n")[0].removesuffix("\r")
+    if not line or "\N{REPLACEMENT CHARACTER}" in line:
+        raise RefusedError("its first line is empty" if not line else "its first line is not UTF-8")
+    return secret_text(line)
+
+
+_LARGEST_SECRET_FILE = 64 * 1024
+_read_port = integer(1, 65535)
+
+
+def _port(text: str) -> int:
+    return int(_read_port(text) or 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PortRange:
+    """Ports from `first` to `last`, both included."""
+
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        return f"{self.first}-{self.last}"
+
+
+DEFAULT_PORT_RANGE = PortRange(first=8000, last=8999)
+
+
+def port_range(text: str) -> PortRange:
+    first, dash, last = text.strip().partition("-")
+    if dash:
+        found = PortRange(first=_port(first), last=_port(last))
+        if found.first < found.last:
+            return found
+    raise RefusedError("use two ports, the lower first: 8000-8999")
 
 
 def model_text(text: str) -> str:

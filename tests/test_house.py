@@ -15,6 +15,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 # From the bottom up: a row may import the rows above it in this list, and names on one row do not know each other.
 ROWS = (
     {"errors", "values"},
+    {"settings"},
     {"request", "hardware", "catalog"},
     {"selection", "backends"},
     {"plan"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from aim_engine.errors import InputError
 from aim_engine.request import SETTINGS, Request, Setting, read_request, settings_table
+from aim_engine.values import PortRange
 from tests.building import ROOT, examples
 
 # For every setting: a legal text other than its default, what becomes of it, and illegal texts.
@@ -57,6 +59,8 @@ VALUES: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "image_cache": ("/prepared", Path("/prepared"), ("\t",)),
     "log_level": ("DEBUG", "debug", ("loud", "trace")),
     "log_format": ("json", "json", ("xml",)),
+    "port_range": ("8000-8010", PortRange(first=8000, last=8010), ("8000", "8010-8000", "0-5", "1-70000", "-", "a-b")),
+    "engine_registry": ("registry.example.com/x", "registry.example.com/x", (" ",)),
 }  # fmt: skip
 
 by_name = pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.variable)
@@ -304,3 +308,76 @@ def test_engine_arguments_that_are_taken_can_be_passed_on(value: Any) -> None:
     except InputError:
         return
     assert json.loads(json.dumps(taken, allow_nan=False).encode()) == value
+
+
+# --- secrets as files ------------------------------------------------------------------------------------------------
+
+SECRETS = pytest.mark.parametrize("setting", [one for one in SETTINGS if one.secret], ids=lambda one: one.variable)
+
+
+@SECRETS
+@pytest.mark.parametrize("content", ["s3cret", "s3cret\n", "s3cret\r\nsecond line\n"])
+def test_a_secret_s_file(setting: Setting, content: str, tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_bytes(content.encode())
+    asked = read_request({}, {f"{setting.variable}_FILE": str(file)})
+    assert getattr(asked, setting.field) == "s3cret"
+    assert asked.environment[setting.variable] == "s3cret"
+    assert asked.origins[setting.field] == "environment"
+    assert asked.warnings == ()
+
+
+@SECRETS
+def test_a_secret_given_twice(setting: Setting, tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("s3cret")
+    both = {f"{setting.variable}_FILE": str(file), setting.variable: "s3cret"}
+    assert getattr(read_request({}, both), setting.field) == "s3cret"
+    for name in setting.variables:
+        with pytest.raises(InputError, match="different values") as caught:
+            read_request({}, {f"{setting.variable}_FILE": str(file), name: "other"})
+        assert "s3cret" not in str(caught.value.as_json())
+
+
+def _folder(path: Path) -> None:
+    path.mkdir()
+
+
+def _closed(path: Path) -> None:
+    path.write_bytes(b"s3cret")
+    path.chmod(0)
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda path: None, "No such file"),
+        (_folder, "not a regular file"),
+        (os.mkfifo, "not a regular file"),
+        (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
+        (lambda path: path.write_bytes(b"x" * (64 * 1024 + 1)), "larger than 64 KiB"),
+        (lambda path: path.write_bytes(b""), "is empty"),
+        (lambda path: path.write_bytes(b"\ns3cret"), "is empty"),
+        (lambda path: path.write_bytes(b"\xff\xfe"), "not UTF-8"),
+        (lambda path: path.write_bytes(b"s3 cret \x07"), "printable"),
+    ],
+)
+def test_a_file_that_is_no_secret(make: Any, why: str, tmp_path: Path) -> None:
+    make(tmp_path / "secret")
+    with pytest.raises(InputError, match="AIM_API_KEY_FILE=") as caught:
+        read_request({}, {"AIM_API_KEY_FILE": str(tmp_path / "secret")})
+    assert why in caught.value.message
+    assert "s3" not in str(caught.value.as_json()).replace(str(tmp_path), "")
+
+
+def test_a_closed_file(tmp_path: Path) -> None:
+    if os.getuid() == 0:
+        pytest.skip("root may read everything")
+    _closed(tmp_path / "secret")
+    with pytest.raises(InputError, match="Permission denied"):
+        read_request({}, {"AIM_API_KEY_FILE": str(tmp_path / "secret")})
+
+
+def test_no_file_variable_for_what_is_no_secret() -> None:
+    assert [s.file_variable for s in SETTINGS if s.file_variable] == ["AIM_API_KEY_FILE", "HF_TOKEN_FILE"]
+    assert any("AIM_MODEL_FILE" in warning for warning in read_request({}, {"AIM_MODEL_FILE": "/x"}).warnings)

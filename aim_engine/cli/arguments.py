@@ -14,13 +14,14 @@ _SERVING = {
     "keep_alive", "image_cache", "start_timeout", "hang_timeout", "drain_timeout", "fallback", "state_dir", "log_level",
     "log_format",
 }  # fmt: skip
-
+# What only `launch` needs.
+LAUNCHING = {"port_range", "engine_registry"}
 
 # What a value is called in help, by what is legal; where nothing is said the flag's own last word.
 _METAVARS = {
     "a recipe id": "RECIPE", "an address": "ADDRESS", "a folder": "DIR", "a file": "FILE", "a JSON object": "JSON",
     "seconds": "SECONDS", "auto or seconds": "SECONDS", "recipe, auto or tokens": "TOKENS", "1 or more": "COUNT",
-    "detect, MI300X:8, cpu, a file or a folder": "WHAT",
+    "registry/path": "REGISTRY", "detect, MI300X:8, cpu, a file or a folder": "WHAT",
 }  # fmt: skip
 
 
@@ -52,11 +53,12 @@ def add_model(parser: argparse.ArgumentParser, *, help_text: str = "Hugging Face
     parser.add_argument("--model", dest="model_flag", metavar="MODEL", help="the same, as a flag")
 
 
-def add_settings(parser: argparse.ArgumentParser, *, serving: bool = False) -> None:
+def add_settings(parser: argparse.ArgumentParser, *, serving: bool = False, launching: bool = False) -> None:
     """A flag for each setting that is not a secret: secrets never stand in argv."""
+    left_out = (set() if serving or launching else _SERVING) | (set() if launching else LAUNCHING)
     group = parser.add_argument_group("settings (a flag wins over its variable, that over the recipe)")
     for setting in SETTINGS:
-        if setting.secret or setting.field == "model" or (setting.field in _SERVING and not serving):
+        if setting.secret or setting.field == "model" or setting.field in left_out:
             continue
         _add_flag(group, setting)
 

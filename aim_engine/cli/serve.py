@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from aim_engine.cli.arguments import add_model, add_settings, typed_flags
 from aim_engine.cli.terminal import Terminal
 from aim_engine.errors import EngineRefusedError, InputError
-from aim_engine.request import Request, read_request
+from aim_engine.request import Request, read_request, secrets_from_files
 
 if TYPE_CHECKING:
     from aim_engine.hardware.check import Site
@@ -35,6 +35,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
     from aim_engine.runtime import handover
 
     request = _with_state_folder(read_request(typed_flags(arguments), environment))
+    # the engine, its guard and the sidecar look there; the environment of a process is seen by its user alone
+    os.environ.update(secrets_from_files(environment))
     try:
         _serve(request, terminal)
     except handover.StopAskedError as stop:

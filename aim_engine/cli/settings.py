@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
         terminal.result_json(
             [
                 {"variable": s.variable, "aliases": s.aliases, "flag": None if s.secret else s.flag,
-                 "default": s.default, "legal": s.legal, "meaning": s.meaning}
+                 "default": s.default, "legal": s.legal, "meaning": s.meaning, "file_variable": s.file_variable}
                 for s in SETTINGS
             ]
         )  # fmt: skip
