@@ -1,4 +1,4 @@
-"""The Python API. For now its heart: `decide`, from request to plan, asking disk and hardware.
+"""The Python API. For now its heart: `decide`, from request to plan, asking disk, hardware and the hub.
 
 Everything it calls is a function from values to a value; only this file and the two ends touch the world.
 """
@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from aim_engine.backends.registry import backend
-from aim_engine.catalog.hub import cached_folder, card_from_folder, card_from_hub
+from aim_engine.catalog.hub import HUB, card_from_folder, card_from_hub
+from aim_engine.catalog.hub_cache import cached_folder
 from aim_engine.catalog.load import Catalog, catalog_folders, load_catalog, nearest_models
 from aim_engine.errors import HubUnreachableError, ModelAccessError
 from aim_engine.hardware.detect import detect
@@ -19,10 +20,12 @@ from aim_engine.hardware.inventory import Inventory, Surroundings
 from aim_engine.plan import Plan, Refusal, make_plan
 from aim_engine.request import Request
 from aim_engine.selection.candidate import gpus_of_type
+from aim_engine.values import is_hub_id
 
 
-def decide(request: Request) -> Plan | Refusal:
-    """The plan for a request on the hardware that is here or declared.
+def decide(request: Request, *, to_serve: bool = False) -> Plan | Refusal:
+    """The plan for a request on the hardware that is here or declared. With `to_serve` it can be had here and now: the
+    checkpoint is in the cache, or the hub answers; where only the first is true, it is served without the network.
 
     Raises:
         AimError: the request, the catalogue, the hardware or the model is wrong in a way no recipe could mend.
@@ -30,7 +33,51 @@ def decide(request: Request) -> Plan | Refusal:
     inventory = look(request)
     catalog = know(request, inventory)
     engine = backend(request.backend).find(tuple(sys.path), sys.executable)
-    return make_plan(request, inventory, catalog, engine)
+    plan = make_plan(request, inventory, catalog, engine)
+    if isinstance(plan, Refusal) or not is_hub_id(plan.checkpoint):
+        return plan
+    if not to_serve or plan.inventory.declared or plan.engine is None:  # and so it cannot be served anyway
+        return _with_doubts(plan)
+    reason = _why_offline(plan, heard=catalog.card is not None and catalog.card.source == HUB)
+    if reason is None:
+        return plan
+    told = replace(catalog, notes=(*catalog.notes, reason))
+    return make_plan(replace(request, offline=True), inventory, told, engine)
+
+
+def _with_doubts(plan: Plan) -> Plan:
+    """The plan with a warning, where it could not be served for want of a network. Only the disk is asked."""
+    if not _offline_by(plan.request) or plan.inventory.declared:
+        return plan
+    try:
+        _why_offline(plan, heard=True)
+    except ModelAccessError as error:
+        return replace(plan, warnings=(*plan.warnings, f"{error.message}; remedy: {error.hint}"))
+    return plan
+
+
+def _why_offline(plan: Plan, *, heard: bool) -> str | None:
+    """The reason to serve what the cache holds without the network, if there is one."""
+    from aim_engine.catalog.hub_access import why_offline  # here: most plans are of no hub's model, or only shown
+
+    request, argv = plan.request, plan.command.argv
+    revision = argv[argv.index("--revision") + 1] if "--revision" in argv else "main"
+    return why_offline(
+        plan.checkpoint,
+        hub_cache(request),
+        environment=request.environment,
+        offline=_offline_by(request),
+        heard=heard,
+        revision=revision,
+        tokenizer=not {"--tokenizer", "--skip-tokenizer-init"} & set(argv),
+    )
+
+
+def _offline_by(request: Request) -> str:
+    """The setting that forbids the network; the second is read as the hub's client does (its constants.py)."""
+    own = request.environment.get("HF_HUB_OFFLINE", "")
+    switched_on = own.upper() in ("1", "ON", "YES", "TRUE")
+    return "AIM_OFFLINE=1" if request.offline else f"HF_HUB_OFFLINE={own}" if switched_on else ""
 
 
 def look(request: Request) -> Inventory:
@@ -62,7 +109,7 @@ def know(request: Request, inventory: Inventory) -> Catalog:
     cached = cached_folder(request.required_model, hub_cache(request))
     if cached is not None:
         return replace(catalog, card=card_from_folder(cached, request.required_model))
-    if request.offline:
+    if _offline_by(request):
         return catalog
     try:
         return replace(catalog, card=card_from_hub(request.required_model, token=request.hf_token))

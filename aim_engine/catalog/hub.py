@@ -5,7 +5,6 @@ Looks in a local folder, then in the Hugging Face cache, then asks the hub, unle
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.model_shape import architecture, check_shape
 from aim_engine.errors import HubUnreachableError, ModelAccessError
 
+HUB = "the hub"  # the source of a card that was just made of its answers
 _NETWORK_LIBRARIES = (
     "httpx",
     "httpx2",
@@ -39,31 +39,6 @@ def card_from_folder(folder: Path, model_id: str) -> ModelCard:
         config |= model_files.read_quantization(folder)
     headers = model_files.read_headers(folder)
     return _card(model_id, config, headers, source=str(folder), path=folder / "config.json")
-
-
-def cached_folder(model_id: str, hub_cache: Path) -> Path | None:
-    """Where the Hugging Face cache keeps that model's newest snapshot, or None where it is absent or not whole (layout:
-    huggingface_hub's guide "Understand caching": models--org--name/refs/main names the folder below snapshots/).
-    """
-    home = hub_cache / f"models--{model_id.replace('/', '--')}"
-    try:
-        revision = (home / "refs" / "main").read_text().strip()
-    except (OSError, UnicodeDecodeError):
-        return None
-    folder = home / "snapshots" / revision
-    return folder if revision and _is_whole(folder) else None
-
-
-def _is_whole(folder: Path) -> bool:
-    """A config, and every file of weights that the index names, or some where there is no index."""
-    try:
-        present = {path.name for path in folder.iterdir() if path.exists()}
-        index = folder / "model.safetensors.index.json"
-        needed = set(json.loads(index.read_bytes())["weight_map"].values()) if index.name in present else set()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False
-    some = any(name.endswith((".safetensors", ".bin", ".pt")) for name in present)
-    return "config.json" in present and some and needed <= present
 
 
 def card_from_hub(model_id: str, *, token: str | None) -> ModelCard | None:
@@ -112,7 +87,7 @@ def card_from_hub(model_id: str, *, token: str | None) -> ModelCard | None:
     path = Path(model_id, "config.json")
     config = model_files.parse_config(data, path)
     shapes = [{name: {"dtype": t.dtype, "shape": t.shape} for name, t in file.tensors.items()} for file in files]
-    return _card(model_id, config, shapes, source="the hub", path=path)
+    return _card(model_id, config, shapes, source=HUB, path=path)
 
 
 def _unreachable(model_id: str, error: Exception | None = None) -> HubUnreachableError:
@@ -120,7 +95,8 @@ def _unreachable(model_id: str, error: Exception | None = None) -> HubUnreachabl
     why = " (too many requests)" if status == 429 else f" (HTTP {status})" if status else ""
     return HubUnreachableError(
         f"the hub did not answer for {model_id}{why}",
-        hint="check the network or HF_ENDPOINT, or give a local folder as the model",
+        hint="check the network or HF_ENDPOINT; or serve a model folder, or set AIM_CACHE_DIR to a cache that was "
+        f"filled where there is a network: HF_HOME=FOLDER hf download {model_id}",
     )
 
 

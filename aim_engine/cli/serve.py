@@ -58,7 +58,7 @@ def _serve(request: Request, terminal: Terminal) -> NoReturn:
     log = Log("plan", level=request.log_level, style=request.log_format)
     for warning in request.warnings:
         log.warning(warning)
-    plan = decide(request)
+    plan = decide(request, to_serve=True)
     if isinstance(plan, Refusal):
         if request.log_format == "text":
             terminal.say(refusal_text(plan, terminal.paint))

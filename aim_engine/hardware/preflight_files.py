@@ -88,7 +88,8 @@ def _token(checkpoint: Checkpoint, has_token: bool) -> Check:
 
 
 def _offline(checkpoint: Checkpoint) -> Check:
-    remedy = "fetch it once with the network, mount a cache that holds it, or leave AIM_OFFLINE out"
+    command = f"HF_HUB_CACHE={checkpoint.folder} hf download {checkpoint.name}"
+    remedy = f"fetch it where there is a network: {command}, mount a cache that holds it, or leave AIM_OFFLINE out"
     if checkpoint.presence == "absent":
         return failure("model access", ACCESS, f"AIM_OFFLINE=1, and {checkpoint.folder} does not hold "
                        f"{checkpoint.name}", remedy)  # fmt: skip

@@ -90,7 +90,7 @@ def _size(plan: Mapping[str, Any]) -> tuple[int | None, bool]:
 
 def _presence(plan: Mapping[str, Any], hub_cache: Path) -> Presence:
     """How much of a hub model the cache holds; nothing is said of a certain revision, or of another kind of store."""
-    from aim_engine.catalog.hub import cached_folder  # here: whoever made a plan has it loaded already
+    from aim_engine.catalog.hub_cache import cached_folder  # here: whoever made a plan has it loaded already
 
     name = plan["huggingface_id"]
     if "://" in name or "--revision" in plan["command"]["argv"]:

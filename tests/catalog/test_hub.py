@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aim_engine.catalog.hub import cached_folder, card_from_folder
+from aim_engine.catalog.hub import card_from_folder
+from aim_engine.catalog.hub_cache import cached_folder
 from aim_engine.errors import ModelAccessError
 from tests.building import TINY_CONFIG, examples, safetensors, write_model
 

@@ -489,6 +489,9 @@ def test_offline_without_the_weights(tmp_path: Path) -> None:
     absent = check("model access", needs(checkpoint=CHECKPOINT, offline=True, has_token=True), tmp_path)
     assert (absent.outcome, absent.code) == ("error", 40)
     assert absent.sentence == "AIM_OFFLINE=1, and /cache/hub does not hold org/m"
+    assert absent.remedy.startswith(
+        "fetch it where there is a network: HF_HUB_CACHE=/cache/hub hf download org/m, mount"
+    )
     part = replace(CHECKPOINT, presence="part")
     assert check("model access", needs(checkpoint=part, offline=True), tmp_path).outcome == "warning"
     assert check("model access", needs(), tmp_path).outcome == "skipped"

@@ -1,0 +1,89 @@
+"""The Hugging Face cache as it lies on the disk: a model's id and the cache's folder in; its snapshot, or what that
+lacks, out.
+
+The layout is huggingface_hub's (its guide "Understand caching"): models--org--name/refs/main names the folder below
+models--org--name/snapshots/. Asks no network, reads no weights.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+_WEIGHTS = (".safetensors", ".bin", ".pt")
+_RARER_WEIGHTS = (".gguf", ".pth")
+# Parts of the names of what a tokenizer is read from: tokenizer.json, vocab.txt, spiece.model, x.tiktoken, tekken.json.
+_TOKENIZER = ("token", "vocab", "merges", ".model", "tekken")
+
+
+def home_of(model_id: str, hub_cache: Path) -> Path:
+    """Where the cache keeps everything of a model."""
+    return hub_cache / f"models--{model_id.replace('/', '--')}"
+
+
+def cached_folder(model_id: str, hub_cache: Path) -> Path | None:
+    """The model's newest snapshot, or None where it is absent or not whole."""
+    folder = _snapshot(home_of(model_id, hub_cache), "main")
+    return folder if folder is not None and _is_whole(folder) else None
+
+
+def what_is_missing(model_id: str, hub_cache: Path, *, revision: str = "main", tokenizer: bool = True) -> str:
+    """What keeps the cached copy from being served without a network, as the end of a sentence that begins with the
+    cache; "" where nothing does. With `tokenizer` a tokenizer must be there too.
+    """
+    home = home_of(model_id, hub_cache)
+    if not os.path.exists(home):  # noqa: PTH110 - says no where Path.exists raises
+        return f"does not hold {model_id}"
+    folder = _snapshot(home, revision)
+    if folder is None:
+        return f"has no snapshot of {model_id} that refs/{revision} names"
+    try:
+        present = {path.name for path in folder.iterdir() if path.exists()}
+    except OSError as error:
+        return f"has a snapshot of {model_id} that cannot be read ({error.strerror})"
+    lacking = [] if "config.json" in present else ["config.json"]
+    lacking += _missing_shards(folder, present)
+    if not any(name.endswith((*_WEIGHTS, *_RARER_WEIGHTS)) for name in present):
+        lacking = [*lacking, "weights"]
+    if tokenizer and not any(part in name for name in present for part in _TOKENIZER):
+        lacking.append("a tokenizer")
+    more = f" and {len(lacking) - 2} more" if len(lacking) > 2 else ""
+    return f"has {model_id} without {', '.join(lacking[:2])}{more}" if lacking else ""
+
+
+def fetch_command(model_id: str, hub_cache: Path) -> str:
+    """What puts the model into that cache, with the hub's own client."""
+    place = f"HF_HOME={hub_cache.parent}" if hub_cache.name == "hub" else f"HF_HUB_CACHE={hub_cache}"
+    return f"{place} hf download {model_id}"
+
+
+def _snapshot(home: Path, revision: str) -> Path | None:
+    """The folder that a revision's name (refs/main) or the revision itself stands for, where it is there."""
+    try:
+        commit = (home / "refs" / revision).read_text().strip()
+    except (OSError, UnicodeDecodeError, ValueError):
+        commit = revision
+    folder = home / "snapshots" / commit
+    return folder if commit and os.path.isdir(folder) else None  # noqa: PTH112 - says no where Path.is_dir raises
+
+
+def _is_whole(folder: Path) -> bool:
+    """A config, and every file of weights that the index names, or some where there is no index."""
+    try:
+        present = {path.name for path in folder.iterdir() if path.exists()}
+    except OSError:
+        return False
+    some = any(name.endswith(_WEIGHTS) for name in present)
+    return "config.json" in present and some and not _missing_shards(folder, present)
+
+
+def _missing_shards(folder: Path, present: set[str]) -> list[str]:
+    """The files that the index of the weights names and that are not there; the index itself where it is damaged."""
+    index = folder / "model.safetensors.index.json"
+    if index.name not in present:
+        return []
+    try:
+        return sorted(set(json.loads(index.read_bytes())["weight_map"].values()) - present)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return [index.name]
