@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -19,10 +20,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from aim_engine import __version__
 from aim_engine.catalog.load import catalog_folders, load_everything
 from aim_engine.errors import AimError, DockerError
-from scripts.cpu_base import CpuBase
+from scripts.cpu_base import CpuBase, is_here
 from scripts.steps import ROOT, Steps
 
 DOCKERFILE = "Dockerfile.unified"
+# distribution/reference, regexp.go: an optional registry, a path in lower case, an optional tag
+_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+IMAGE_NAME = re.compile(
+    rf"(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::\d+)?/)?{_PART}(?:/{_PART})*(?::\w[\w.-]{{0,127}})?", re.ASCII
+)
 # What images with vLLM do not bring. Everything else in pyproject.toml's dependencies is vLLM's own as well; were it
 # missing, the image's build would ask pip's index.
 OFTEN_LACKING = ("docker", "supervisor", "shtab")
@@ -34,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cpu", action="store_true", help="build on the CPU's vLLM, making that base first")
     parser.add_argument("--tag", metavar="NAME", help="what the image is called")
     options = parser.parse_args(arguments)
+    if options.tag is not None and not IMAGE_NAME.fullmatch(options.tag):
+        parser.error(f"--tag: {options.tag!r} cannot be an image's name: use lower-case letters, digits, '.', '_', '-'")
     if options.cpu and options.base:
         parser.error("--cpu makes its own base; leave --base out")
     steps = Steps("build", ROOT / "build" / "build.log")
@@ -64,8 +72,29 @@ def build(steps: Steps, options: argparse.Namespace) -> None:
     for name, value in values.items():
         command += ["--build-arg", f"{name}={value}"]
     if steps.run(f"building {tag}", [*command, "."], follow="Step ") != 0:
-        raise steps.failure(f"building {tag}", "--base names another image, or see what the step says above")
+        raise steps.failure(f"building {tag}", advice(base, cpu=options.cpu))
     steps.say(f"ready: {tag}, {size_text(tag)}")
+
+
+def advice(base: str | None, *, cpu: bool) -> str:
+    """What to do when Docker could not build on that base (None: the Dockerfile's own)."""
+    said = "see what the step says above"
+    if cpu:
+        return said
+    name = base or default_base()
+    if is_here(name):
+        return f"{said}, or name another image with --base (BASE_IMAGE of a plain docker build)"
+    return (
+        f"{said}; where no registry gives {name}: docker load --input FILE brings it from a machine that has it "
+        "(docker save), --base MIRROR/NAME takes it from elsewhere (BASE_IMAGE of a plain docker build), and --cpu "
+        "needs no image of AMD's"
+    )
+
+
+def default_base() -> str:
+    """The base that the Dockerfile names."""
+    lines = (ROOT / DOCKERFILE).read_text().splitlines()
+    return next(line for line in lines if line.startswith("ARG BASE_IMAGE=")).partition("=")[2]
 
 
 def require_engine() -> None:
