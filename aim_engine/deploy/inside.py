@@ -115,8 +115,7 @@ def passed_variables(plan: Plan) -> tuple[PassedVariable, ...]:
 def mounts(plan: Plan) -> Iterator[Mount]:
     """The cache, the model where it is a folder, and the files and folders that settings name."""
     request = plan.request
-    own_cache = request.origins.get("cache_dir", "default") != "default"
-    yield Mount(source=_absolute(request.cache_dir) if own_cache else CACHE_VOLUME, target=CACHE_FOLDER)
+    yield Mount(source=_absolute(request.cache_dir) if _own_cache(request) else CACHE_VOLUME, target=CACHE_FOLDER)
     model = model_place(request)[1]
     if model is not None:
         yield model
@@ -124,6 +123,24 @@ def mounts(plan: Plan) -> Iterator[Mount]:
         path = getattr(request, name)
         if path is not None:
             yield Mount(source=_absolute(path), target=target, read_only=True)
+
+
+def _own_cache(request: Request) -> bool:
+    """Whether the user named a folder for the cache: the image sets the variable itself, to a place of its own."""
+    origin = request.origins.get("cache_dir", "default")
+    of_the_image = origin == "environment" and in_the_image(request) and str(request.cache_dir) == CACHE_FOLDER
+    return origin != "default" and not of_the_image
+
+
+def in_the_image(request: Request) -> bool:
+    """Whether we run in the image, whose paths are not the host's: it alone sets AIM_IMAGE_CACHE."""
+    return request.image_cache is not None
+
+
+def visibility(plan: Plan) -> dict[str, str]:
+    """The settings that chose among the GPUs, for a container that sees all of them too."""
+    pairs = (setting.partition("=") for setting in plan.inventory.visibility)
+    return {name: text for name, _, text in pairs}
 
 
 def model_place(request: Request) -> tuple[str, Mount | None]:

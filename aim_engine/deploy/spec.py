@@ -120,7 +120,10 @@ def container_spec(
     return ContainerSpec(
         image=checked_image(image),
         name=checked_name(name) if name is not None else container_name(plan),
-        environment=inside.environment(plan),
+        environment={
+            **(inside.visibility(plan) if access_of(plan).every in devices else {}),
+            **inside.environment(plan),
+        },
         passed=inside.passed_variables(plan),
         devices=devices,
         groups=groups if devices else (),
@@ -209,5 +212,10 @@ def _remarks(plan: Plan, devices: tuple[str, ...], mounts: tuple[Mount, ...], us
     yield "healthcheck: the image's own, which asks the health sidecar; the time for a start follows from the model"
     yield ("restart: three times at most, and only after a failure. Exit codes 10 to 42 and 50 are permanent, no "
            "restart can help; the engine itself is started again inside, without ending the container")  # fmt: skip
+    sources = [mount.source for mount in mounts if not mount.is_volume]
+    if sources and inside.in_the_image(plan.request):
+        what = "is its path" if len(sources) == 1 else "are its paths"
+        yield (f"rendered inside a container: {', '.join(sources)} {what}; under `volumes` put what the host calls "
+               "the same, or render on the host")  # fmt: skip
     if plan.request.state_dir is not None:
         yield "AIM_STATE_DIR is left out: in the container the state lies on the tmpfs at /tmp"

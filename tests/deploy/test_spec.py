@@ -261,3 +261,35 @@ def test_labels_say_all_that_a_list_needs() -> None:
     labels = {name.removeprefix(LABEL): text for name, text in spec(planned(port="9000")).labels.items()}
     assert labels.keys() >= {"version", "model", "recipe", "backend", "precision", "gpu-count", "port", "health-port"}
     assert (labels["model"], labels["gpu-count"], labels["port"]) == (MODEL, "8", "9000")
+
+
+IN_THE_IMAGE = {"AIM_CACHE_DIR": "/workspace/model-cache", "AIM_IMAGE_CACHE": "/opt/aim-engine/cache"}
+
+
+def test_the_image_s_own_cache_is_no_folder_of_the_host() -> None:
+    made = spec(planned(IN_THE_IMAGE))
+    assert [mount.source for mount in made.mounts] == ["aim-engine-cache"]
+    assert not any("rendered inside" in line for line in made.remarks)
+    for environment, flags in (
+        ({"AIM_CACHE_DIR": "/workspace/model-cache"}, {}),  # a host's own
+        (IN_THE_IMAGE, {"cache_dir": "/workspace/model-cache"}),
+        ({**IN_THE_IMAGE, "AIM_CACHE_DIR": "/data"}, {}),
+    ):
+        assert spec(planned(environment, **flags)).mounts[0].source in ("/workspace/model-cache", "/data")
+
+
+def test_paths_seen_from_inside_the_image_are_told_apart() -> None:
+    (line,) = [line for line in spec(cpu_plan(IN_THE_IMAGE, model="/models/tiny")).remarks if "rendered inside" in line]
+    assert line.startswith("rendered inside a container: /models/tiny is its path")
+    both = spec(cpu_plan({**IN_THE_IMAGE, "AIM_RECIPES_DIR": "/r"}, model="/models/tiny")).remarks
+    assert any(line.startswith("rendered inside a container: /models/tiny, /r are its paths") for line in both)
+    assert not any("rendered inside" in line for line in spec(cpu_plan(model="/models/tiny")).remarks)
+
+
+@pytest.mark.parametrize("nodes", [True, False])
+def test_the_user_s_choice_of_gpus_goes_along_where_all_are_passed(nodes: bool) -> None:
+    found = with_nodes("MI300X:2") if nodes else here("MI300X:2")
+    chosen = replace(found, visibility=("HIP_VISIBLE_DEVICES=2,3", "ROCR_VISIBLE_DEVICES=4,5,6,7"))
+    environment = spec(planned({"HIP_VISIBLE_DEVICES": "2,3"}, on=chosen)).environment
+    passed = {name: text for name, text in environment.items() if name.endswith("VISIBLE_DEVICES")}
+    assert passed == ({} if nodes else {"HIP_VISIBLE_DEVICES": "2,3", "ROCR_VISIBLE_DEVICES": "4,5,6,7"})
