@@ -59,6 +59,7 @@ def _add_compose_flags(parser: argparse.ArgumentParser) -> None:
 
 def _compose(plan: Any, arguments: argparse.Namespace) -> Rendered:
     from aim_engine.deploy.compose import compose_document, compose_text
+    from aim_engine.deploy.devices import device_groups
     from aim_engine.deploy.spec import DEFAULT_IMAGE, container_spec
 
     spec = container_spec(
@@ -80,19 +81,6 @@ _TARGETS = {
         render=_compose,
     ),
 }
-
-
-def device_groups(plan: Any) -> tuple[int, ...] | None:
-    """The groups that own the plan's device files, if these are the files of this host; None if that is not known."""
-    from aim_engine.deploy.devices import device_files
-
-    if plan.inventory.declared:
-        return None
-    try:
-        owners = [Path(path).stat().st_gid for path in device_files(plan)]
-    except OSError:
-        return None
-    return tuple(sorted({owner for owner in owners if owner != 0}))
 
 
 def add_to(subparsers: Any) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aim_engine.errors import InputError
 from aim_engine.plan import Plan
 from aim_engine.request import SETTINGS, Request, Setting
 
@@ -37,6 +38,7 @@ _NOT_SAID = {
 # A container without GPUs still sees the host's in /sys, and would take it for an error that it cannot open them; so
 # where the plan is for the CPU it is told so.
 _HARDWARE = {"cpu": "cpu"}
+_VARIABLE = re.compile(r"[^\s=\0][^=\0]*")
 _SNAPSHOT = re.compile(r"(.*/models--[^/]+)/(snapshots/[^/]+)/?", re.DOTALL)
 
 
@@ -80,6 +82,29 @@ def environment(plan: Plan) -> dict[str, str]:
             said[setting.variable] = as_text(setting, getattr(request, setting.field))
     own = {name: request.environment[name] for name in winner.variant.env if name in request.environment}
     return {**own, **said}
+
+
+def on_the_host_s_network(plan: Plan) -> dict[str, str]:
+    """What is said besides where no port is published, because the container listens on the host's own."""
+    request = plan.request
+    return {"AIM_HOST": request.host, "AIM_PORT": str(request.port), "AIM_HEALTH_PORT": str(request.health_port)}
+
+
+def checked_variables(extra: Mapping[str, str]) -> dict[str, str]:
+    """Further variables for the container, as typed.
+
+    Raises:
+        InputError: a name cannot be one, is a setting's (whose flag says it better), or a value holds a NUL.
+    """
+    settings = {name: setting for setting in SETTINGS for name in (*setting.variables, setting.file_variable) if name}
+    for name, value in extra.items():
+        if not _VARIABLE.fullmatch(name) or "\0" in value:
+            raise InputError(f"{name[:80]!r} cannot be a variable of a container", hint="use --env NAME=VALUE")
+        if name in settings:
+            secret = settings[name].secret
+            remedy = f"set {name} in your own environment" if secret else f"use {settings[name].flag}"
+            raise InputError(f"--env {name}: that is a setting of AIM Engine", hint=remedy)
+    return dict(extra)
 
 
 def _is_said(request: Request, setting: Setting) -> bool:

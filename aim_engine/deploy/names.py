@@ -16,6 +16,7 @@ from aim_engine.plan import Plan
 # A container's name is also its host name on a compose network, and a DNS label has 63 characters (RFC 1035).
 _LONGEST_NAME = 63
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", re.ASCII)  # moby/moby, daemon/names: RestrictedNamePattern
+HOST_NETWORK = "host"
 _IMAGE = re.compile(r"[A-Za-z0-9][\w.:/@-]{0,511}", re.ASCII)  # distribution/reference, loosely; no leading dash
 _USER = re.compile(r"\d{1,10}(:\d{1,10})?", re.ASCII)
 
@@ -68,6 +69,27 @@ def checked_image(image: str) -> str:
     raise InputError(
         f"{image[:80]!r} cannot be an image", hint="use a reference such as registry.example.com/aim-engine:1.0"
     )
+
+
+def checked_network(network: str | None) -> str | None:
+    """A typed network: `host`, or the name of one that Docker knows.
+
+    Raises:
+        InputError: it cannot be one, or nobody could reach an endpoint on it.
+    """
+    if network is None:
+        return None
+    if network == "none" or network.startswith("container:"):
+        raise InputError(f"nobody could reach an endpoint on the network {network[:80]!r}", hint="use host, or a name")
+    if not _NAME.fullmatch(network):
+        raise InputError(f"{network[:80]!r} cannot be a network", hint="docker network ls lists those that exist")
+    return network
+
+
+def numbered(name: str, number: int) -> str:
+    """The name of the second, third, ... container of its kind: `name-2`, cut where it would be too long."""
+    tail = f"-{number}"
+    return name[: _LONGEST_NAME - len(tail)].rstrip("-._") + tail
 
 
 def checked_user(user: str | None) -> str | None:

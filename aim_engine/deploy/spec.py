@@ -7,14 +7,22 @@ a `docker run`, a compose file or a manifest is made. Knows none of their syntax
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from aim_engine import __version__
 from aim_engine.deploy import inside
 from aim_engine.deploy.devices import access_of, device_files
 from aim_engine.deploy.inside import API_PORT, HEALTH_PORT, Mount, PassedVariable
-from aim_engine.deploy.names import checked_image, checked_name, checked_user, container_name, publish_address
+from aim_engine.deploy.names import (
+    HOST_NETWORK,
+    checked_image,
+    checked_name,
+    checked_network,
+    checked_user,
+    container_name,
+    publish_address,
+)
 from aim_engine.plan import Plan
 
 DEFAULT_IMAGE = "aim-engine-unified"
@@ -28,6 +36,9 @@ GIB = 1024**3
 # the least that AMD's own examples give (rocm.docs.amd.com, vLLM inference), and 1 GiB for a single worker.
 _SHM_ALONE = 1 * GIB
 _SHM_TOGETHER = 16 * GIB
+
+_SECURITY = ("no-new-privileges:true",)
+_LOG_OPTIONS = {"max-size": "50m", "max-file": "5"}  # without a limit a log grows until the disk is full
 
 # Beyond the drain: the engine's end, its workers', supervisord's, and the last words.
 _STOP_MARGIN_SECONDS = 30
@@ -61,8 +72,10 @@ class HealthCheck:
 @dataclass(frozen=True, kw_only=True)
 class ContainerSpec:
     """One container. `environment` holds no secret; `passed` names the variables whose values the starter supplies.
-    `groups` are numeric ids of the host, or None where the device files' group is not known here. `about` and
-    `remarks` are sentences for the reader of a file made from this.
+    `groups` are numeric ids of the host, or None where the device files' group is not known here. `cdi_devices` and
+    `runtime` take the place of `devices`. `network` None is the engine's own bridge; `memory_swap_bytes` counts memory
+    and swap together, -1 is without a limit. `about` and `remarks` are sentences for the reader of a file made from
+    this.
     """
 
     image: str
@@ -80,14 +93,18 @@ class ContainerSpec:
     stop_seconds: int
     restart: str
     user: str | None = None
+    cdi_devices: tuple[str, ...] = ()
+    runtime: str | None = None
+    network: str | None = None
+    memory_swap_bytes: int | None = None
     read_only: bool = True
     # exec: Docker mounts a tmpfs noexec unless told otherwise, and compiled kernels are loaded from /tmp
     tmpfs: tuple[str, ...] = ("/tmp:rw,exec,nosuid,nodev,mode=1777",)  # noqa: S108
     ipc: str = "private"
     capabilities_dropped: tuple[str, ...] = ("ALL",)
-    security_options: tuple[str, ...] = ("no-new-privileges:true",)
+    security_options: tuple[str, ...]
     log_driver: str = "json-file"
-    log_options: Mapping[str, str] = field(default_factory=lambda: {"max-size": "50m", "max-file": "5"})
+    log_options: Mapping[str, str]
     labels: Mapping[str, str]
     about: tuple[str, ...]
     remarks: tuple[str, ...]
@@ -106,35 +123,51 @@ def container_spec(
     restart: str = "on-failure:3",
     memory_bytes: int | None = None,
     shm_bytes: int | None = None,
+    memory_swap_bytes: int | None = None,
+    network: str | None = None,
+    extra: Mapping[str, str] | None = None,
+    cdi_devices: tuple[str, ...] = (),
+    runtime: str | None = None,
+    seccomp: str | None = None,
+    log_options: Mapping[str, str] | None = None,
 ) -> ContainerSpec:
     """The container that serves the plan.
 
     `groups` are the owners of the host's device files (see `device_files`), None where not known; `memory_bytes` and
-    `shm_bytes` replace what the plan needs.
+    `shm_bytes` replace what the plan needs; `extra` are further variables, `seccomp` a profile other than the engine's.
 
     Raises:
-        InputError: a name, an image, a user or an address cannot be used with containers.
+        InputError: a name, an image, a user, a network, a variable or an address cannot be used with containers.
     """
-    devices = device_files(plan)
+    devices = () if cdi_devices or runtime else device_files(plan)
+    network = checked_network(network)
     mounts = tuple(inside.mounts(plan))
     return ContainerSpec(
         image=checked_image(image),
         name=checked_name(name) if name is not None else container_name(plan),
         environment={
             **(inside.visibility(plan) if access_of(plan).every in devices else {}),
+            **inside.checked_variables(extra or {}),
             **inside.environment(plan),
+            **(inside.on_the_host_s_network(plan) if network == HOST_NETWORK else {}),
         },
         passed=inside.passed_variables(plan),
         devices=devices,
-        groups=groups if devices else (),
+        groups=groups if device_files(plan) else (),
+        cdi_devices=cdi_devices,
+        runtime=runtime,
+        network=network,
+        memory_swap_bytes=memory_swap_bytes,
         mounts=mounts,
-        ports=_ports(plan),
+        ports=() if network == HOST_NETWORK else _ports(plan),
         shm_bytes=shm_bytes or (_SHM_TOGETHER if plan.winner.gpu_count > 1 else _SHM_ALONE),
         memory_bytes=memory_bytes or _memory_bytes(plan),
         health=HealthCheck(start_seconds=int(plan.start_timeout_seconds)),
         stop_seconds=int(plan.request.drain_timeout) + _STOP_MARGIN_SECONDS,
         restart=restart,
         user=checked_user(user),
+        security_options=(*_SECURITY, *((f"seccomp={seccomp}",) if seccomp else ())),
+        log_options={**_LOG_OPTIONS, **(log_options or {})},
         labels=_labels(plan),
         about=_about(plan),
         remarks=tuple(_remarks(plan, devices, mounts, user)),

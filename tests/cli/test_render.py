@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from aim_engine.cli import render
-from tests.building import MODEL, cpu_here, write_model
+from tests.building import MODEL, write_model
 from tests.cli.conftest import Run
-from tests.deploy.planning import planned, service_of, with_nodes
+from tests.deploy.planning import service_of
 
 ON = ("--hardware", "MI300X:8")
 
@@ -97,10 +96,3 @@ def test_ascii_terminals_get_the_same_file(process: Run, tmp_path: Path) -> None
 def test_help_shows_how(cli: Run) -> None:
     assert "compose" in cli("render", "--help").stdout
     assert "docker compose up -d --wait" in cli("render", "compose", "--help").stdout
-
-
-def test_groups_are_read_where_the_devices_are() -> None:
-    assert render.device_groups(planned()) is None  # declared: another host's
-    assert render.device_groups(planned(on=cpu_here())) == ()
-    if not Path("/dev/kfd").exists():
-        assert render.device_groups(planned(on=with_nodes())) is None
