@@ -141,8 +141,9 @@ def path_text(text: str) -> Path:
 
 
 def secret_text(text: str) -> str:
-    if not text.isprintable() or text != text.strip():
-        raise RefusedError("use a value of printable characters without spaces around it")
+    """Secrets are sent in HTTP headers, and clients differ in how they send anything but ASCII there."""
+    if not (text.isascii() and text.isprintable()) or text != text.strip():
+        raise RefusedError("use a value of printable ASCII characters without spaces around it")
     return text
 
 

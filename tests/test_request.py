@@ -238,6 +238,22 @@ def test_a_secret_is_never_shown(name: str) -> None:
     assert "hunter2" not in " ".join(read_request({}, {"AIM_API_KEY": "a", "VLLM_API_KEY": "hunter2"}).warnings)
 
 
+@pytest.mark.parametrize("name", ["AIM_API_KEY", "VLLM_API_KEY", "HF_TOKEN"])
+@pytest.mark.parametrize("secret", ["schlüssel", "schlüssel🔑", "k\udcffy", "k\x7fy", "k\ty", "key "])
+def test_a_secret_that_clients_would_send_in_different_ways_is_refused(name: str, secret: str) -> None:
+    """Nobody says how other letters go into an HTTP header: clients differ, and one of them would be locked out."""
+    with pytest.raises(InputError, match=f"^{name}: its value is not legal") as caught:
+        read_request({}, {name: secret})
+    assert caught.value.code == 10
+    assert "ASCII" in caught.value.hint
+    assert secret.strip() not in json.dumps(caught.value.as_json(), ensure_ascii=False)
+
+
+def test_a_secret_may_have_every_printable_ascii_character() -> None:
+    text = "".join(map(chr, range(33, 127))) + " x"
+    assert read_request({}, {"AIM_API_KEY": text}).api_key == text
+
+
 def test_a_model_must_be_named_where_one_is_needed() -> None:
     with pytest.raises(InputError, match="no model was asked for"):
         _ = read_request({}, {}).required_model

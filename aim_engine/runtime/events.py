@@ -59,8 +59,8 @@ def _uncut(data: str) -> str:
     if data.startswith(_CUT):
         try:
             return bytes(ast.literal_eval(data.partition(": ")[2])).decode("utf-8", "replace")
-        except (ValueError, SyntaxError, TypeError):
-            pass
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            pass  # an engine may print such a text itself
     return data
 
 

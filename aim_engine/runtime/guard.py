@@ -41,7 +41,7 @@ class Guard:
     def __init__(self, app: Application) -> None:
         self._app = app
         key = next((value for name in _VARIABLES if (value := os.environ.get(name))), None)
-        self._key = key.encode() if key else None
+        self._key = os.fsencode(key) if key else None
         self.in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -101,10 +101,12 @@ def judge(memory: Memory, seen: Observation, *, hang_timeout_seconds: float) -> 
 
 def _while_serving(memory: Memory, seen: Observation, hang_timeout_seconds: float) -> Verdict:
     stalled = seen.at - memory.moved_at
-    if memory.load > 0 and stalled >= hang_timeout_seconds:
-        return _hung(f"{memory.load:g} requests wait, and the engine has not advanced for {stalled:.0f} s")
     if seen.at - memory.heard_at >= hang_timeout_seconds:
         return _hung(f"the server takes connections, and has not answered for {seen.at - memory.heard_at:.0f} s")
+    # what a silent server has to do is not known: its last count may be older than its silence
+    if memory.load > 0 and stalled >= hang_timeout_seconds and not seen.silent:
+        waiting = "1 request waits" if memory.load == 1 else f"{memory.load:g} requests wait"
+        return _hung(f"{waiting}, and the engine has not advanced for {stalled:.0f} s")
     if seen.healthy is False:
         return Verdict(phase="failed", reason="the engine process has died", hint="the server ends itself in seconds")
     if seen.healthy is None and not seen.silent:

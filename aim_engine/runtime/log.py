@@ -63,11 +63,15 @@ def wrap_line(source: str, text: str) -> str:
     """A line of a program that does not speak JSON, as JSON; a line that is one of ours already comes back as it is."""
     if text.startswith('{"time":'):
         try:
-            json.loads(text)
-        except ValueError:
+            json.loads(text, parse_constant=_refuse)
+        except (ValueError, RecursionError):
             pass
         else:
             return text + "\n"
     found = _ENGINE_LEVEL.match(text)
     level = _ENGINE_LEVELS.get(found[1], found[1].lower()) if found else "info"
     return json_line(source, level, text)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON, whatever Python says")

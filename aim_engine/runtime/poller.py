@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
+import socket
 import threading
 import time
 import urllib.parse
@@ -40,7 +42,7 @@ _SAMPLE = re.compile(r"^(?P<name>[\w:]+)(?:\{.*\})? (?P<value>\S+)(?: \d+)?$", r
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """`status` 0 means no answer; `silent` that a connection was made all the same."""
+    """`status` 0 means no answer; `silent` that somebody listens all the same."""
 
     status: int
     body: str = ""
@@ -48,38 +50,53 @@ class Answer:
 
 
 def ask(url: str, *, key: str | None, seconds: float, body: Mapping[str, object] | None = None) -> Answer:
-    """One request, on a connection of its own."""
-    parts = urllib.parse.urlsplit(url)
-    connection = _connection(parts, seconds)
+    """One request, on a connection of its own. Never raises."""
     connected = False
     try:
-        connection.connect()
-        connected = True
-        headers = {"Connection": "close"} | ({"Authorization": f"Bearer {key}"} if key else {})
+        parts = urllib.parse.urlsplit(url)
+        address = parts.hostname or "127.0.0.1", parts.port or 80
+        with socket.create_connection(address, seconds) as plain:
+            # from here on whatever is missing is an answer: the kernel takes connections for a frozen server too,
+            # and a TLS handshake is the first thing that such a one leaves unanswered
+            connected = True
+            return _request(plain, parts, key=key, body=body)
+    except TimeoutError:  # of the connection itself, too: the queue of a frozen server is full
+        return Answer(status=0, silent=True)
+    except Exception:  # whatever it is, the looking goes on
+        return Answer(status=0, silent=connected)
+
+
+def _request(
+    plain: socket.socket, parts: urllib.parse.SplitResult, *, key: str | None, body: Mapping[str, object] | None
+) -> Answer:
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port)
+    connection.sock = _secured(plain) if parts.scheme == "https" else plain
+    try:
+        headers = {"Connection": "close"}
+        if key:
+            # as the guard has it; http.client writes headers in Latin-1
+            headers["Authorization"] = "Bearer " + os.fsencode(key).decode("latin-1")
         data = None
         if body is not None:
             data = json.dumps(body).encode()
             headers["Content-Type"] = "application/json"
-        connection.request("GET" if body is None else "POST", parts.path or "/", data, headers)
+        method = "GET" if body is None else "POST"
+        connection.request(method, parts.path or "/", data, headers)
         answer = connection.getresponse()
         return Answer(status=answer.status, body=answer.read(4_000_000).decode("utf-8", "replace"))
-    except (OSError, http.client.HTTPException):
-        return Answer(status=0, silent=connected)
     finally:
         connection.close()
 
 
-def _connection(parts: urllib.parse.SplitResult, seconds: float) -> http.client.HTTPConnection:
-    host, port = parts.hostname or "127.0.0.1", parts.port or 80
-    if parts.scheme != "https":
-        return http.client.HTTPConnection(host, port, timeout=seconds)
+def _secured(plain: socket.socket) -> socket.socket:
     import ssl  # here: it takes 3 MB, and most servers do without
 
     # our own server, over loopback, under whatever name its certificate was made for: nobody is to be recognised
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    return http.client.HTTPSConnection(host, port, timeout=seconds, context=context)
+    return context.wrap_socket(plain)
 
 
 def error_text(answer: Answer) -> str:
@@ -87,8 +104,8 @@ def error_text(answer: Answer) -> str:
     try:
         value = json.loads(answer.body)
         found = value.get("error", value)
-        text = found.get("message", "") if isinstance(found, dict) else str(found)
-    except (ValueError, AttributeError):
+        text = str(found.get("message", "") if isinstance(found, dict) else found)
+    except (ValueError, AttributeError, RecursionError):
         text = answer.body
     if answer.status == 0:
         return "the server ended the connection without an answer"
@@ -174,6 +191,8 @@ class Poller:
         command = self.contract.command
         answer = ask(command.probe_url, key=self.key, seconds=_PROBE_SECONDS, body=command.probe_body)
         if self._probed == server:
+            # vLLM counts a request down a moment after it was answered: the probe itself is not to be seen as load
+            self.counters_at = time.monotonic()
             self._probe_again_at = time.monotonic() + _PROBE_AGAIN_SECONDS
             self._probe = "" if answer.status == 200 else error_text(answer)
 
@@ -189,6 +208,6 @@ class Poller:
             self.counters = read_counters(metrics.body)
         try:
             self._load = float(json.loads(load.body)["server_load"]) if load.status == 200 else None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             self._load = None
         return True

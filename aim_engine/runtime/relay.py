@@ -11,7 +11,7 @@ import re
 import select
 import threading
 
-from aim_engine.runtime.log import wrap_line
+from aim_engine.runtime.log import json_line, wrap_line
 
 _CHUNK = 65536
 _LONGEST_LINE = 65536
@@ -36,11 +36,23 @@ class Relay(threading.Thread):
         left = len(self._routes)
         while left:
             for source, _ in open_ends.poll():
-                data = os.read(source, _CHUNK)
-                if not data:
+                if not self._empty(source):
                     open_ends.unregister(source)
                     left -= 1
-                self._pass_on(source, data)
+
+    def _empty(self, source: int) -> bool:
+        """Pass on what is there; False at its end. Whatever goes wrong costs these bytes only: with nobody to empty the
+        pipe, it would fill up and the engine would block.
+        """
+        try:
+            data = os.read(source, _CHUNK)
+        except OSError:
+            data = b""
+        try:
+            self._pass_on(source, data)
+        except Exception:  # see above
+            self._rest[source] = b""
+        return bool(data)
 
     def end_lines(self) -> None:
         """End a line that was left open: what follows is to stand on a line of its own, on a terminal too."""
@@ -65,4 +77,11 @@ class Relay(threading.Thread):
             lines, rest = [*lines, rest], b""
         self._rest[source] = rest
         name = self._sources[source]
-        return "".join(wrap_line(name, line.decode("utf-8", "replace")) for line in lines if line).encode()
+        return "".join(_wrapped(name, line.decode("utf-8", "replace")) for line in lines if line).encode()
+
+
+def _wrapped(source: str, text: str) -> str:
+    try:
+        return wrap_line(source, text)
+    except Exception:  # no line may cost another one
+        return json_line(source, "info", text)

@@ -54,13 +54,14 @@ class Sidecar:
         self._seen = Observation(at=time.monotonic(), server=None)
         self._verdict = Verdict(phase="starting", reason="the engine is about to start")
         self._said: tuple[str, str] = ("", "")
+        self._failed = ""
 
     def run(self) -> None:
         server = HealthServer(self._contract.host, self._contract.health_port, self.snapshot)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.5}, daemon=True).start()
         parent = os.getppid()
         while os.getppid() == parent:
-            self.look()
+            self.try_to_look()
             server.end_slow_connections()
             time.sleep(self._pause_seconds())
 
@@ -70,6 +71,17 @@ class Sidecar:
         return (
             _PROBING_SECONDS if self._verdict.phase == "probing" and not self._memory.probe_error else _STARTING_SECONDS
         )
+
+    def try_to_look(self) -> None:
+        """Look; a look that fails is a bug of ours, and no reason to say nothing from then on. Its text is not shown:
+        it may hold what it failed at, such as a secret.
+        """
+        try:
+            self.look()
+        except Exception as error:
+            if self._failed != (kind := type(error).__name__):
+                self._failed = kind
+                self._log.error(f"a look at the server failed ({kind}); the last verdict stands. Please report this")
 
     def look(self) -> None:
         """Look once, and write down what follows from it."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from aim_engine.runtime.health import Memory, Observation, Verdict, advance, judge
 
 SERVER = (100, 5)
@@ -72,6 +74,22 @@ def test_a_server_that_takes_connections_and_never_answers_is_hung() -> None:
     silent = {"healthy": None, "silent": True}
     verdicts = story(READY, *({**silent, "at": 1.0 + 5 * n} for n in range(4)))
     assert [v.hung for v in verdicts] == [False, False, False, True, True]
+
+
+def test_a_silent_server_is_not_said_to_have_work_that_it_last_told_of_long_ago() -> None:
+    """The last count may have been made while one request was in flight that was answered before the server froze."""
+    busy = {**READY, "load": 1, "iterations": 7.0}
+    silent = {"healthy": None, "silent": True}
+    verdicts = story({**READY, "load": 0}, busy, READY, *({**silent, "at": 3.0 + 5 * n} for n in range(4)))
+    hung = [verdict.reason for verdict in verdicts if verdict.hung]
+    assert hung == ["the server takes connections, and has not answered for 11 s",
+                    "the server takes connections, and has not answered for 16 s"]  # fmt: skip
+
+
+@pytest.mark.parametrize(("load", "words"), [(1, "1 request waits, and"), (3, "3 requests wait, and")])
+def test_what_waits_is_counted_in_words(load: int, words: str) -> None:
+    looks = [{**READY, "at": 5.0 * n, "load": load, "iterations": 625.0} for n in range(4)]
+    assert story(*looks)[-1].reason.startswith(words)
 
 
 def test_an_engine_process_that_died_takes_readiness_not_life() -> None:

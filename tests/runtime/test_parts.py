@@ -57,6 +57,12 @@ def test_a_chunk_that_was_cut_inside_a_character() -> None:
     assert event.data == "half \ufffd"
 
 
+def test_a_text_that_only_looks_like_a_cut_chunk() -> None:
+    text = "Undecodable: b''" + "+b''" * 50_000
+    (event,) = Reader().feed(envelope("PROCESS_LOG_STDOUT", LOG + text))
+    assert event.data == text
+
+
 def test_lines_from_pieces() -> None:
     lines = Lines(most=3)
     assert lines.add("one\ntw") == ["one"]

@@ -8,14 +8,22 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aim_engine.runtime import http_server
-from aim_engine.runtime.health import Verdict
+from aim_engine.runtime.contract import read_contract
+from aim_engine.runtime.health import Observation, Verdict
 from aim_engine.runtime.http_server import HealthServer
+from aim_engine.runtime.log import Log
+from aim_engine.runtime.poller import Poller
 from aim_engine.runtime.routes import ROUTES, Snapshot, escape_label, reply
+from aim_engine.runtime.sidecar import Sidecar
+from aim_engine.runtime.state import State
+
+from .server import fake_plan
 
 READY = Verdict(phase="ready", ready=True)
 LOADING = Verdict(phase="loading", reason="loading the weights", hint="wait")
@@ -139,3 +147,22 @@ def test_many_clients_that_say_nothing_end_by_themselves(server: HealthServer, m
     assert ask(server, "GET", "/health/live")[0] == 200
     for connection in idle:
         connection.close()
+
+
+class Failing(Poller):
+    """Fails at every look."""
+
+    def look(self) -> Observation:
+        raise UnicodeEncodeError("latin-1", "s3cret\N{KEY}", 6, 7, "no such letter")
+
+
+def test_a_look_that_fails_is_said_once_without_its_text(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    plan = fake_plan(tmp_path)
+    contract, state = read_contract(plan), State(str(tmp_path))
+    sidecar = Sidecar(state, contract, plan, Failing(state=state, contract=contract, key=None), Log("sidecar"))
+    for _ in range(3):
+        sidecar.try_to_look()
+    said = capfd.readouterr().err
+    assert said.count("UnicodeEncodeError") == len(said.splitlines()) == 1
+    assert "s3cret" not in said
+    assert sidecar.snapshot().verdict.phase == "starting"
