@@ -6,6 +6,7 @@ In: servers that began and failures that ended them. Out: the same as a file. De
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from aim_engine.runtime import state as files
@@ -16,8 +17,9 @@ from aim_engine.runtime.state import State
 class History:
     """The attempts of one run. `retry_at` is a moment of the monotonic clock, or None when no attempt is pending."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._state = state
+        self._clock = clock
         known = state.read(files.ATTEMPTS) or {}
         self._attempts: list[dict[str, Any]] = known.get("attempts", [])
         self.retries_used: int = known.get("retries_used", 0)
@@ -35,8 +37,17 @@ class History:
         return str(failure["message"]) if failure else ""
 
     def seconds(self) -> float:
-        """How long the newest attempt has taken."""
-        return time.monotonic() - float(self._attempts[-1]["monotonic"]) if self._attempts else 0.0
+        """How long the newest attempt has taken, without the time in which everything was frozen."""
+        if not self._attempts:
+            return 0.0
+        newest = self._attempts[-1]
+        return self._clock() - float(newest["monotonic"]) - float(newest["frozen_seconds"])
+
+    def frozen(self, seconds: float) -> None:
+        """The newest attempt, if it goes on, could do nothing for so long."""
+        if seconds > 0 and self._attempts and self._attempts[-1]["ended"] is None:
+            self._attempts[-1]["frozen_seconds"] += seconds
+            self.save()
 
     def begin(self, pid: int) -> None:
         """A server runs, or ran; nothing changes when it is known already."""
@@ -47,7 +58,8 @@ class History:
                 "number": len(self._attempts) + 1,
                 "pid": pid,
                 "started": time.time(),
-                "monotonic": time.monotonic(),
+                "monotonic": self._clock(),
+                "frozen_seconds": 0.0,
                 "ended": None,
                 "failure": None,
             }

@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from aim_engine.runtime import processes
@@ -132,6 +132,7 @@ class Poller:
     state: State
     contract: Contract
     key: str | None
+    clock: Callable[[], float] = time.monotonic  # of the observations
     counters: dict[str, float] = field(default_factory=dict)
     counters_at: float = 0.0
     _known: processes.Identity | None = None
@@ -155,7 +156,7 @@ class Poller:
         answer = self._health(server)
         counted = answer.status == 200 and self._count()
         return Observation(
-            at=time.monotonic(),
+            at=self.clock(),
             server=(server.pid, server.start_ticks) if server is not None else None,
             healthy=answer.status == 200 if answer.status else None,
             silent=answer.silent,

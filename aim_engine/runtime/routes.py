@@ -104,7 +104,7 @@ def status(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _attempt(attempt: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in attempt.items() if key != "monotonic"}
+    return {key: value for key, value in attempt.items() if key not in ("monotonic", "frozen_seconds")}
 
 
 def phases(snapshot: Snapshot) -> list[dict[str, Any]]:

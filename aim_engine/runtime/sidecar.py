@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 from aim_engine.runtime import state as files
+from aim_engine.runtime.awake import TICK_SECONDS, Awake
 from aim_engine.runtime.contract import Contract, read_contract
 from aim_engine.runtime.health import Memory, Observation, Verdict, advance, judge
 from aim_engine.runtime.http_server import HealthServer
@@ -35,10 +36,20 @@ def main(arguments: list[str]) -> int:
     contract = read_contract(plan)
     log = Log("sidecar", level=contract.log_level, style=contract.log_format)
     key = os.environ.get("AIM_API_KEY") or os.environ.get("VLLM_API_KEY")
-    sidecar = Sidecar(state, contract, plan, Poller(state=state, contract=contract, key=key), log)
+    awake = Awake()
+    threading.Thread(target=_tick, args=(awake,), daemon=True).start()
+    poller = Poller(state=state, contract=contract, key=key, clock=awake.now)
+    sidecar = Sidecar(state, contract, plan, poller, log)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     sidecar.run()
     return 0
+
+
+def _tick(awake: Awake) -> None:
+    """Apart from the looking: that may wait for answers, and is not frozen then."""
+    while True:
+        time.sleep(TICK_SECONDS)
+        awake.tick()
 
 
 class Sidecar:
@@ -51,7 +62,7 @@ class Sidecar:
         self._poller = poller
         self._log = log
         self._memory = Memory()
-        self._seen = Observation(at=time.monotonic(), server=None)
+        self._seen = Observation(at=poller.clock(), server=None)
         self._verdict = Verdict(phase="starting", reason="the engine is about to start")
         self._said: tuple[str, str] = ("", "")
         self._failed = ""
@@ -91,7 +102,7 @@ class Sidecar:
         if self._memory.ready_since is not None and self._memory.server and not self._state.exists(files.READY):
             pid, start = self._memory.server
             if self._seen.server == self._memory.server:
-                self._state.write(files.READY, {"pid": pid, "start": start, "monotonic": self._memory.ready_since})
+                self._state.write(files.READY, {"pid": pid, "start": start, "monotonic": time.monotonic()})
         self._verdict = verdict
         self._tell(verdict)
 

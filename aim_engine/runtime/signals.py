@@ -10,6 +10,8 @@ import signal
 import time
 from collections.abc import Callable
 
+from aim_engine.runtime.awake import Awake
+
 STOPPING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
 # a blocked signal is queued even where its default is to be ignored, as SIGCHLD's is (kernel/signal.c, sig_ignored)
 HELD = STOPPING | {signal.SIGCHLD}
@@ -22,23 +24,25 @@ class Forced(Exception):  # noqa: N818 - not an error
 class Signals:
     """What was asked of this process. `asked` is the first signal that wants it to stop."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.asked: int | None = None
+        self._clock = clock
 
     def wait(self, seconds: float | None, until: Callable[[], bool], *, step: float = 0.05) -> bool:
         """Wait until `until` holds (True), or time is up, or a first request to stop came (False).
 
-        Children are reaped on the way.
+        Children are reaped on the way. Time in which everything was frozen does not count.
 
         Raises:
             Forced: a stop was asked for before, and is asked for again.
         """
-        deadline = time.monotonic() + seconds if seconds is not None else None
+        awake = Awake(self._clock)
+        deadline = awake.now() + seconds if seconds is not None else None
         already = self.asked is not None
         while True:
             if until():
                 return True
-            left = deadline - time.monotonic() if deadline is not None else 3600.0
+            left = deadline - awake.now() if deadline is not None else 3600.0
             if left <= 0 or (self.asked is not None and not already):
                 return False
             # without a time limit the end of a child is what is waited for: no need to look around

@@ -18,6 +18,7 @@ from aim_engine.errors import AimError, EngineHungError, EngineStartTimeoutError
 from aim_engine.runtime import processes
 from aim_engine.runtime import state as files
 from aim_engine.runtime.attempts import decide
+from aim_engine.runtime.awake import Awake
 from aim_engine.runtime.contract import Contract, read_contract
 from aim_engine.runtime.control import Control, ControlError, Program
 from aim_engine.runtime.events import DONE, READY, Event, Lines, Reader
@@ -71,7 +72,9 @@ class Watch:
 
     def run(self) -> None:
         os.write(1, READY)
+        awake = Awake()
         while self._listen(_TICK_SECONDS if self._gone_since is None else _HURRIED_TICK_SECONDS):
+            self._history.frozen(awake.tick())
             self._look()
 
     # --- what comes in

@@ -1,7 +1,7 @@
 """A stand-in for an engine: a real process with the routes that the runtime uses, which can be told to misbehave.
 
     fake_engine.py --port N [--delay S] [--say TEXT] [--exit CODE --after S] [--swallow N] [--child] [--segment NAME]
-                   [--probe-error TEXT] [--flood LINES]
+                   [--probe-error TEXT] [--flood LINES] [--busy]
 
 POST /behave with {"do": "exit", "code": 0} or {"do": "kill"} or {"do": "freeze"} makes it do so at run time;
 GET /slow?seconds=N answers after N seconds, and a SIGTERM waits for such requests.
@@ -27,6 +27,8 @@ class Engine:
     in_flight = 0
     frozen = False
     terms = 0
+    steps = 7
+    counted_at = 0.0
 
 
 ENGINE = Engine()
@@ -40,10 +42,10 @@ class Handler(BaseHTTPRequestHandler):
         if path == "/health":
             self.answer(200, "")
         elif path == "/load":
-            self.answer(200, json.dumps({"server_load": 1 if ENGINE.frozen else 0}))
+            self.answer(200, json.dumps({"server_load": 1 if ENGINE.frozen or ENGINE.options.busy else 0}))
         elif path == "/metrics":
             running = f"vllm:num_requests_running {ENGINE.in_flight}"
-            self.answer(200, f'vllm:iteration_tokens_total_count{{engine="0"}} 7\n{running}\n')
+            self.answer(200, f'vllm:iteration_tokens_total_count{{engine="0"}} {steps()}\n{running}\n')
         elif path == "/slow":
             ENGINE.in_flight += 1
             time.sleep(float(query.partition("=")[2]))
@@ -79,6 +81,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
+
+
+def steps() -> int:
+    """An engine that is busy has advanced since it was last asked, unless nobody could advance in between."""
+    now = time.monotonic()
+    if ENGINE.options.busy and now - ENGINE.counted_at < 2:
+        ENGINE.steps += 1
+    ENGINE.counted_at = now
+    return ENGINE.steps
 
 
 def on_term(*_: object) -> None:
@@ -119,6 +130,7 @@ def main() -> None:
     parser.add_argument("--swallow", type=int, default=0)
     parser.add_argument("--flood", type=int, default=0, help="print so many lines")
     parser.add_argument("--child", action="store_true")
+    parser.add_argument("--busy", action="store_true")
     parser.add_argument("--segment", default="")
     parser.add_argument("--probe-error", default="")
     parser.add_argument("--once", default="", help="misbehave only while this file does not exist")
