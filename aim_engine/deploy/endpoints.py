@@ -24,14 +24,19 @@ if TYPE_CHECKING:
 _MARKS = ("model", "checkpoint", "recipe")
 _LONGEST_TEXT = 256
 _SHORTEST_ID = 4  # of the digits of a container's id, as a person types them
-_EVERY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}
+_EVERY_ADDRESS = ("", "0.0.0.0", "::")
+_DRAIN_SECONDS = 60  # AIM_DRAIN_TIMEOUT's default
+_STOP_MARGIN_SECONDS = 30  # beyond the drain, as in deploy/spec.py
 _NEVER = "0001-01-01"  # how Go writes a time that has not come
 
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """One of our containers. `address`, `port` and `health_port` are where this host reaches it; a port is None where
-    none is published. `state` and `health` are Docker's words. `stop_seconds` is None where the container says none.
+    """One of our containers. `address`, `port` and `health_port` are where its host reaches it; a port is None where
+    none is published, and `every_address` says that they are published on all of the host's. `inner_port` and
+    `inner_health_port` are the same within its `networks`, which are its addresses by the networks' names. `state`,
+    `state_error` and `docker_health` are Docker's words. `stop_seconds` is how long a stop may take, `certificate` the
+    host's file that the API shows.
     """
 
     name: str
@@ -55,10 +60,16 @@ class Endpoint:
     started_at: str | None
     created_at: str | None
     restarts: int
-    health: str | None = None
+    docker_health: str | None = None
     finished_at: str | None = None
-    stop_seconds: int | None = None
+    state_error: str = ""
+    out_of_memory: bool = False
+    stop_seconds: int = 0
+    inner_port: int = API_PORT
+    inner_health_port: int = HEALTH_PORT
     networks: Mapping[str, str] = field(default_factory=dict)
+    every_address: bool = False
+    certificate: str | None = None
 
     @property
     def url(self) -> str | None:
@@ -109,14 +120,13 @@ def choose(endpoints: Iterable[Endpoint], name: str) -> Endpoint:
         InputError: there is none, or there are several.
     """
     known = tuple(endpoints)
-    wanted = name.removeprefix("/")
-    for meant in (_by_name(known, wanted), _by_id(known, wanted), _by_model(known, wanted)):
+    for meant in (_by_name(known, name), _by_id(known, name), _by_model(known, name)):
         if len(meant) == 1:
             return meant[0]
         if meant:
             names = ", ".join(one.name for one in meant)
             raise InputError(f"{printable(name)} could be any of {len(meant)}: {names}", hint="name one of them")
-    raise InputError(f"there is no endpoint {printable(name)}", hint=_near(known, wanted))
+    raise InputError(f"there is no endpoint {printable(name)}", hint=_near(known, name))
 
 
 def _by_name(known: tuple[Endpoint, ...], wanted: str) -> list[Endpoint]:
@@ -157,7 +167,6 @@ def endpoint_of(inspected: Mapping[str, Any]) -> Endpoint:
     """What `docker inspect` says of one container, as an `Endpoint`; odd labels and absent keys do no harm."""
     labels, state, config = _labels(inspected), _map(inspected, "State"), _map(inspected, "Config")
     said = {name.removeprefix(LABEL): printable(text) for name, text in labels.items() if name.startswith(LABEL)}
-    address, port, health_port = _addresses(inspected, said)
     word = printable(state.get("Status", "")) or "unknown"
     return Endpoint(
         name=printable(str(inspected.get("Name", "")).removeprefix("/")),
@@ -170,9 +179,7 @@ def endpoint_of(inspected: Mapping[str, Any]) -> Endpoint:
         gpu_type=said.get("gpu-type", ""),
         gpu_count=_number(said.get("gpu-count")) or 0,
         gpus=tuple(filter(None, map(printable, labels.get(f"{LABEL}gpus", "").split(",")))),
-        address=address,
-        port=port,
-        health_port=health_port,
+        **_addresses(inspected, said),
         scheme="https" if said.get("scheme") == "https" else "http",
         image=printable(config.get("Image", "")),
         version=said.get("version", ""),
@@ -182,63 +189,94 @@ def endpoint_of(inspected: Mapping[str, Any]) -> Endpoint:
         started_at=_time(state.get("StartedAt")),
         created_at=_time(inspected.get("Created")),
         restarts=_number(inspected.get("RestartCount")) or 0,
-        health=printable(_map(state, "Health").get("Status", "")) or None,
+        docker_health=_docker_health(state),
         finished_at=_time(state.get("FinishedAt")),
-        stop_seconds=_number(config.get("StopTimeout")),
+        state_error=printable(state.get("Error") or ""),
+        out_of_memory=state.get("OOMKilled") is True,
+        stop_seconds=_number(config.get("StopTimeout")) or _drain_seconds(inspected) + _STOP_MARGIN_SECONDS,
         networks=_networks(inspected),
+        certificate=_certificate(inspected),
     )
 
 
-def _addresses(inspected: Mapping[str, Any], said: Mapping[str, str]) -> tuple[str, int | None, int | None]:
+def _addresses(inspected: Mapping[str, Any], said: Mapping[str, str]) -> dict[str, Any]:
     """The address and both ports. Docker knows them better than the labels: a port may have been left to it."""
+    api_port, health_port = _inner(inspected, "AIM_PORT", API_PORT), _inner(inspected, "AIM_HEALTH_PORT", HEALTH_PORT)
+    inner = {"inner_port": api_port, "inner_health_port": health_port}
     if _map(inspected, "HostConfig").get("NetworkMode") == "host":
-        return "127.0.0.1", _inner(inspected, "AIM_PORT", API_PORT), _inner(inspected, "AIM_HEALTH_PORT", HEALTH_PORT)
+        return {**inner, "address": "127.0.0.1", "port": api_port, "health_port": health_port, "every_address": True}
     now, asked = _map(_map(inspected, "NetworkSettings"), "Ports"), _map(_map(inspected, "HostConfig"), "PortBindings")
-    api = _published(now, asked, _inner(inspected, "AIM_PORT", API_PORT))
-    health = _published(now, asked, _inner(inspected, "AIM_HEALTH_PORT", HEALTH_PORT))
-    host = (api or health or (said.get("address", ""), 0))[0]
-    address = _EVERY_ADDRESS.get(host.strip("[]"), host.strip("[]"))
-    return f"[{address}]" if ":" in address else address, api and api[1], health and health[1]
+    api, health = _published(now, asked, api_port), _published(now, asked, health_port)
+    host = (api or health or (said.get("address", ""), 0))[0].strip("[]")
+    address = "127.0.0.1" if host in _EVERY_ADDRESS else host
+    return {
+        **inner,
+        "address": f"[{address}]" if ":" in address else address,
+        "port": api and api[1],
+        "health_port": health and health[1],
+        "every_address": host in _EVERY_ADDRESS,
+    }
 
 
 def _published(now: Mapping[str, Any], asked: Mapping[str, Any], inner: int) -> tuple[str, int] | None:
     """The host's address and port: those in use, else those asked for."""
     for bindings in (now.get(f"{inner}/tcp"), asked.get(f"{inner}/tcp")):
-        for binding in bindings or ():
+        for binding in _maps(bindings):
             port = _number(binding.get("HostPort"))
             if port:
                 return printable(binding.get("HostIp") or ""), port
     return None
 
 
-def inner_ports(inspected: Mapping[str, Any]) -> tuple[int, int]:
-    """The ports of the API and of the sidecar inside the container."""
-    return _inner(inspected, "AIM_PORT", API_PORT), _inner(inspected, "AIM_HEALTH_PORT", HEALTH_PORT)
-
-
 def _inner(inspected: Mapping[str, Any], variable: str, default: int) -> int:
-    for line in _map(inspected, "Config").get("Env") or ():
-        name, _, value = str(line).partition("=")
-        if name == variable:
-            return _number(value) or default
-    return default
+    return _number(_variable(inspected, variable)) or default
+
+
+def _drain_seconds(inspected: Mapping[str, Any]) -> int:
+    """The container's own drain timeout: it was started by hand, and Docker's ten seconds would cut requests short."""
+    said = _variable(inspected, "AIM_DRAIN_TIMEOUT").partition(".")[0]
+    return _number(said) or _DRAIN_SECONDS
+
+
+def _variable(inspected: Mapping[str, Any], variable: str) -> str:
+    lines = (str(line).partition("=") for line in _list(_map(inspected, "Config").get("Env")))
+    return next((value for name, _, value in lines if name == variable), "")
 
 
 def _networks(inspected: Mapping[str, Any]) -> dict[str, str]:
     """The container's own address on each network it is in."""
     networks = _map(_map(inspected, "NetworkSettings"), "Networks")
-    found = {name: (one or {}).get("IPAddress") for name, one in networks.items()}
+    found = {name: _map(networks, name).get("IPAddress") for name in networks}
     return {printable(name): printable(address) for name, address in found.items() if address}
 
 
+def _docker_health(state: Mapping[str, Any]) -> str | None:
+    word = printable(_map(state, "Health").get("Status", ""))
+    return word if word not in ("", "none") else None
+
+
+def _certificate(inspected: Mapping[str, Any]) -> str | None:
+    inside = _variable(inspected, "AIM_TLS_CERT")
+    mounts = (one for one in _maps(inspected.get("Mounts")) if inside and one.get("Destination") == inside)
+    return next((str(one["Source"]) for one in mounts if one.get("Source")), None)
+
+
 def _labels(inspected: Mapping[str, Any]) -> Mapping[str, str]:
-    labels = _map(inspected, "Config").get("Labels") or {}
+    labels = _map(_map(inspected, "Config"), "Labels")
     return {str(name): str(text) for name, text in labels.items()}
 
 
 def _map(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     found = value.get(key)
     return found if isinstance(found, Mapping) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _maps(value: Any) -> list[Mapping[str, Any]]:
+    return [one for one in _list(value) if isinstance(one, Mapping)]
 
 
 def _number(value: Any) -> int | None:
@@ -251,10 +289,9 @@ def _time(value: Any) -> str | None:
     return text if text and not text.startswith(_NEVER) else None
 
 
-def printable(value: Any) -> str:
+def printable(value: Any, *, longest: int = _LONGEST_TEXT) -> str:
     """A stranger's text on one line, without anything a terminal would obey; what is cut off ends in `…`."""
-    text = "".join(" " if char.isspace() else char for char in str(value)[: 4 * _LONGEST_TEXT])
+    text = "".join(" " if char.isspace() else char for char in str(value)[: longest + 1])
     # categories C*: control, format (bidirectional overrides), surrogate, private use, unassigned
     kept = "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(char)[0] == "C" else char for char in text)
-    kept = kept.strip()
-    return kept if len(kept) <= _LONGEST_TEXT else kept[: _LONGEST_TEXT - 1] + "…"
+    return kept.strip() if len(kept) <= longest else kept[: longest - 1] + "…"

@@ -1,0 +1,190 @@
+"""What is running, from recorded and from hostile answers of `docker inspect`."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aim_engine.deploy.endpoints import choose, endpoint_of, find_endpoint, list_endpoints, printable
+from aim_engine.errors import InputError
+from tests.building import examples
+from tests.deploy.planning import planned, with_nodes
+from tests.deploy.running import LABEL, RECORDED, FakeDocker, ended, endpoint, inspected
+
+
+def test_a_recorded_container() -> None:
+    found = endpoint_of(RECORDED)
+    assert (found.name, found.model, found.recipe) == ("aim-b-1", "/models/tiny", "cpu-any-bf16")
+    assert (found.url, found.health_url) == ("http://127.0.0.1:32831", "http://127.0.0.1:32830")
+    assert (found.state, found.exit_code, found.docker_health) == ("running", None, "healthy")
+    assert found.networks == {"bridge": "172.17.0.2"}
+    assert found.finished_at is None
+
+
+def test_the_labels_that_a_spec_writes_are_read_back() -> None:
+    from aim_engine.deploy.spec import container_spec
+
+    spec = container_spec(planned(on=with_nodes(), gpu_count="4"))
+    recorded = inspected(labels={name.removeprefix(LABEL): text for name, text in spec.labels.items()})
+    found = endpoint_of(recorded)
+    assert found.model == "Qwen/Qwen3-32B"
+    assert (found.gpu_type, found.gpu_count, found.metric) == ("MI300X", 4, "latency")
+    assert found.gpus == tuple(f"0000:{index:02x}:00.0" for index in range(4))
+
+
+def test_a_port_that_docker_chose_wins_over_the_label() -> None:
+    found = endpoint(labels={"port": "8000"}, ports=(40000, 40001))
+    assert (found.port, found.health_port) == (40000, 40001)
+
+
+def test_a_stopped_container_keeps_the_ports_it_asked_for() -> None:
+    recorded = inspected(state=ended(0), ports=(40000, 40001))
+    recorded["NetworkSettings"]["Ports"] = {}
+    assert endpoint_of(recorded).port == 40000
+
+
+def test_without_published_ports_there_is_no_url() -> None:
+    found = endpoint(labels={"port": "8000"})
+    assert (found.url, found.health_url) == (None, None)
+
+
+def test_the_host_network_has_the_container_s_own_ports() -> None:
+    recorded = inspected(environment=("AIM_PORT=9000",))
+    recorded["HostConfig"]["NetworkMode"] = "host"
+    found = endpoint_of(recorded)
+    assert (found.url, found.health_url) == ("http://127.0.0.1:9000", "http://127.0.0.1:8080")
+
+
+@pytest.mark.parametrize(
+    ("host", "url"), [("0.0.0.0", "http://127.0.0.1:9"), ("::", "http://127.0.0.1:9"), ("::1", "http://[::1]:9"),
+                      ("", "http://127.0.0.1:9"), ("10.1.2.3", "http://10.1.2.3:9")]
+)  # fmt: skip
+def test_every_address_is_reached_through_loopback(host: str, url: str) -> None:
+    recorded = inspected(ports=(9, None))
+    recorded["NetworkSettings"]["Ports"]["8000/tcp"][0]["HostIp"] = host
+    assert endpoint_of(recorded).url == url
+
+
+@pytest.mark.parametrize(
+    ("changes", "seconds"),
+    [({}, 90), ({"environment": ("AIM_DRAIN_TIMEOUT=300",)}, 330), ({"environment": ("AIM_DRAIN_TIMEOUT=x",)}, 90)],
+)
+def test_a_stop_may_take_as_long_as_a_drain(changes: dict[str, Any], seconds: int) -> None:
+    assert endpoint(**changes).stop_seconds == seconds
+
+
+def test_the_container_s_own_stop_time_wins() -> None:
+    recorded = inspected(environment=("AIM_DRAIN_TIMEOUT=300",))
+    recorded["Config"]["StopTimeout"] = 17
+    assert endpoint_of(recorded).stop_seconds == 17
+
+
+def test_the_certificate_is_the_host_s_file() -> None:
+    recorded = inspected(environment=("AIM_TLS_CERT=/config/tls/cert.pem",))
+    recorded["Mounts"] = [{"Source": "/etc/mine.pem", "Destination": "/config/tls/cert.pem"}]
+    assert endpoint_of(recorded).certificate == "/etc/mine.pem"
+
+
+def test_odd_labels_of_another_version_do_no_harm() -> None:
+    found = endpoint(labels={"gpu-count": "eight", "gpus": ",,a,", "scheme": "gopher", "new-in-9": "x"})
+    assert (found.gpu_count, found.gpus, found.scheme) == (0, ("a",), "http")
+
+
+def test_control_characters_never_come_out() -> None:
+    found = endpoint(labels={"model": "a\x1b[2Jb\u202e\x9bc\r\nd", "gpus": "\x07x"})
+    assert found.model == "a\ufffd[2Jb\ufffd\ufffdc  d"
+    assert found.gpus == ("\ufffdx",)
+
+
+def test_a_long_label_is_cut() -> None:
+    assert len(endpoint(labels={"recipe": "r" * 10_000}).recipe) == 256
+
+
+@examples(200)
+@given(st.text())
+def test_what_is_printable_is_one_line_that_no_terminal_obeys(text: str) -> None:
+    shown = printable(text)
+    assert shown.isprintable() or not {c for c in shown if not c.isprintable()} - {"\u00a0", " "}
+    assert len(shown) <= 256
+
+
+_ODD: tuple[Any, ...] = (None, 0, 5, -1, 1.5, True, "", "x", [], [5], [{}], {}, {"x": 5})
+
+
+def _replaced(value: Any, odd: Any) -> Iterator[Any]:
+    """The value with each of its parts in turn replaced by something odd."""
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        for new in (odd, *_replaced(value[key], odd)):
+            changed = copy.copy(value)
+            changed[key] = new
+            yield changed
+
+
+@pytest.mark.parametrize("odd", _ODD, ids=repr)
+def test_an_odd_answer_is_still_an_endpoint(odd: Any) -> None:
+    """Whatever part of it is odd, labels and variables included."""
+    recorded = inspected(labels={"gpus": "a,b", "gpu-count": "2"}, environment=("AIM_TLS_CERT=/c",))
+    recorded["Mounts"] = [{"Source": "/etc/mine.pem", "Destination": "/c"}]
+    changed = list(_replaced(recorded, odd))
+    assert len(changed) > 60
+    for one in changed:
+        assert endpoint_of(one).as_json()["scheme"] == "http"
+
+
+# --- listing and finding ---------------------------------------------------------------------------------------------
+
+
+def test_only_ours_are_listed_and_those_of_others_not_looked_at(fake_docker: FakeDocker, client: Any) -> None:
+    fake_docker.add("aim-b")
+    fake_docker.add("aim-a")
+    fake_docker.add("aim-gone", state=ended(0))
+    stranger = fake_docker.add("stranger")
+    stranger["Config"]["Labels"] = {"ai.aim-engine-like.model": "x"}
+    assert [one.name for one in list_endpoints(client, all=False)] == ["aim-a", "aim-b"]
+    assert [one.name for one in list_endpoints(client, all=True)] == ["aim-a", "aim-b", "aim-gone"]
+    assert not [path for _, path, _ in fake_docker.asked if stranger["Id"] in path]
+
+
+def test_one_that_goes_away_meanwhile_is_left_out(fake_docker: FakeDocker, client: Any) -> None:
+    gone = fake_docker.add("aim-gone")
+    fake_docker.add("aim-stays")
+    listed = FakeDocker._listed(gone)
+    del fake_docker.containers[gone["Id"]]
+    fake_docker._listed = lambda one: one if one is listed else FakeDocker._listed(one)  # type: ignore[method-assign]
+    fake_docker._shown = lambda query: [listed, *fake_docker.containers.values()]  # type: ignore[method-assign]
+    assert [one.name for one in list_endpoints(client, all=True)] == ["aim-stays"]
+
+
+def test_a_name_an_id_and_a_model_find_it(fake_docker: FakeDocker, client: Any) -> None:
+    fake_docker.add("aim-one", labels={"model": "Qwen/Qwen3-32B"})
+    two = fake_docker.add("aim-two", labels={"model": "a/b"})
+    assert find_endpoint(client, "aim-one").name == "aim-one"
+    assert find_endpoint(client, two["Id"][:12]).name == "aim-two"
+    assert find_endpoint(client, "qwen/qwen3-32b").name == "aim-one"
+
+
+def test_an_ended_one_does_not_make_a_model_ambiguous() -> None:
+    known = (endpoint("old", state=ended(1)), endpoint("new"))
+    assert choose(known, "/models/tiny").name == "new"
+
+
+def test_a_model_that_two_serve_names_both() -> None:
+    with pytest.raises(InputError, match="any of 2: one, two") as caught:
+        choose((endpoint("one"), endpoint("two")), "/models/tiny")
+    assert caught.value.hint == "name one of them"
+
+
+def test_a_name_that_is_none_gets_the_near_ones() -> None:
+    known = (endpoint("aim-engine-qwen-4gpu"), endpoint("other", labels={"model": "x/y"}))
+    with pytest.raises(InputError, match="there is no endpoint aim-engine-qwen-2gpu") as caught:
+        choose(known, "aim-engine-qwen-2gpu")
+    assert "did you mean aim-engine-qwen-4gpu?" in caught.value.hint
+    with pytest.raises(InputError) as caught:
+        choose((), "any\x1b[2J")
+    assert "\x1b" not in caught.value.message
+    assert "no container of AIM Engine is on this host" in caught.value.hint
