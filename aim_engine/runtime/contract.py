@@ -33,6 +33,7 @@ class Contract:
     """How a run behaves."""
 
     command: Command
+    model: str  # the checkpoint: a hub id, or the path of a folder
     state_dir: str
     cache_dir: str
     image_cache: str | None
@@ -70,6 +71,7 @@ def read_contract(plan: Mapping[str, Any]) -> Contract:
                 probe_url=urls["probe"],
                 probe_body=dict(command["probe_body"]),
             ),
+            model=plan.get("huggingface_id", ""),
             state_dir=runtime["state_dir"],
             cache_dir=runtime["cache_dir"],
             image_cache=runtime.get("image_cache"),

@@ -15,11 +15,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aim_engine.errors import CacheError, InputError
+from aim_engine.errors import InputError, ModelAccessError
 from aim_engine.hardware.folders import check_writable, unwritable
 from aim_engine.hardware.ports import check_port
 from aim_engine.runtime import state as files
 from aim_engine.runtime.contract import Contract, read_contract
+from aim_engine.runtime.layout import lay_out
+from aim_engine.runtime.log import Log
 from aim_engine.runtime.state import State
 
 if TYPE_CHECKING:
@@ -48,17 +50,17 @@ def prepare(plan: Mapping[str, Any], site: Site | None = None) -> tuple[State, i
     check_port(contract.host, contract.health_port, "AIM_HEALTH_PORT")
     check_cache(Path(contract.cache_dir))
     warnings = check_site(plan, contract, site)
-    for path, text in contract.command.files:
-        write_file(Path(path), text)
-    for folder, source, pattern in contract.command.links:
-        link_files(Path(folder), Path(source), pattern)
     if contract.tls_files:
         check_certificate(*contract.tls_files)
-    if contract.image_cache is not None:
-        seed_cache(Path(contract.image_cache), Path(contract.cache_dir))
+    if contract.model.startswith("/"):
+        check_model_folder(Path(contract.model))
+    told = lay_out(plan, contract)
+    for note in told.get("notes", ())[len(plan.get("notes", ())) :]:
+        Log("preflight", level=contract.log_level, style=contract.log_format).info(note)
+    if warnings:
+        told = {**told, "warnings": [*plan.get("warnings", ()), *warnings]}
     state.remove(*files.OF_ONE_RUN)
     try:
-        told = {**plan, "warnings": [*plan.get("warnings", ()), *warnings]} if warnings else plan
         state.write(files.PLAN, told)
     except OSError as error:
         raise unwritable("the state folder", contract.state_dir, "AIM_STATE_DIR", error) from error
@@ -74,7 +76,6 @@ def check_site(plan: Mapping[str, Any], contract: Contract, site: Site | None) -
     # here: the folder's name, which the command line asks of this module, must not cost these imports
     from aim_engine.hardware.check import this_site
     from aim_engine.hardware.preflight import error_of, look
-    from aim_engine.runtime.log import Log
     from aim_engine.runtime.needs import needs_of
 
     site = site or this_site(os.environ)
@@ -152,6 +153,10 @@ def check_certificate(certificate: str, key: str) -> None:
     import ssl  # here: most servers do without
 
     try:
+        for setting, path in (("AIM_TLS_CERT", certificate), ("AIM_TLS_KEY", key)):
+            if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
+                # a pipe, above all: reading it may wait for ever, and what was read once is gone for the engine
+                raise InputError(f"{setting}={path} is not a regular file", hint="give the path of a PEM file")
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
     except ssl.SSLError as error:
         raise InputError(
@@ -165,43 +170,13 @@ def check_certificate(certificate: str, key: str) -> None:
         ) from None
 
 
-def seed_cache(prepared: Path, cache: Path) -> None:
-    """Lay what the image's build prepared into the cache, where it is not there yet. A comfort: a cache that cannot
-    take it has been, or will be, complained of elsewhere, and the engine makes what is missing.
-    """
-    for folder, _, names in os.walk(prepared):
-        for name in names:
-            source = Path(folder) / name
-            target = cache / source.relative_to(prepared)
-            try:
-                if not target.exists():
-                    write_file(target, source.read_text())
-            except (OSError, UnicodeDecodeError, CacheError):
-                return
-
-
-def link_files(folder: Path, source: Path, pattern: str) -> None:
-    """Links in `folder` to the source's files. What is there already stays, but for links that lead nowhere."""
+def check_model_folder(folder: Path) -> None:
+    """Every file of a local model is one, as far as can be seen: the engine would wait for ever for a pipe."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in sorted(source.glob(pattern)):
-            link = folder / file.name
-            if link.is_symlink() and not link.exists():
-                link.unlink()
-            with suppress(FileExistsError):  # another start may have been faster
-                link.symlink_to(file)
-    except OSError as error:
-        raise unwritable("the folder", str(folder), "AIM_CACHE_DIR", error) from error
-
-
-def write_file(path: Path, text: str) -> None:
-    """Write one of the files that the engine needs; another start may read it meanwhile, so it is replaced whole."""
-    try:
-        if path.is_file() and path.read_text() == text:
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_name(f".{path.name}.{os.getpid()}")
-        new.write_text(text)
-        new.replace(path)
-    except OSError as error:
-        raise unwritable("the file", str(path), "AIM_CACHE_DIR", error) from error
+        for path in sorted(folder.iterdir()):
+            with suppress(OSError):  # a link to nowhere: the engine may not need it
+                mode = path.stat().st_mode
+                if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                    raise ModelAccessError(f"{path} is not a regular file", hint="put the model's own file there")
+    except OSError:
+        return

@@ -87,13 +87,14 @@ def at_home(environment: dict[str, str], cache_dir: str) -> dict[str, str]:
     """The environment with a HOME that can be written and a name for the user.
 
     A container may run as a user id that no passwd entry names, with HOME=/: libraries then fail at getpwuid or write
-    nowhere (torch's compiler asks getpass.getuser for the name of its cache).
+    nowhere (torch's compiler asks getpass.getuser for the name of its cache). Each user has a home of its own: the
+    cache may be shared.
     """
     found = dict(environment)
     if not os.access(found.get("HOME", ""), os.W_OK | os.X_OK):
-        found["HOME"] = f"{cache_dir}/home"
+        found["HOME"] = f"{cache_dir}/home-{os.getuid()}"
         with suppress(OSError):
-            os.makedirs(found["HOME"], exist_ok=True)  # noqa: PTH103 - slim
+            os.makedirs(found["HOME"], mode=0o700, exist_ok=True)  # noqa: PTH103 - slim
     if not any(found.get(name) for name in ("LOGNAME", "USER")):
         import pwd
 

@@ -318,11 +318,11 @@ FOR_EVERYBODY = all(place.stat().st_mode & 0o005 == 0o005 for place in Path(sys.
     os.getuid() != 0 or shutil.which("setpriv") is None or not FOR_EVERYBODY,
     reason="needs root, setpriv and a Python that others may run",
 )
-def test_a_user_without_a_name(tmp_path: Path) -> None:
+def test_a_user_without_a_name() -> None:
     """OpenShift runs containers as a random uid that is in no passwd file."""
-    folder = Path(tempfile.mkdtemp())
+    folder = Path(tempfile.mkdtemp())  # pytest's own folders are for one user alone
     os.chown(folder, 54321, 54321)
-    server = Server(fake_plan(folder), tmp_path, prefix=AS_NOBODY)
+    server = Server(fake_plan(folder), folder, prefix=AS_NOBODY)
     try:
         server.until_ready()
         assert server.state.stat().st_uid == 54321
