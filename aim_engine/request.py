@@ -98,10 +98,13 @@ class Request:
         return Path(self.model).expanduser()
 
 
-def read_request(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Request:
+def read_request(
+    flags: Mapping[str, str | None], environment: Mapping[str, str], *, ports_follow: bool = False
+) -> Request:
     """Lay flags over the environment over the defaults.
 
-    `flags` maps field names to the text typed (None or absent: not typed); `environment` is the process's.
+    `flags` maps field names to the text typed (None or absent: not typed); `environment` is the process's. With
+    `ports_follow` the ports that were not named will be chosen later.
 
     A secret that a file holds (AIM_API_KEY_FILE) stands in the request's environment as if it had been set there.
 
@@ -119,7 +122,8 @@ def read_request(flags: Mapping[str, str | None], environment: Mapping[str, str]
         else:
             values[setting.field] = _parse(setting, name, text)
         origins[setting.field] = origin
-    if values["port"] == values["health_port"]:
+    left_open = ports_follow and "default" in (origins["port"], origins["health_port"])
+    if values["port"] == values["health_port"] and not left_open:
         raise InputError(
             f"AIM_PORT and AIM_HEALTH_PORT are both {values['port']}", hint="give the health sidecar a port of its own"
         )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aim_engine.errors import InputError
+from aim_engine.hardware.inventory import Gpu
 from aim_engine.plan import Plan
 
 
@@ -54,6 +55,12 @@ def device_files(plan: Plan) -> tuple[str, ...]:
     nodes = [gpu.render_node or "" for gpu in gpus]
     known = all(access.own.fullmatch(node) for node in nodes)
     return (*access.always, *(dict.fromkeys(nodes) if known else (access.every,)))
+
+
+def holds_alone(gpu: Gpu) -> bool:
+    """True for a device that one engine has for itself; the host's own processor serves several."""
+    access = _ACCESS.get(gpu.vendor)
+    return access is None or bool(access.always)
 
 
 def own_files(plan: Plan) -> tuple[str, ...]:

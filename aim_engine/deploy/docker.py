@@ -90,6 +90,16 @@ def guarded(doing: str) -> Iterator[None]:
         raise _unreachable(doing, error) from None
 
 
+def is_about_a_port(error: AimError) -> bool:
+    """Whether the engine refused because somebody has a port that the container was to have."""
+    return "port is already allocated" in error.message or "address already in use" in error.message
+
+
+def is_about_a_name(error: AimError) -> bool:
+    """Whether the engine refused because another container has the name."""
+    return "is already in use by container" in error.message
+
+
 def _refusal(doing: str, said: str) -> AimError:
     """What the engine itself answered."""
     sentence = f"Docker could not {doing}: {said.strip()}"

@@ -47,6 +47,16 @@ def image(engine: None) -> str:
 
 
 @pytest.fixture(scope="session")
+def empty_image(engine: None) -> Iterator[str]:
+    """An image with nothing in it, for containers that are created and never started."""
+    name = f"{LABEL}-empty"
+    done = subprocess.run(["docker", "import", "-", name], input=b"\0" * 10240, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    yield name
+    docker("rmi", "--force", name, check=False)
+
+
+@pytest.fixture(scope="session")
 def base(image: str) -> str:
     """The name of the image that it is built on."""
     label = '{{index .Config.Labels "org.opencontainers.image.base.name"}}'

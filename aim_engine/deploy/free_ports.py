@@ -1,0 +1,85 @@
+"""Which ports of the host an endpoint gets: what containers have or will have, and what else listens, in; two out.
+
+Ports that were named are checked, others are the next free ones of the range. Starts nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from aim_engine.deploy.endpoints import Endpoint
+from aim_engine.errors import InputError
+from aim_engine.hardware.ports import check_port
+from aim_engine.request import Request
+
+_HEALTH_FROM = 8080  # where people look for it; the range's beginning where it does not reach so far
+_OVER = ("exited", "dead")
+
+
+def ports_of_containers(listed: Iterable[Mapping[str, Any]], endpoints: Iterable[Endpoint]) -> dict[int, str]:
+    """Every published port and its container's name: of all that run, and of ours that are about to."""
+    taken = {}
+    for one in listed:
+        names = one.get("Names") or ["/?"]
+        for port in one.get("Ports") or ():
+            if port.get("PublicPort"):
+                taken[int(port["PublicPort"])] = str(names[0]).removeprefix("/")
+    for endpoint in endpoints:
+        if endpoint.state not in _OVER:
+            taken |= {port: endpoint.name for port in (endpoint.port, endpoint.health_port) if port}
+    return taken
+
+
+def with_free_ports(request: Request, taken: Mapping[int, str], *, listens: Callable[[Request, int], bool]) -> Request:
+    """The request with both ports: those it named, where they are free, else the next free ones of its range.
+
+    `listens` says whether a program that is no container has a port of the host.
+
+    Raises:
+        InputError: a named port is taken, or the whole range is.
+    """
+    named = {name: getattr(request, name) for name in _VARIABLES if request.origins.get(name, "default") != "default"}
+    for name, port in named.items():
+        who = f"the container {taken[port]}" if port in taken else "another program of the host"
+        if port in taken or listens(request, port):
+            raise InputError(f"{_VARIABLES[name]}={port}: {who} has that port", hint=_hint(name))
+    avoid = {*taken, *named.values()}
+    if "health_port" not in named:
+        named["health_port"] = _next_free(request, _HEALTH_FROM, avoid, listens)
+        avoid.add(named["health_port"])
+    if "port" not in named:
+        named["port"] = _next_free(request, request.port_range.first, avoid, listens)
+    return replace(request, **named)
+
+
+_VARIABLES = {"port": "AIM_PORT", "health_port": "AIM_HEALTH_PORT"}
+
+
+def _hint(name: str) -> str:
+    return f"choose another --{name.replace('_', '-')}, or leave it out: the next free one is taken then"
+
+
+def _next_free(request: Request, first: int, avoid: set[int], listens: Callable[[Request, int], bool]) -> int:
+    limits = request.port_range
+    first = first if limits.first <= first <= limits.last else limits.first
+    for port in (*range(first, limits.last + 1), *range(limits.first, first)):
+        if port not in avoid and not listens(request, port):
+            return int(port)
+    raise InputError(f"no port from {limits} is free", hint="stop an endpoint, or widen --port-range")
+
+
+def listens_here(request: Request, port: int) -> bool:
+    """Whether something listens on the port of this machine; for an engine that is on it."""
+    try:
+        check_port(request.host, port, "AIM_PORT")
+    except InputError:
+        return True
+    return False
+
+
+def listens_elsewhere(request: Request, port: int) -> bool:
+    """The engine's host is another one, or we are in a container: only its containers are known."""
+    del request, port
+    return False

@@ -1,0 +1,89 @@
+"""Which ports an endpoint gets."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+
+from aim_engine.deploy.free_ports import (
+    listens_elsewhere,
+    listens_here,
+    ports_of_containers,
+    with_free_ports,
+)
+from aim_engine.errors import InputError
+from aim_engine.request import Request, read_request
+from tests.deploy.test_allocation import endpoint
+
+
+def chosen(taken: dict[int, str] | None = None, busy: tuple[int, ...] = (), **flags: str) -> tuple[int, int]:
+    def listens(request: Request, port: int) -> bool:
+        return port in busy
+
+    found = with_free_ports(
+        read_request({"model": "a/b", **flags}, {}, ports_follow=True), taken or {}, listens=listens
+    )
+    return found.port, found.health_port
+
+
+def test_the_first_of_each() -> None:
+    assert chosen() == (8000, 8080)
+
+
+def test_the_next_free_ones() -> None:
+    assert chosen({8000: "x", 8001: "y", 8080: "z"}, busy=(8002,)) == (8003, 8081)
+
+
+def test_80_endpoints_leave_the_sidecar_s_port_alone() -> None:
+    assert chosen(dict.fromkeys(range(8000, 8080), "x")) == (8081, 8080)
+
+
+def test_a_range_that_ends_before_8080() -> None:
+    assert chosen(port_range="8000-8010") == (8001, 8000)
+    assert chosen(dict.fromkeys(range(8000, 8009), "x"), port_range="8000-8010") == (8010, 8009)
+
+
+def test_named_ones_are_taken_as_they_are() -> None:
+    assert chosen(port="9000", health_port="9001") == (9000, 9001)
+    assert chosen(port="8080") == (8080, 8081)
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ({"port": "8000"}, "AIM_PORT=8000: the container x"),
+        ({"health_port": "8000"}, "AIM_HEALTH_PORT=8000: the container x"),
+        ({"port": "9000"}, "AIM_PORT=9000: another program"),
+    ],
+)
+def test_a_named_port_that_is_taken(flags: dict[str, str], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence) as caught:
+        chosen({8000: "x"}, busy=(9000,), **flags)
+    assert "leave it out" in caught.value.hint
+
+
+def test_a_range_that_is_full() -> None:
+    with pytest.raises(InputError, match="no port from 8000-8001 is free"):
+        chosen({8000: "x"}, port_range="8000-8001")
+
+
+def test_ports_of_running_containers_and_of_ours_that_were_created() -> None:
+    listed: list[dict[str, Any]] = [
+        {"Names": ["/web"], "Ports": [{"PublicPort": 80, "PrivatePort": 80}, {"PrivatePort": 9}]},
+        {"Ports": None},
+    ]
+    created = endpoint(state="created")
+    over = endpoint(state="exited")
+    assert ports_of_containers(listed, [created, over]) == {80: "web"}
+
+
+def test_what_listens_on_this_machine() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        request, port = read_request({"host": "127.0.0.1"}, {}), taken.getsockname()[1]
+        assert listens_here(request, port)
+        assert not listens_elsewhere(request, port)
+    assert not listens_here(request, port)
