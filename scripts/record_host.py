@@ -24,6 +24,16 @@ NODE_TEXTS = ("unique_id", "hive_id")  # in a node's `properties`
 SECRET = re.compile(r"serial|uuid|unique_id|hive", re.IGNORECASE)  # in the names of amdsmi's values
 LEFT_OUT = ("holders", "asked_by", "processes", "process_list", "pid", "container_name")
 # What the detectors read of the host itself (aim_engine/hardware/cpu.py).
+# What Docker and Podman leave in a container: what mends a host is another thing there (check.py).
+CONTAINER_MARKS = (".dockerenv", "run/.containerenv")
+# Those that choose among the GPUs, or seem to (aim_engine/hardware/visibility.py).
+VARIABLES = (
+    "ROCR_VISIBLE_DEVICES",
+    "HIP_VISIBLE_DEVICES",
+    "CUDA_VISIBLE_DEVICES",
+    "GPU_DEVICE_ORDINAL",
+    "AMD_VISIBLE_DEVICES",
+)
 HOST_FILES = ("proc/meminfo", "sys/devices/system/cpu/online", "proc/sys/kernel/numa_balancing")
 
 
@@ -61,12 +71,13 @@ def record(root: Path, folder: Path) -> str:
         write(folder / path, redaction.sweep(text))
     for path in ["sys", "dev", "proc", *([] if reading is None else folders(reading))]:
         (folder / path).mkdir(parents=True, exist_ok=True)
-    for path in nodes:
+    marks = [mark for mark in CONTAINER_MARKS if (root / mark).exists()]
+    for path in [*nodes, *marks]:
         write(folder / path.lstrip("/"), "")
-    write(
-        folder / "recording.json", json.dumps({"recorded_by": "record-host 1", "device_nodes": nodes}, indent=1) + "\n"
-    )
-    return in_words(folder, files, nodes, reading, raw)
+    variables = redaction.variables(given_variables(root))
+    recording = {"recorded_by": "record-host 2", "device_nodes": nodes, "variables": variables}
+    write(folder / "recording.json", json.dumps(recording, indent=1) + "\n")
+    return in_words(folder, files, recording, reading, raw)
 
 
 def write(path: Path, text: str) -> None:
@@ -147,6 +158,14 @@ def read(path: Path) -> str | None:
         return None
 
 
+def given_variables(root: Path) -> dict[str, str]:
+    """This process's, or those that the recorded tree at `root` was recorded with."""
+    given: Any = os.environ
+    if root != Path("/"):
+        given = json.loads(read(root / "recording.json") or "{}").get("variables", {})
+    return {name: given[name] for name in VARIABLES if name in given}
+
+
 def present_nodes(reading: dict[str, Any]) -> dict[str, Any]:
     return {
         path: {key: state[key] for key in ("mode", "group", "opens")}
@@ -198,6 +217,28 @@ class Redaction:
             self.texts[text] = "".join(next(made_up) if letter.isalnum() else letter for letter in text)
         return self.texts[text]
 
+    def variables(self, given: dict[str, str]) -> dict[str, str]:
+        """The visibility variables, whose words are indices, ids of GPUs, or mistakes. Spaces matter to their readers.
+
+        Called last: an id that was met before, or the beginning of one, becomes what that became.
+        """
+        return {name: re.sub(r"[^,\s]+", self._word, text) for name, text in given.items()}
+
+    def _word(self, match: re.Match[str]) -> str:
+        word = match[0]
+        if re.fullmatch(r"-?[0-9]{1,5}|all|none|void", word):
+            return word
+        identity = re.fullmatch(r"(GPU-|0x)([0-9a-f]{1,16})", word, re.IGNORECASE)
+        if identity is None:
+            return self.text(word)
+        begin = identity[2].lower()
+        known = [made_up for value, made_up in self.numbers.items() if f"{value:016x}".startswith(begin)]
+        # what begins several ids becomes what begins all made-up ones
+        return identity[1] + (f"{known[0]:016x}" if len(known) == 1 else "1" if known else self._unknown(begin))
+
+    def _unknown(self, digits: str) -> str:
+        return f"{self.number(int(digits, 16)):0{len(digits)}x}"
+
     def answer(self, value: Any, key: str = "") -> Any:
         """amdsmi's answer without ids; lists and objects are gone through."""
         if isinstance(value, dict):
@@ -240,7 +281,7 @@ def user_name() -> str:
 def in_words(
     folder: Path,
     files: dict[str, str],
-    nodes: dict[str, Any],
+    recording: dict[str, Any],
     reading: dict[str, Any] | None,
     raw: dict[str, Any],
 ) -> str:
@@ -256,7 +297,8 @@ def in_words(
     else:
         lines += ["  no AMD GPU: the driver shows this process none, or is not loaded"]
     lines += [f"  {unread} nodes of the driver that this process may not read"] if unread else []
-    lines += [f"  {len(files)} small files, and {len(nodes)} empty stand-ins for device nodes"]
+    lines += [f"  {len(files)} small files, and {len(recording['device_nodes'])} empty stand-ins for device nodes"]
+    lines += [f"  {name}={text}, which counts in the recording too" for name, text in recording["variables"].items()]
     lines += ["  amdsmi's own answer" if "amdsmi.json" in files else f"  not amdsmi's answer: {amdsmi_reason(raw)}"]
     lines += [
         "Ids and serial numbers in it are made up; names of hosts, users and processes are left out.",

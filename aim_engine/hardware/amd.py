@@ -6,8 +6,6 @@ amd_child.py, with a time limit), understanding the answer amd_answer.py. Knows 
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from aim_engine.hardware.device_nodes import ABSENT, ABSENT_HINT, is_sign_of_gpu
 from aim_engine.hardware.inventory import Finding, Surroundings
 
@@ -28,7 +26,7 @@ class AmdSmiDetector:
     def detect(self, surroundings: Surroundings) -> Finding:
         mocked = MOCK in surroundings.environment
         if not mocked and not surroundings.is_live and (surroundings.root / RECORDING).is_file():
-            return _recorded(surroundings.root)
+            return _recorded(surroundings)
         if not mocked and not is_sign_of_gpu(surroundings.root):
             return Finding(source=self.name, reason=ABSENT, hint=ABSENT_HINT)
         if not mocked and not surroundings.is_live:
@@ -44,13 +42,15 @@ def _ask(surroundings: Surroundings, mocked: bool) -> Finding:
     return visibility.as_seen(found, surroundings.environment)
 
 
-def _recorded(root: Path) -> Finding:
+def _recorded(surroundings: Surroundings) -> Finding:
     """The device nodes matter only where the recording has any: /dev may have been left out of it."""
-    from aim_engine.hardware import amd_answer, amd_ask
+    from aim_engine.hardware import amd_answer, amd_ask, visibility
 
+    root = surroundings.root
     try:
         with (root / RECORDING).open("rb") as file:
             answer = amd_ask.parse(file.read(_MOST_BYTES))
     except OSError as error:
         answer = {"reason": f"{root / RECORDING} cannot be read: {error.strerror}"}
-    return amd_answer.read_answer(answer, root, check_nodes=(root / "dev").is_dir())
+    found = amd_answer.read_answer(answer, root, check_nodes=(root / "dev").is_dir())
+    return visibility.as_seen(found, surroundings.environment)

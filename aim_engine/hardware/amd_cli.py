@@ -45,7 +45,7 @@ class AmdSmiProgramDetector:
 
         program = shutil.which(PROGRAM, path=surroundings.environment.get("PATH", ""))
         if program is None:
-            return Finding(source=self.name, reason="there is no amd-smi program on the PATH")
+            return Finding(source=self.name, reason="there is no amd-smi program on the PATH", optional=True)
         return _ask(program, surroundings, mocked)
 
 

@@ -32,9 +32,9 @@ _BY_CODE = {
 }
 
 
-def blocked(source: str, reason: str, hint: str) -> Finding:
-    """There is an AMD GPU, or a sign of one, that `source` cannot use."""
-    return Finding(source=source, reason=reason, hint=hint + OR_ELSE, blocking=True)
+def blocked(source: str, reason: str, hint: str, *, certain: bool = False) -> Finding:
+    """There is an AMD GPU, or a sign of one, that `source` cannot use; `certain` where that is not `source`'s fault."""
+    return Finding(source=source, reason=reason, hint=hint + OR_ELSE, blocking=True, certain=certain)
 
 
 def without_answer(source: str, answer: Mapping[str, Any]) -> Finding | None:
@@ -43,7 +43,7 @@ def without_answer(source: str, answer: Mapping[str, Any]) -> Finding | None:
     if reason:
         return blocked(source, reason, text(answer.get("hint")) or "")
     if "stage" in answer:
-        return blocked(source, *_failure(answer))
+        return blocked(source, *_failure(answer), certain=_code(answer) in _BY_CODE)
     return None
 
 
@@ -61,11 +61,15 @@ def nothing_visible(source: str) -> Finding:
     )
 
 
+def _code(answer: Mapping[str, Any]) -> int | None:
+    code = answer.get("code")
+    return code if isinstance(code, int) else None
+
+
 def _failure(answer: Mapping[str, Any]) -> tuple[str, str]:
     """(reason, hint) for a library that could not be imported, started or asked."""
     stage, kind, words = (text(answer.get(key)) for key in ("stage", "type", "text"))
-    code = answer.get("code")
-    code = code if isinstance(code, int) else None
+    code = _code(answer)
     if code in _BY_CODE:
         return _BY_CODE[code]
     if kind == "ModuleNotFoundError":

@@ -27,6 +27,9 @@ RECORDED = "a recorded host is a folder with sys/, dev/ and proc/ in it, as scri
 _COUNT = re.compile(r"[0-9]{1,3}")
 
 
+_PACKED = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.zst", ".tar.bz2", ".zip", ".gz")
+
+
 def declared_inventory(text: str) -> Inventory:
     """The inventory that `text` declares.
 
@@ -39,11 +42,17 @@ def declared_inventory(text: str) -> Inventory:
     if _is_path(text):
         return _read_file(Path(text))
     try:
-        return _from_products(text)
+        declared = _from_products(text)
+        return replace(declared, notes=_also_here(text)) if os.path.exists(text) else declared  # noqa: PTH110 - as below
     except InputError:
         if os.path.exists(text):  # noqa: PTH110 - no error for a name too long; a product's name comes before a file's; ./NAME always means the file
             return _read_file(Path(text))
         raise
+
+
+def _also_here(text: str) -> tuple[str, ...]:
+    kind = "folder" if os.path.isdir(text) else "file"  # noqa: PTH112 - no error for a name too long
+    return (f"{text} is the product here; a {kind} of that name is here too: write ./{text} for that",)
 
 
 def recorded_host(text: str) -> Path | None:
@@ -74,7 +83,7 @@ def _is_product(text: str) -> bool:
 
 
 def _is_path(text: str) -> bool:
-    return "/" in text or text.startswith("~") or text.lower().endswith(".json")
+    return "/" in text or text.startswith("~") or text.lower().endswith((".json", *_PACKED))
 
 
 def _from_products(text: str) -> Inventory:
@@ -133,6 +142,8 @@ def _read_bytes(path: Path) -> bytes:
         path = path.expanduser()
         if not path.is_file():
             raise InputError(f"{path} is not a file", hint=LEGAL)
+        if path.name.lower().endswith(_PACKED):
+            raise InputError(f"{path} is packed", hint=f"unpack it first, and name the folder in it: tar xf {path}")
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
     except (OSError, RuntimeError, ValueError) as error:  # no permission; no such user in ~user; a NUL in the path

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from aim_engine.errors import NoAcceleratorError
 from aim_engine.hardware.amd import AmdSmiDetector
@@ -22,6 +23,7 @@ DETECTORS: tuple[Detector, ...] = (
     AmdSmiDetector(), AmdSmiProgramDetector(), KfdDetector(), NvmlDetector(), CpuDetector(),
 )  # fmt: skip
 DETECT = "detect"
+_AS_GOOD = "auto"  # what AMD's own charts write for it
 # What one layer may take of the time that is left while others for the same vendor wait: a hung one must leave some.
 _SHARE = 0.7
 
@@ -43,33 +45,51 @@ def detect(wish: str, surroundings: Surroundings, *, detectors: Sequence[Detecto
     from aim_engine.hardware.declared import declared_inventory, recorded_host  # here: others do not pay for it
 
     root = recorded_host(wish)
-    if root is not None:  # the variables of this machine choose nothing on that one
-        return _live(detectors, replace(surroundings, root=root, environment={}))
-    return declared_inventory(wish)
+    return declared_inventory(wish) if root is None else _recorded(detectors, surroundings, root)
+
+
+def is_this_machine(wish: str, *, detectors: Sequence[Detector] = DETECTORS) -> bool:
+    """Whether `wish` means hardware to be looked for here, and not declared or recorded one."""
+    return wish.strip().lower() in (DETECT, _AS_GOOD, *(detector.name for detector in detectors))
+
+
+def _recorded(detectors: Sequence[Detector], surroundings: Surroundings, root: Path) -> Inventory:
+    """The variables of the recorded host choose among its GPUs; those of this machine choose nothing on it."""
+    from aim_engine.hardware import recording
+
+    environment = recording.variables(root)
+    found = _live(detectors, replace(surroundings, root=root, environment=environment))
+    notes = [f"{setting} was set on the recorded host, and counts here too" for setting in found.visibility]
+    return replace(found, notes=(*found.notes, *notes))
 
 
 def _live(detectors: Sequence[Detector], surroundings: Surroundings) -> Inventory:
     deadline = time.monotonic() + surroundings.timeout_seconds
     without: list[Finding] = []
-    blocked: tuple[str, Finding] | None = None
+    blocked: list[Finding] = []
+    vendor = ""
     for place, detector in enumerate(detectors):
-        if blocked and detector.vendor != blocked[0]:
+        if blocked and detector.vendor != vendor:
             break
         more = any(later.vendor == detector.vendor for later in detectors[place + 1 :])
         left = max(0.0, deadline - time.monotonic())
         finding = detector.detect(replace(surroundings, timeout_seconds=left * _SHARE if more else left))
         if finding.gpus:
             return _inventory(finding, without, surroundings)
-        if finding.blocking and not blocked:
-            blocked = (detector.vendor, finding)
+        if finding.blocking:
+            blocked.append(finding)
+            vendor = detector.vendor
         without.append(finding)
-    raise _refused(blocked[1], without) if blocked else _nothing(without)
+    raise _refused(blocked, without) if blocked else _nothing(without)
 
 
-def _refused(blocked: Finding, without: Sequence[Finding]) -> NoAcceleratorError:
-    """The first reason is the error; what the other layers said of the same hardware is its details."""
-    others = _said_by(finding for finding in without if finding is not blocked)
-    return NoAcceleratorError(blocked.reason, hint=blocked.hint, details=(*blocked.notes, *others))
+def _refused(blocked: Sequence[Finding], without: Sequence[Finding]) -> NoAcceleratorError:
+    """The first reason that is certain, or else the first, is the error; what the other layers said of the same
+    hardware is its details: that Python's amdsmi is missing tells nobody that the driver is not loaded.
+    """
+    cause = next((finding for finding in blocked if finding.certain), blocked[0])
+    others = _said_by(finding for finding in without if finding is not cause)
+    return NoAcceleratorError(cause.reason, hint=cause.hint, details=(*cause.notes, *others))
 
 
 def _said_by(findings: Iterable[Finding]) -> list[str]:
@@ -79,7 +99,7 @@ def _said_by(findings: Iterable[Finding]) -> list[str]:
 
 def _inventory(finding: Finding, without: Sequence[Finding], surroundings: Surroundings) -> Inventory:
     host, host_notes = survey_host(surroundings)
-    notes = _said_by(without)
+    notes = _said_by(layer for layer in without if not layer.optional)
     if notes:
         notes[-1] += f"; using the {finding.gpus[0].product}"
     # the CPU's own finding carries the host's notes already

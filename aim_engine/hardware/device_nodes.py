@@ -8,6 +8,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aim_engine.hardware.recording import DeviceNode
 
 KFD = "/dev/kfd"
 DEVICES = "docker run --device /dev/kfd --device /dev/dri"
@@ -32,15 +36,34 @@ def closed(root: Path, node: str, *, missing_is_fine: bool = False) -> str:
     path = root / node.lstrip("/")
     if not path.exists():
         return "" if missing_is_fine else MISSING
-    return "" if os.access(path, os.R_OK | os.W_OK) else DENIED
+    return "" if opens(root, node) else DENIED
+
+
+def opens(root: Path, node: str) -> bool:
+    """Whether we may use a device node that is there. A recorded host says how it was there."""
+    said = _said(root, node)
+    if said is not None and said.opens is not None:
+        return said.opens
+    return os.access(root / node.lstrip("/"), os.R_OK | os.W_OK)
 
 
 def group_of(root: Path, node: str) -> int | None:
     """The number of the group that owns a device node."""
+    said = _said(root, node)
+    if said is not None and said.group is not None:
+        return said.group
     try:
         return (root / node.lstrip("/")).stat().st_gid
     except OSError:
         return None
+
+
+def _said(root: Path, node: str) -> DeviceNode | None:
+    if root == Path("/"):
+        return None
+    from aim_engine.hardware import recording  # here: most machines are no recording
+
+    return recording.device_nodes(root).get(node)
 
 
 def remedy(nodes: Iterable[str], groups: Iterable[int | None]) -> str:

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from aim_engine.errors import InputError
+from aim_engine.errors import InputError, NoAcceleratorError
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -78,6 +78,13 @@ class Gpu:
     @property
     def usable(self) -> bool:
         return self.unusable is None
+
+    @property
+    def name(self) -> str:
+        """For sentences: "GPU 0 (0000:05:00.0)". One that the engine does not count is named by its address alone."""
+        if self.pci_address is None:
+            return f"GPU {self.index}"
+        return f"GPU {self.index} ({self.pci_address})" if self.usable else f"the GPU at {self.pci_address}"
 
     @property
     def is_partition(self) -> bool:
@@ -175,6 +182,15 @@ class Inventory:
         return inventory
 
 
+def nothing_usable(inventory: Inventory) -> NoAcceleratorError:
+    """The error for an inventory none of whose GPUs an engine can use, with what would change that."""
+    reasons = dict.fromkeys(gpu.unusable for gpu in inventory.gpus if gpu.unusable)
+    why = f" ({'; '.join(list(reasons)[:3])})" if reasons else ""
+    return NoAcceleratorError(
+        f"no usable accelerator{why}", hint=inventory.hint or "aim-engine detect shows what was seen"
+    )
+
+
 def _kind_in_words(product: str, partition: str | None, count: int) -> str:
     if partition is not None:
         return f"{count} partition{'' if count == 1 else 's'} of {product} ({partition})"
@@ -188,8 +204,10 @@ class Finding:
 
     `blocking` means that the hardware is there but could not be used: only other layers for the same vendor are asked
     after it, and when none of them finds any, the search stops with `reason` as the error instead of falling through to
-    a lesser device. `hint` is the remedy, also for GPUs that are found and cannot be used. `visibility` and the
-    versions go into the inventory.
+    a lesser device. `certain` says that `reason` is what is wrong with the hardware or its way in here, not the trouble
+    of who asked: of several blocking ones the first such is the error. `optional` marks a layer that is not here, which
+    is no news where another finds what there is. `hint` is the remedy, also for GPUs that are found and cannot be used.
+    `visibility` and the versions go into the inventory.
     """
 
     source: str
@@ -197,6 +215,8 @@ class Finding:
     reason: str = ""
     hint: str = ""
     blocking: bool = False
+    certain: bool = False
+    optional: bool = False
     notes: tuple[str, ...] = ()
     visibility: tuple[str, ...] = ()
     driver_version: str | None = None

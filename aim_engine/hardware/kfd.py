@@ -56,6 +56,7 @@ def finding_of_child(ending: Ending, environment: Mapping[str, str], timeout_sec
     return _blocked(
         f"the KFD topology in /sys could not be read: exit status {ending.status} ({ending.last_words})",
         "see whether python3 can be started here, and the memory and process limits of this container",
+        certain=False,
     )
 
 
@@ -88,9 +89,9 @@ def understand(reading: Mapping[str, Any], environment: Mapping[str, str]) -> Fi
     return as_seen(found, environment)
 
 
-def _blocked(reason: str, hint: str) -> Finding:
+def _blocked(reason: str, hint: str, *, certain: bool = True) -> Finding:
     """There is an AMD GPU, or a sign of one, that cannot be used: the search ends here."""
-    return Finding(source=SOURCE, reason=reason, hint=hint + OR_ELSE, blocking=True)
+    return Finding(source=SOURCE, reason=reason, hint=hint + OR_ELSE, blocking=True, certain=certain)
 
 
 def _no_topology(reading: Mapping[str, Any]) -> Finding:

@@ -20,9 +20,11 @@ from aim_engine.hardware.inventory import Finding, Gpu
 
 ROCR, HIP, CUDA = "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"
 _OPENCL, _TOOLKIT = "GPU_DEVICE_ORDINAL", "AMD_VISIBLE_DEVICES"
+NAMES = (ROCR, HIP, CUDA, _OPENCL, _TOOLKIT)
 
 _INDEX = re.compile(r"0|[1-9][0-9]{0,3}", re.ASCII)
 _NEGATIVE = re.compile(r"-[0-9]{1,9}", re.ASCII)
+_FEW = 8  # GPUs that are still listed one by one
 _ID = re.compile(r"GPU-[0-9A-F]{1,16}", re.ASCII)
 
 
@@ -51,14 +53,17 @@ def visible(gpus: tuple[Gpu, ...], environment: Mapping[str, str]) -> Visible:
     if rocr:
         settings = [f"{ROCR}={rocr}"]
         left = _chosen(left, settings[0], rocr, notes, ids=True)
+        _refuse_none(left, gpus, settings[0], [ROCR])
         hidden_by = {id(gpu): settings[0] for gpu in gpus if not _among(gpu, left)}
     if hip:
         if rocr:
             _refuse_wrong_count(left, settings[0], rocr, *hip)
         setting = "=".join(hip)
         before, left = left, _chosen(left, setting, hip[1], notes, ids=False)
+        hip_names = [name for name in (HIP, CUDA) if environment.get(name, "").strip()]
+        _refuse_none(left, before, setting, hip_names)
         hidden_by |= {id(gpu): setting for gpu in before if not _among(gpu, left)}
-        settings += [f"{name}={hip[1]}" for name in (HIP, CUDA) if environment.get(name, "").strip()]
+        settings += [f"{name}={hip[1]}" for name in hip_names]
     order = [*left, *(gpu for gpu in gpus if not _among(gpu, left))]
     return Visible(gpus=_renumbered(order, hidden_by), settings=tuple(settings), notes=tuple(notes))
 
@@ -125,7 +130,7 @@ def _hip_choice(environment: Mapping[str, str]) -> tuple[str, str] | None:
 def _chosen(gpus: Sequence[Gpu], setting: str, value: str, notes: list[str], *, ids: bool) -> list[Gpu]:
     """The GPUs that `value` names, in its order, up to the first that is not here (as the runtimes do).
 
-    A negative index is the usual way to hide the rest, or everything.
+    A negative index is the usual way to hide the rest.
     """
     chosen: list[Gpu] = []
     for word in value.split(","):
@@ -134,11 +139,14 @@ def _chosen(gpus: Sequence[Gpu], setting: str, value: str, notes: list[str], *, 
         place = _place(gpus, setting, word, ids=ids)
         if place is None:
             if not chosen:
-                raise InputError(f"{setting} leaves no GPU: {word.strip()} is not here", hint=_here(gpus))
+                raise InputError(f"{setting} leaves no GPU: {word.strip()} is not here", hint=_here(gpus, ids=ids))
             notes.append(f"{setting}: {word.strip()} is not here, so it and what follows it count for nothing")
             return chosen
         if _among(gpus[place], chosen):
-            raise InputError(f"{setting} names GPU {place} twice", hint="name each GPU once: a repeated one hides more")
+            raise InputError(
+                f"{setting} names {_named(place, gpus[place])} twice",
+                hint="name each GPU once: a repeated one hides more",
+            )
         chosen.append(gpus[place])
     return chosen
 
@@ -151,22 +159,19 @@ def _place(gpus: Sequence[Gpu], setting: str, word: str, *, ids: bool) -> int | 
     if plain.upper().startswith("GPU-"):
         # HIP takes ids since ROCm 6, vLLM reads the words as numbers
         raise InputError(f"{setting}: {plain} is an id, and only indices are understood by all who read it",
-                         hint=f"{_here(gpus)}; {ROCR} takes ids")  # fmt: skip
+                         hint=f"{_here(gpus, ids=True)}; {ROCR} takes ids")  # fmt: skip
     # HIP compares the word with the number it read, so " 3" and "03" hide everything from there on
     if not _INDEX.fullmatch(plain if ids else word):
         legal = "an index or GPU- with 16 hex digits" if ids else "an index without spaces around it"
-        raise InputError(f"{setting}: {word!r} is not {legal}", hint=f"{_here(gpus)}; separate them by commas alone")
+        hint = f"{_here(gpus, ids=ids)}; separate them by commas alone"
+        raise InputError(f"{setting}: {word!r} is not {legal}", hint=hint)
     return int(plain) if int(plain) < len(gpus) else None
 
 
 def _place_of_id(gpus: Sequence[Gpu], setting: str, word: str) -> int:
     """ROCR takes any beginning of an id, of one device only: partitions of a GPU share theirs, and it takes none."""
     asked = word.upper()
-    found = [
-        place
-        for place, gpu in enumerate(gpus)
-        if gpu.unique_id and f"GPU-{gpu.unique_id.removeprefix('0x').zfill(16)}".upper().startswith(asked)
-    ]
+    found = [place for place, gpu in enumerate(gpus) if gpu.unique_id and _id(gpu.unique_id).upper().startswith(asked)]
     if len(found) == 1 and _ID.fullmatch(asked):
         return found[0]
     if found:
@@ -175,7 +180,7 @@ def _place_of_id(gpus: Sequence[Gpu], setting: str, word: str) -> int:
             f"{setting}: {word} names {len(found)} devices here, and ROCR takes none of them then",
             hint=f"name them by their indices: {ROCR}={indices} (partitions of one GPU share its id)",
         )
-    known = dict.fromkeys(f"GPU-{gpu.unique_id.removeprefix('0x').zfill(16)}" for gpu in gpus if gpu.unique_id)
+    known = dict.fromkeys(_id(gpu.unique_id) for gpu in gpus if gpu.unique_id)
     raise InputError(
         f"{setting}: {word} is not here",
         hint=f"the ids here are {', '.join(known)}" if known else "no GPU here tells its id: name them by index",
@@ -219,7 +224,32 @@ def _among(gpu: Gpu, gpus: Sequence[Gpu]) -> bool:
     return any(one is gpu for one in gpus)
 
 
-def _here(gpus: Sequence[Gpu]) -> str:
-    ids = [f" ({gpu.unique_id})" if gpu.unique_id else "" for gpu in gpus]
-    few = ", ".join(f"{place}{shown}" for place, shown in enumerate(ids)) if len(gpus) <= 8 else f"0 to {len(gpus) - 1}"
-    return f"the indices here are {few}"
+def _refuse_none(left: Sequence[Gpu], before: Sequence[Gpu], setting: str, names: Sequence[str]) -> None:
+    """Everything hidden is an error as an index is that is not here: there is nothing left to serve on."""
+    if left:
+        return
+    indices = "0" if len(before) == 1 else f"0-{len(before) - 1}"
+    hint = f"unset {' and '.join(names)}, or name {indices}: {_here(before, ids=False)}"
+    raise InputError(f"{setting} hides every GPU", hint=hint)
+
+
+def _here(gpus: Sequence[Gpu], *, ids: bool) -> str:
+    """The indices with what each is known by outside of the variables: they count on whatever is left."""
+    if len(gpus) > _FEW:
+        return f"the indices here are {_told(0, gpus[0], ids=ids)} to {_told(len(gpus) - 1, gpus[-1], ids=ids)}"
+    return "the indices here are " + ", ".join(_told(place, gpu, ids=ids) for place, gpu in enumerate(gpus))
+
+
+def _told(place: int, gpu: Gpu, *, ids: bool) -> str:
+    known = [gpu.pci_address, _id(gpu.unique_id) if ids and gpu.unique_id else None]
+    shown = ", ".join(word for word in known if word)
+    return f"{place} ({shown})" if shown else f"{place}"
+
+
+def _named(place: int, gpu: Gpu) -> str:
+    return f"GPU {_told(place, gpu, ids=False)}"
+
+
+def _id(unique_id: str) -> str:
+    """As ROCR writes it."""
+    return f"GPU-{unique_id.removeprefix('0x').zfill(16)}"

@@ -519,6 +519,22 @@ def test_a_recorded_answer_reads_like_the_live_one(stand_in: StandIn, tmp_path: 
     assert closed.gpus[0].unusable == "the render node /dev/dri/renderD128 is not here"
 
 
+def test_a_recorded_answer_goes_by_the_recorded_rights_and_variables(stand_in: StandIn, tmp_path: Path) -> None:
+    raw = amd_ask.ask_raw(stand_in.environment(host([MI300X] * 2)), 10)
+    (tmp_path / "amdsmi.json").write_text(json.dumps(raw))
+    nodes = {f"/dev/dri/renderD{minor}": {"opens": minor == 136, "group": 109} for minor in (128, 136)}
+    nodes["/dev/kfd"] = {"opens": True, "group": 109}
+    for node in nodes:
+        (tmp_path / node[1:]).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / node[1:]).touch()
+    (tmp_path / "recording.json").write_text(json.dumps({"device_nodes": nodes}))
+    finding = AmdSmiDetector().detect(Surroundings(root=tmp_path, environment={"HIP_VISIBLE_DEVICES": "0"}))
+    first, second = finding.gpus
+    assert first.unusable == "the render node /dev/dri/renderD128 cannot be opened: permission denied"
+    assert second.unusable == "hidden by HIP_VISIBLE_DEVICES=0"
+    assert "--group-add 109" in finding.hint
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"gpus": 1}'])
 def test_a_damaged_recording(plant: Plant, content: str) -> None:
     finding = AmdSmiDetector().detect(Surroundings(root=plant({"amdsmi.json": content}), environment={}))

@@ -194,6 +194,24 @@ def test_a_folder_named_as_a_product_needs_a_slash(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     assert recorded_host("MI300X") is None
     assert recorded_host("./MI300X") == tmp_path / "MI300X"
+    assert declared_inventory("MI300X").notes == (
+        "MI300X is the product here; a folder of that name is here too: write ./MI300X for that",)  # fmt: skip
+    Path("MI210").touch()
+    assert "a file of that name is here too: write ./MI210" in declared_inventory("MI210").notes[0]
+    assert declared_inventory("MI355X").notes == ()
+
+
+@pytest.mark.parametrize("name", ["host.tar.gz", "host.tgz", "HOST.ZIP", "host.tar.zst"])
+def test_a_packed_recording_is_to_be_unpacked_first(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for wish in (name, f"./{name}"):
+        with pytest.raises(InputError, match="is not a file"):
+            declared_inventory(wish)
+        Path(name).write_bytes(bytes(range(256)))
+        with pytest.raises(InputError, match="is packed") as caught:
+            declared_inventory(wish)
+        assert caught.value.hint.startswith("unpack it first")
+        Path(name).unlink()
 
 
 @pytest.mark.parametrize(
@@ -222,3 +240,33 @@ def test_the_inventory_of_a_recorded_host_reads_back_equal_from_its_json(name: s
     file.write_text(json.dumps(inventory.as_json()))
     assert inventory.source == "kfd"
     assert declared_inventory(str(file)) == inventory
+
+
+def recorded_with(root: Path, **variables: str) -> Path:
+    """A recorded host on which these were set."""
+    plant_host(read_host("mi210"), root)
+    file = root / "recording.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "variables": variables}))
+    return root
+
+
+def test_the_variables_of_the_recorded_host_choose_and_ours_do_not(tmp_path: Path) -> None:
+    root = recorded_with(tmp_path, HIP_VISIBLE_DEVICES="2,3", PATH="/evil", AMD_VISIBLE_DEVICES="all")
+    ours = Surroundings(environment={"HIP_VISIBLE_DEVICES": "0"})
+    found = detect(str(root), ours, detectors=KFD_LAYERS)
+    assert [gpu.pci_address for gpu in found.usable_gpus] == ["0000:03:00.0", "0000:26:00.0"]
+    assert found.visibility == ("HIP_VISIBLE_DEVICES=2,3",)
+    assert "HIP_VISIBLE_DEVICES=2,3 was set on the recorded host, and counts here too" in found.notes
+
+
+def test_variables_of_a_recorded_host_that_contradict_are_refused_as_there(tmp_path: Path) -> None:
+    root = recorded_with(tmp_path, HIP_VISIBLE_DEVICES="2", CUDA_VISIBLE_DEVICES="3")
+    with pytest.raises(InputError, match="HIP_VISIBLE_DEVICES=2 and CUDA_VISIBLE_DEVICES=3 differ"):
+        detect(str(root), Surroundings(environment={}), detectors=KFD_LAYERS)
+
+
+@pytest.mark.parametrize("variables", ["x", [1], {"HIP_VISIBLE_DEVICES": 3}, {"HIP_VISIBLE_DEVICES": "0\n"}, None])
+def test_damaged_variables_of_a_recorded_host_count_for_nothing(variables: object, tmp_path: Path) -> None:
+    root = recorded_with(tmp_path)
+    (root / "recording.json").write_text(json.dumps({"variables": variables, "device_nodes": 3}))
+    assert len(detect(str(root), Surroundings(environment={}), detectors=KFD_LAYERS).usable_gpus) == 8

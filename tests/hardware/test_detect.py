@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from aim_engine.errors import InputError, NoAcceleratorError
-from aim_engine.hardware.detect import DETECTORS, detect
+from aim_engine.hardware.amd_failures import without_answer
+from aim_engine.hardware.detect import DETECTORS, detect, is_this_machine
 from aim_engine.hardware.inventory import Detector, Finding, Gpu, Surroundings
+from tests.fakes.trees import plant_host, read_host
 from tests.hardware.conftest import Plant
 
 NOWHERE = Surroundings(root=Path("/nonexistent"), environment={})
@@ -69,6 +71,71 @@ def test_a_broken_layer_falls_to_the_next_of_its_vendor_which_gets_the_time_that
         detect("detect", NOWHERE, detectors=(broken, empty, lesser))
     assert (caught.value.message, caught.value.details) == ("A is broken", ("B looked", "B sees nothing"))
     assert lesser.asked == 0
+
+
+def test_the_cause_is_the_error_and_the_askers_own_trouble_a_detail() -> None:
+    asker = Fixed(Finding(source="a", reason="the package is missing", hint="install it", blocking=True), vendor="v")
+    vague = Fixed(Finding(source="b", reason="B sees nothing", blocking=True), vendor="v")
+    cause = Fixed(Finding(source="c", reason="no driver", hint="load it", blocking=True, certain=True), vendor="v")
+    with pytest.raises(NoAcceleratorError) as caught:
+        detect("detect", NOWHERE, detectors=(asker, vague, cause))
+    assert (caught.value.message, caught.value.hint) == ("no driver", "load it")
+    assert caught.value.details == ("the package is missing", "B sees nothing")
+
+
+def test_of_several_causes_the_first_layers_is_the_error() -> None:
+    one = Fixed(Finding(source="a", reason="one", blocking=True, certain=True), vendor="v")
+    two = Fixed(Finding(source="b", reason="two", blocking=True, certain=True), vendor="v")
+    with pytest.raises(NoAcceleratorError, match="one"):
+        detect("detect", NOWHERE, detectors=(one, two))
+
+
+def test_a_layer_that_is_not_here_is_no_news_where_another_found_all() -> None:
+    absent = Fixed(Finding(source="a", reason="there is no program A", optional=True), vendor="v")
+    found = Fixed(Finding(source="b", gpus=(CARD,)), vendor="v")
+    assert not any("program A" in note for note in detect("detect", NOWHERE, detectors=(absent, found)).notes)
+    with pytest.raises(NoAcceleratorError, match="there is no program A"):
+        detect("detect", NOWHERE, detectors=(absent,))
+
+
+class MissingAmdsmi:
+    """amdsmi as it is where Python has no such package."""
+
+    name, vendor = "amdsmi", "amd"
+
+    def detect(self, surroundings: Surroundings) -> Finding:
+        del surroundings
+        failure = {"stage": "import", "type": "ModuleNotFoundError", "code": None, "text": "No module named 'amdsmi'"}
+        found = without_answer("amdsmi", failure)
+        assert found is not None
+        return found
+
+
+@pytest.mark.parametrize(
+    ("host", "reason", "remedy"),
+    [
+        ("driver-gone", "the amdgpu driver is not loaded", "modprobe amdgpu"),
+        ("container-no-render-node", "started without the GPUs' render nodes", "--device /dev/dri"),
+        ("kfd-hidden", "its KFD topology in /sys is hidden", "default runtime"),
+        ("no-gpu-node", "its KFD topology lists no GPU", "dmesg"),
+    ],
+)
+def test_a_missing_package_does_not_hide_the_cause(host: str, reason: str, remedy: str, tmp_path: Path) -> None:
+    root = plant_host(read_host(host), tmp_path)
+    with pytest.raises(NoAcceleratorError) as caught:
+        detect("detect", Surroundings(root=root, environment={}), detectors=(MissingAmdsmi(), *DETECTORS[1:]))
+    assert reason in caught.value.message
+    assert remedy in caught.value.hint
+    assert "not installed" not in caught.value.message
+    assert any("amdsmi package is not installed" in detail for detail in caught.value.details)
+
+
+@pytest.mark.parametrize(
+    ("wish", "ours"),
+    [("detect", True), ("auto", True), ("CPU", True), ("kfd", True), ("MI300X:8", False), ("x", False)],
+)
+def test_what_means_this_machine(wish: str, ours: bool) -> None:
+    assert is_this_machine(wish) is ours
 
 
 def test_nothing_at_all_names_every_reason() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from aim_engine.errors import InputError
 from aim_engine.hardware.inventory import Gpu
-from aim_engine.hardware.visibility import put_first, visible
+from aim_engine.hardware.visibility import NAMES, put_first, visible
 from tests.building import examples, here
 
 HIP, CUDA, ROCR = "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"
@@ -116,8 +116,19 @@ def test_indices_mean_the_order_of_the_kfd_nodes_not_of_the_pci_addresses() -> N
 
 @pytest.mark.parametrize("value", ["-1", "-1,0"])
 @pytest.mark.parametrize("name", [HIP, CUDA, ROCR])
-def test_everything_can_be_hidden(name: str, value: str) -> None:
-    assert {gpu.unusable for gpu in visible(FOUR, {name: value}).gpus} == {f"hidden by {name}={value}"}
+def test_everything_hidden_is_refused(name: str, value: str) -> None:
+    """That leaves nothing to serve on, so it is refused as an index is that is not here."""
+    message, hint = refused({name: value})
+    assert message == f"{name}={value} hides every GPU"
+    assert hint.startswith(f"unset {name}, or name 0-3: the indices here are 0 (0000:00:00.0")
+
+
+def test_what_hip_hides_of_what_rocr_leaves() -> None:
+    assert refused({ROCR: "2", HIP: "-1"})[1].startswith(f"unset {HIP}, or name 0: the indices here are 0 (0000:02")
+
+
+def test_the_other_name_for_hips_variable_is_unset_with_it() -> None:
+    assert refused({HIP: "-1", CUDA: "-1"})[1].startswith(f"unset {HIP} and {CUDA}, or name 0-3")
 
 
 def test_different_choices_for_hip_and_cuda_are_refused_with_both_values() -> None:
@@ -157,20 +168,20 @@ def test_hip_takes_no_spaces_and_no_gaps(value: str) -> None:
     """It would silently see fewer GPUs than were meant."""
     message, hint = refused({HIP: value})
     assert "is not an index without spaces around it" in message
-    assert "the indices here are 0 (00000000000000a0), 1" in hint
+    assert "the indices here are 0 (0000:00:00.0), 1 (0000:01:00.0)" in hint
 
 
 @pytest.mark.parametrize("name", [HIP, ROCR])
 def test_a_repeated_gpu_is_refused(name: str) -> None:
-    assert "names GPU 2 twice" in refused({name: "2,2"})[0]
-    assert "names GPU 2 twice" in refused({ROCR: "2,GPU-00000000000000a2"})[0]
+    assert "names GPU 2 (0000:02:00.0) twice" in refused({name: "2,2"})[0]
+    assert "names GPU 2 (0000:02:00.0) twice" in refused({ROCR: "2,GPU-00000000000000a2"})[0]
 
 
 @pytest.mark.parametrize("name", [HIP, CUDA, ROCR])
 def test_a_choice_that_is_not_here_at_all_is_refused(name: str) -> None:
     message, hint = refused({name: "9"})
     assert message == f"{name}=9 leaves no GPU: 9 is not here"
-    assert hint.startswith("the indices here are 0")
+    assert hint.startswith("the indices here are 0 (0000:00:00.0")
 
 
 def test_an_unknown_id_is_refused_with_those_that_are_here() -> None:
@@ -184,7 +195,7 @@ def test_an_unknown_id_is_refused_with_those_that_are_here() -> None:
 def test_hip_is_told_no_ids() -> None:
     message, hint = refused({HIP: "GPU-00000000000000a2"})
     assert "is an id" in message
-    assert "2 (00000000000000a2)" in hint
+    assert "2 (0000:02:00.0, GPU-00000000000000a2)" in hint
     assert ROCR in hint
 
 
@@ -237,11 +248,11 @@ def test_the_settings_own_words_in_another_order(settings: tuple[str, ...], indi
     assert put_first(settings, indices) == words
 
 
-NAMES = st.sampled_from([HIP, CUDA, ROCR, "GPU_DEVICE_ORDINAL", "AMD_VISIBLE_DEVICES"])
+ANY_NAME = st.sampled_from(NAMES)
 
 
 @examples(300)
-@given(st.dictionaries(NAMES, st.text("0123459-, GPUgpuaf", max_size=24) | st.text(max_size=8), max_size=3))
+@given(st.dictionaries(ANY_NAME, st.text("0123459-, GPUgpuaf", max_size=24) | st.text(max_size=8), max_size=3))
 def test_any_environment_is_a_choice_or_an_input_error(environment: dict[str, str]) -> None:
     try:
         done = visible(FOUR, environment)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from aim_engine.hardware import visibility
 from aim_engine.hardware.cpu import CpuDetector
 from aim_engine.hardware.detect import detect
 from aim_engine.hardware.inventory import Inventory, Surroundings
@@ -198,3 +199,57 @@ def test_help_teaches() -> None:
     assert done.returncode == 0
     for words in ("scripts/record-host FOLDER", "--hardware FOLDER", "attach it to an issue", "not yet run on one"):
         assert words in done.stdout
+
+
+def planted_with(root: Path, **variables: str) -> Path:
+    plant_host(read_host("mi300x-spx"), root)
+    file = root / "recording.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "variables": variables}))
+    return root
+
+
+def test_a_recording_keeps_every_variable_that_is_read() -> None:
+    assert sorted(record_host.VARIABLES) == sorted(visibility.NAMES)
+
+
+def test_the_visibility_variables_are_kept_and_shown_and_count(tmp_path: Path) -> None:
+    host = planted_with(tmp_path / "host", HIP_VISIBLE_DEVICES="5,2", ROCR_VISIBLE_DEVICES="")
+    done = record(tmp_path / "recording", "--root", str(host))
+    kept = json.loads((tmp_path / "recording/recording.json").read_text())["variables"]
+    assert kept == {"HIP_VISIBLE_DEVICES": "5,2", "ROCR_VISIBLE_DEVICES": ""}
+    assert "HIP_VISIBLE_DEVICES=5,2" in done.stdout
+    found = detect(str(tmp_path / "recording"), Surroundings(environment={}))
+    assert found.visibility == ("HIP_VISIBLE_DEVICES=5,2",)
+    assert len(found.usable_gpus) == 2
+
+
+@pytest.mark.parametrize("cut", [16, 15])
+def test_an_id_among_the_variables_is_made_up_as_the_gpus_is(cut: int, tmp_path: Path) -> None:
+    plain = plant_host(read_host("mi300x-spx"), tmp_path / "plain")
+    real = KfdDetector().detect(Surroundings(root=plain, environment={})).gpus[3]
+    assert real.unique_id
+    name = f"GPU-{real.unique_id[:cut]}".upper()
+    host = planted_with(tmp_path / "host", ROCR_VISIBLE_DEVICES=f"1,{name}")
+    done = record(tmp_path / "recording", "--root", str(host))
+    text = (tmp_path / "recording/recording.json").read_text() + done.stdout
+    assert real.unique_id[:cut].lower() not in text.lower()
+    found = detect(str(tmp_path / "recording"), Surroundings(environment={}))
+    assert [gpu.pci_address for gpu in found.usable_gpus] == ["0000:27:00.0", real.pci_address]
+
+
+def test_the_variables_of_this_machine_are_those_of_the_process(tmp_path: Path) -> None:
+    uuid = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6"
+    environment = {"CUDA_VISIBLE_DEVICES": f"0,{uuid}", "HIP_VISIBLE_DEVICES": "0,rack7/bob", "SECRET": "hunter2"}
+    record(tmp_path / "recording", **environment)
+    text = (tmp_path / "recording/recording.json").read_text()
+    kept = json.loads(text)["variables"]
+    assert re.fullmatch(r"0,\S{3}-\d{8}-\d{4}-\d{4}-\d{4}-\d{12}", kept["CUDA_VISIBLE_DEVICES"])
+    for secret in (uuid, "8932f937", "hunter2", "rack7", "bob"):
+        assert secret not in text
+
+
+def test_a_recording_made_in_a_container_says_so(tmp_path: Path) -> None:
+    host = plant_host(read_host("mi210"), tmp_path / "host")
+    (host / ".dockerenv").touch()
+    record(tmp_path / "recording", "--root", str(host))
+    assert (tmp_path / "recording/.dockerenv").read_bytes() == b""
