@@ -14,6 +14,7 @@ from typing import Any
 from aim_engine.hardware.amd_failures import FILE_ERROR, NO_PERMISSION, no_list, nothing_visible, without_answer
 from aim_engine.hardware.amd_packages import Link, package_of, with_peers, with_pools
 from aim_engine.hardware.amd_values import address, items, part, text, unique_id, whole
+from aim_engine.hardware.cgroup import read_text
 from aim_engine.hardware.device_nodes import KFD, closed, group_of, remedy
 from aim_engine.hardware.inventory import Finding, Firmware, Gpu, Holder
 from aim_engine.hardware.products import Product, product_by_device_id
@@ -232,9 +233,4 @@ def _gfx(asic: Mapping[str, Any]) -> str | None:
 
 
 def _pci_attribute(root: Path, pci_address: str | None, name: str) -> str | None:
-    if pci_address is None:
-        return None
-    try:
-        return text((root / "sys/bus/pci/devices" / pci_address / name).read_text(encoding="ascii", errors="replace"))
-    except OSError:
-        return None
+    return text(read_text(root / "sys/bus/pci/devices" / pci_address / name)) if pci_address else None

@@ -6,6 +6,8 @@ wins (Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst). Missing an
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -43,13 +45,40 @@ def read_limits(root: Path) -> CgroupLimits:
     )
 
 
-def read_text(path: Path) -> str | None:
-    """The start of a small file, or None when it cannot be read."""
+def read_oom_kills(root: Path) -> int | None:
+    """How many processes of our group the kernel has killed for want of memory, or None where it does not count them.
+
+    Whichever limit above was reached, a kill is counted in the group of the process that was killed.
+    """
+    own_groups = _own_groups(root)
+    for controller, name in (("", "memory.events"), ("memory", "memory.oom_control")):
+        for level in _levels(root, own_groups, controller):
+            if (text := read_text(level / name)) is not None:
+                return _stat(text, "oom_kill")
+    return None
+
+
+def read_text(path: Path, *, most_bytes: int = _MAX_TEXT) -> str | None:
+    """The start of a small file, or None when it cannot be read or is none.
+
+    A recorded host may have a pipe or a device in a file's place, which would be waited for, or read, for ever. A file
+    of the kernel's is a plain one, and gives a page at a time.
+    """
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            return file.read(_MAX_TEXT)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except (OSError, ValueError):
         return None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        read = bytearray()
+        while len(read) < most_bytes and (piece := os.read(descriptor, most_bytes - len(read))):
+            read += piece
+        return read.decode("utf-8", "replace")
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
 
 
 def _own_groups(root: Path) -> dict[str, tuple[str, PurePosixPath]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
 
 from aim_engine.hardware.cgroup import CgroupLimits, read_limits, read_text
@@ -18,7 +17,7 @@ from aim_engine.hardware.inventory import Finding, Gpu, Host, Surroundings
 # that decide which kernels a CPU engine has.
 X86_FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_tile")
 ARM_FLAGS = ("asimd", "bf16", "sve", "i8mm")
-_MAX_CPUINFO_LINES = 200  # the first core's block is at most about 40 lines; 8192 cores' would be slow to produce
+_FIRST_CORE_BYTES = 16384  # it has about 2000; all of 8192 cores would be slow to produce
 _MAX_CORES = 8192
 
 
@@ -130,13 +129,10 @@ class _Look:
 
     def _first_core(self) -> Iterator[tuple[str, str]]:
         """The "key : value" lines of the first core; the kernel writes the file as it is read, so read little."""
-        try:
-            with (self.root / "proc/cpuinfo").open(encoding="utf-8", errors="replace") as file:
-                for line in islice(file, _MAX_CPUINFO_LINES):
-                    key, _, value = line.partition(":")
-                    yield key.strip(), value
-        except OSError:
-            return
+        text = read_text(self.root / "proc/cpuinfo", most_bytes=_FIRST_CORE_BYTES) or ""
+        for line in text.splitlines():
+            key, _, value = line.partition(":")
+            yield key.strip(), value
 
 
 def parse_cpu_list(text: str) -> frozenset[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -110,6 +111,15 @@ def test_a_render_node_that_only_the_kernel_tells(plant: Plant) -> None:
     root = plant({"dev/kfd": "", "sys/bus/pci/devices/0000:05:00.0/drm/renderD130/dev": "226:130"})
     finding = read_answer({"gpus": [raw_gpu(enumeration={})]}, root, check_nodes=True)
     assert finding.gpus[0].unusable == "the render node /dev/dri/renderD130 is not here"
+
+
+def test_a_pipe_in_place_of_the_kernels_word_for_the_product_is_not_waited_for(plant: Plant) -> None:
+    root = plant({"sys/bus/pci/devices/0000:05:00.0/revision": "0x00"})
+    os.mkfifo(root / "sys/bus/pci/devices/0000:05:00.0/device")
+    signal.alarm(10)
+    finding = read_answer({"gpus": [raw_gpu(asic={}, memory_total=1 << 36)]}, root, check_nodes=False)
+    signal.alarm(0)
+    assert finding.gpus[0].product == "AMD GPU"
 
 
 # Single values

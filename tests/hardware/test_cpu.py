@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aim_engine.hardware.cgroup import CgroupLimits, read_limits
+from aim_engine.hardware.cgroup import CgroupLimits, read_limits, read_text
 from aim_engine.hardware.cpu import CpuDetector, parse_cpu_list, read_host, survey_host
 from aim_engine.hardware.inventory import Host, Surroundings
 from tests.hardware.conftest import Plant
@@ -183,3 +186,55 @@ def test_cpu_lists(text: str, cores: set[int]) -> None:
 @given(st.text(alphabet="0123456789,-\n x", max_size=30))
 def test_any_cpu_list_is_a_set(text: str) -> None:
     assert all(core >= 0 for core in parse_cpu_list(text))
+
+
+def pipe(root: Path, name: str) -> None:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def endless(root: Path, name: str) -> None:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("odd", [pipe, endless])
+def test_what_is_no_file_is_not_read(plant: Plant, odd: Callable[[Path, str], None]) -> None:
+    """A pipe would be waited for and a device read for ever: in a process of its own, or this test would hang too."""
+    root = plant(EPYC)
+    for name in (*EPYC, "proc/self/cgroup", "sys/fs/cgroup/memory.max", "sys/devices/system/node/node0/cpulist"):
+        odd(root, name)
+    command = [sys.executable, "-c", SURVEY, str(root)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    assert done.stdout.split() == ["1", "0", "4"]
+
+
+SURVEY = """
+import pathlib, resource, sys
+from aim_engine.hardware.cpu import survey_host
+from aim_engine.hardware.inventory import Surroundings
+resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+host, notes = survey_host(Surroundings(root=pathlib.Path(sys.argv[1]), environment={}))
+print(host.cores, host.memory_bytes, len(notes))
+"""
+
+
+def test_a_line_without_an_end_is_read_in_part(plant: Plant) -> None:
+    root = plant(EPYC | {"proc/cpuinfo": "flags\t\t: avx2 " + "x" * (1 << 22)})
+    started = time.process_time()
+    assert survey(root)[0].isa == ("avx2",)
+    assert time.process_time() - started < 1
+    assert len(read_text(root / "proc/cpuinfo") or "") <= 65536
+
+
+def test_a_file_of_the_kernels_is_read_in_as_many_pieces_as_it_gives() -> None:
+    """A read of /proc gives a page at most, whatever is asked for."""
+    whole = Path("/proc/self/mountinfo").read_text()
+    assert read_text(Path("/proc/self/mountinfo")) == whole[:65536]
+    assert read_text(Path("/proc/self/smaps"), most_bytes=10_000) is not None
+    assert len(read_text(Path("/proc/self/smaps"), most_bytes=10_000) or "") == 10_000
+    assert read_text(Path("/dev/null")) is None
