@@ -18,12 +18,22 @@ class Terminal:
     """Writes to stdout and stderr; paints where the stream is a terminal and NO_COLOR is not set (no-color.org)."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
+        self._can_move = environment.get("TERM", "dumb") != "dumb"
         self._wanted = not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
         self._forced = bool(environment.get("FORCE_COLOR")) and not environment.get("NO_COLOR")
 
     def paint(self, style: str, text: str) -> str:
         """Colour for stdout."""
         return self._painted(sys.stdout, style, text)
+
+    def paint_narration(self, style: str, text: str) -> str:
+        """Colour for stderr."""
+        return self._painted(sys.stderr, style, text)
+
+    @property
+    def is_lively(self) -> bool:
+        """Whether a terminal may be drawn on: not on one that can only print."""
+        return self._can_move
 
     def result(self, text: str) -> None:
         encoding = sys.stdout.encoding or "utf-8"

@@ -4,6 +4,7 @@ errors, each with its remedy. Knows no plan and no container of ours.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -68,10 +69,19 @@ def connect(environment: Mapping[str, str]) -> DockerClient:
         import docker
 
         host = environment.get("DOCKER_HOST", "")
+        if host.startswith("unix://"):
+            _knock(host.removeprefix("unix://"))
         # through the ssh program: it knows the user's keys and agents, and needs no further package
         return docker.from_env(
             environment=dict(environment), timeout=_ASK_SECONDS, use_ssh_client=host.startswith("ssh://")
         )
+
+
+def _knock(path: str) -> None:
+    """Fail here where nobody answers: the SDK would leave its socket open, and say the same in ten times the words."""
+    with socket.socket(socket.AF_UNIX) as knocking:
+        knocking.settimeout(_ASK_SECONDS)
+        knocking.connect(path)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ Whatever goes wrong, ^C too, nothing half-made stays: what was created is remove
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -172,10 +172,14 @@ def _nothing_left(client: DockerClient, job: Job) -> Iterator[_Made]:
     made = _Made(names=[])
     try:
         yield made
-    except BaseException:
+    except BaseException as error:
         if not (job.wishes.keep and made.is_worth_keeping):
-            with suppress(AimError), guarded("remove what was created"):
-                remove_labelled(client, TOKEN, job.token)
+            try:
+                with guarded("remove what was created"):
+                    remove_labelled(client, TOKEN, job.token)
+            except AimError:
+                if made.names and isinstance(error, AimError):
+                    error.details += (f"the container {made.names[-1]} may be left: aim-engine stop {made.names[-1]}",)
             for name in made.names:
                 remove_secrets(job.environment, name)
         raise

@@ -1,0 +1,136 @@
+"""`aim-engine launch` as far as it goes without a Docker Engine: the line of --dry-run, and what is refused."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.building import MODEL, write_model, write_recipe
+from tests.cli.conftest import Done, Run
+
+ON = ("--hardware", "MI300X:8")
+NOWHERE = {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
+
+
+def words_of(done: Done) -> list[str]:
+    assert done.code == 0, done.stderr
+    return shlex.split(done.stdout.replace("\\\n", ""))
+
+
+def values_of(words: list[str], flag: str) -> list[str]:
+    return [words[index + 1] for index, word in enumerate(words) if word == flag]
+
+
+def test_the_line_of_a_dry_run(cli: Run) -> None:
+    done = cli("launch", MODEL, "4", "--precision", "bf16", *ON, "--dry-run", **NOWHERE)
+    words = words_of(done)
+    assert words[:3] == ["docker", "run", "--detach"]
+    assert values_of(words, "--name") == ["aim-engine-qwen-qwen3-32b-4gpu-bf16-vllm"]
+    assert "AIM_GPU_COUNT=4" in values_of(words, "--env")
+    assert words[-2:] == ["aim-engine-unified", "serve"]
+    assert "are not known" in done.stderr  # there is no engine to ask
+
+
+def test_the_same_as_json(cli: Run) -> None:
+    said = cli("launch", MODEL, *ON, "--dry-run", "--json", **NOWHERE).json
+    assert said["success"] is True
+    assert said["argv"] == shlex.split(said["line"].replace("\\\n", ""))
+
+
+def test_every_flag_of_the_container(cli: Run, tmp_path: Path) -> None:
+    write_recipe(tmp_path / "config" / "recipes", "mine")
+    done = cli(
+        "launch", MODEL, *ON, "--dry-run", "--image", "r.example.com/x:1", "--name", "mine", "--network", "net",
+        "--memory", "64g", "--memory-swap=-1", "--shm-size", "2g", "--user", "7:8", "--restart", "no", "--env", "A=1 2",
+        "--env", "FROM_HERE", "--log-opt", "max-size=1m", "--seccomp", "unconfined", "--host", "127.0.0.1", "--port",
+        "9000", "--health-port", "9001", "--cache", str(tmp_path), "--config", str(tmp_path / "config"),
+        FROM_HERE="it's", **NOWHERE,
+    )  # fmt: skip
+    words = words_of(done)
+    for flag, value in {
+        "--name": "mine", "--network": "net", "--memory": str(64 * 2**30), "--memory-swap": "-1", "--user": "7:8",
+        "--shm-size": str(2 * 2**30), "--restart": "no",
+    }.items():  # fmt: skip
+        assert values_of(words, flag) == [value], flag
+    assert {"A=1 2", "FROM_HERE=it's", "AIM_RECIPES_DIR=/config/recipes"} <= set(values_of(words, "--env"))
+    assert values_of(words, "--publish") == ["127.0.0.1:9000:8000", "127.0.0.1:9001:8080"]
+    assert values_of(words, "--log-opt") == ["max-size=1m", "max-file=5"]
+    assert values_of(words, "--security-opt") == ["no-new-privileges:true", "seccomp=unconfined"]
+    assert f"type=bind,source={tmp_path},target=/workspace/model-cache" in values_of(words, "--mount")
+    assert words[-2:] == ["r.example.com/x:1", "serve"]
+
+
+def test_a_variable_of_the_container_wins_over_the_recipe_s_as_the_plan_says(cli: Run) -> None:
+    done = cli("launch", MODEL, *ON, "--dry-run", "--env", "VLLM_ROCM_USE_AITER=0", **NOWHERE)
+    assert "VLLM_ROCM_USE_AITER=0" in values_of(words_of(done), "--env")
+
+
+def test_no_secret_is_in_the_line(cli: Run) -> None:
+    done = cli("launch", MODEL, *ON, "--dry-run", AIM_API_KEY="s3cret", **NOWHERE)
+    assert "s3cret" not in done.stdout + done.stderr
+    assert "AIM_API_KEY" in values_of(words_of(done), "--env")
+    assert "HF_TOKEN" not in done.stdout
+    assert "a launch gives it as a file" in done.stderr
+
+
+def test_the_registry_and_the_range(cli: Run) -> None:
+    done = cli("launch", MODEL, *ON, "--dry-run", AIM_ENGINE_REGISTRY="r.example.com/aim", **NOWHERE)
+    assert words_of(done)[-2] == "r.example.com/aim/aim-engine-unified"
+    assert "is not a setting" not in done.stderr
+
+
+def test_a_hostile_folder_is_data(cli: Run, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / 'it\'s $(touch x) "q" -v é')
+    words = words_of(cli("launch", str(folder), "--hardware", "cpu", "--dry-run", **NOWHERE))
+    assert f"AIM_MODEL=/models/{folder.name}" in values_of(words, "--env")
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "sentence"),
+    [
+        (("3", "--gpus", "4"), 2, "two numbers of GPUs"),
+        (("--memory", "lots"), 10, "--memory 'lots' is no size"),
+        (("--memory-swap", "0"), 10, "is no size"),
+        (("--shm-size", "-1"), 10, "is no size"),
+        (("--env", "NOT_SET"), 10, "not set in your environment"),
+        (("--env", "AIM_API_KEY=x"), 10, "a setting of AIM Engine"),
+        (("--restart", "sometimes"), 10, "no restart policy"),
+        (("--network", "none"), 10, "nobody could reach"),
+        (("--name", "a b"), 10, "cannot be the name"),
+        (("--user", "root"), 10, "not a user id"),
+        (("--image=-v",), 10, "cannot be an image"),
+        (("--timeout", "soon"), 10, "--timeout"),
+        (("--config", "/nowhere"), 10, "neither recipes/ nor models/"),
+        (("--port-range", "9"), 10, "--port-range"),
+        (("--log-opt", "x"), 10, "is not NAME=VALUE"),
+        (("--wait", "--detach"), 2, "not allowed with"),
+    ],
+)
+def test_what_is_refused_before_anything_is_asked(cli: Run, flags: tuple[str, ...], code: int, sentence: str) -> None:
+    done = cli("launch", MODEL, *flags, *ON, **NOWHERE)
+    assert done.code == code
+    assert sentence in done.stderr
+    assert done.last_words["code"] == code
+
+
+def test_no_engine(cli: Run) -> None:
+    done = cli("launch", MODEL, *ON, "--json", **NOWHERE)
+    assert done.code == 60
+    assert done.json["success"] is False
+    assert done.json["error"]["class"] == "Docker"
+    assert "systemctl start docker" in done.json["error"]["hint"]
+
+
+def test_too_many_gpus_is_20_in_a_dry_run_too(cli: Run) -> None:
+    done = cli("launch", MODEL, "8", "--hardware", "MI300X:4", "--dry-run", **NOWHERE)
+    assert done.code == 20
+
+
+def test_plan_does_not_pay_for_docker(process: Run) -> None:
+    done = process("plan", MODEL, *ON, PYTHONPROFILEIMPORTTIME="1")
+    assert done.code == 0
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "aim_engine.plan" in imported
+    assert not {"docker", "rich", "aim_engine.deploy.docker"} & imported
