@@ -50,13 +50,19 @@ def gpu_memory(needs: Needs, site: Site) -> Check:
 
 
 def shared_memory(needs: Needs, site: Site) -> Check:
-    """Is /dev/shm large enough for workers that exchange tensors through it? One worker alone needs next to none."""
-    workers = needs.tensor_parallel_size
-    if workers < 2:
-        return skipped("shared memory", "one GPU alone exchanges nothing through /dev/shm")
-    folder = site.path(_SHM)
+    """Is /dev/shm there, and large enough for workers that exchange tensors through it? One worker alone needs next to
+    none, but not nothing.
+    """
+    workers, folder = needs.tensor_parallel_size, site.path(_SHM)
+    kept = "every engine keeps semaphores and buffers"
     if not folder.is_dir():
-        return failure("shared memory", DISK, "there is no /dev/shm", _larger(workers, site))
+        remedy = _mounted("--ipc none", f"sudo mount -t tmpfs -o mode=1777 --mkdir tmpfs {_SHM}", workers, site)
+        return failure("shared memory", DISK, f"there is no {_SHM}, in which {kept}", remedy)
+    if not site.may_use(folder):
+        remedy = _mounted("what mounts it so", f"sudo mount -o remount,rw,mode=1777 {_SHM}", workers, site)
+        return failure("shared memory", DISK, f"{_SHM} cannot be written by uid {site.uid}, and {kept} in it", remedy)
+    if workers < 2:
+        return ok("shared memory", f"{_SHM} is here, and one GPU alone needs next to none of it")
     space = site.space(folder)
     least = _SHM_LEAST + workers * _SHM_OF_WORKER
     if space.size_bytes == 0 or space.free_bytes >= workers * _GIB:
@@ -131,6 +137,13 @@ def _stop_holders(gpus: list[Gpu]) -> str:
     if not pids:
         return "on the host, amd-smi process names them: stop them, or use other GPUs"
     return f"stop pid {', '.join(map(str, pids))}, or use other GPUs"
+
+
+def _mounted(cause: str, on_host: str, workers: int, site: Site) -> str:
+    """What brings a shared memory that can be used: leaving out what took it away, or a command."""
+    if site.in_kubernetes:
+        return _larger(workers, site)
+    return f"leave out {cause}; {_larger(workers, site)}" if site.in_container else on_host
 
 
 def _larger(workers: int, site: Site) -> str:

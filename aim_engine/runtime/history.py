@@ -49,7 +49,12 @@ class History:
             self._attempts[-1]["frozen_seconds"] += seconds
             self.save()
 
-    def begin(self, pid: int) -> None:
+    @property
+    def oom_kills(self) -> int:
+        """What the kernel had counted when the newest attempt began."""
+        return int(self._attempts[-1]["oom_kills"]) if self._attempts else 0
+
+    def begin(self, pid: int, *, oom_kills: int = 0) -> None:
         """A server runs, or ran; nothing changes when it is known already."""
         if self._attempts and self._attempts[-1]["ended"] is None:
             return
@@ -60,6 +65,7 @@ class History:
                 "started": time.time(),
                 "monotonic": self._clock(),
                 "frozen_seconds": 0.0,
+                "oom_kills": oom_kills,
                 "ended": None,
                 "failure": None,
             }

@@ -27,6 +27,8 @@ _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 _SUMMARY = ("recipe_id", "model_id", "huggingface_id", "backend", "precision", "metric", "gpu_count",
             "tensor_parallel_size", "max_model_len", "evidence", "warnings")  # fmt: skip
 
+_NOT_SHOWN = ("monotonic", "frozen_seconds", "oom_kills")  # of an attempt: the watch's own
+
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
@@ -104,7 +106,7 @@ def status(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _attempt(attempt: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in attempt.items() if key not in ("monotonic", "frozen_seconds")}
+    return {key: value for key, value in attempt.items() if key not in _NOT_SHOWN}
 
 
 def phases(snapshot: Snapshot) -> list[dict[str, Any]]:

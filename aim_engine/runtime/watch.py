@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 from aim_engine.errors import AimError, EngineHungError, EngineStartTimeoutError
-from aim_engine.runtime import processes
+from aim_engine.runtime import out_of_memory, processes
 from aim_engine.runtime import state as files
 from aim_engine.runtime.attempts import decide
 from aim_engine.runtime.awake import Awake
@@ -69,6 +69,7 @@ class Watch:
         self._ended_event = False
         self._reason: AimError | None = None  # why we ended the server ourselves
         self._noted_at = 0.0
+        self._oom_kills = out_of_memory.kills()
 
     def run(self) -> None:
         os.write(1, READY)
@@ -158,7 +159,7 @@ class Watch:
             self._pidfd = os.pidfd_open(server.pid)
         except OSError:
             self._gone_since = time.monotonic()
-        self._history.begin(server.pid)
+        self._history.begin(server.pid, oom_kills=out_of_memory.kills())
 
     def _forget_server(self) -> None:
         if self._pidfd is not None:
@@ -196,7 +197,9 @@ class Watch:
         if self._state.exists(files.STOP):  # it was asked for; boot sees to the rest
             return
         found = processes.read_identity(self._state.path(files.SERVER))
-        self._history.begin(found.pid if found else 0)  # it may have ended before it was looked at even once
+        self._history.begin(
+            found.pid if found else 0, oom_kills=self._oom_kills
+        )  # it may have ended before it was looked at even once
         ready_seconds = self._ready_seconds()
         failure = self._judge(status, was_ready=ready_seconds is not None)
         self._reason = None
@@ -222,7 +225,14 @@ class Watch:
     def _judge(self, status: int, *, was_ready: bool) -> Failure:
         if self._reason is not None:
             return Failure(error=self._reason)
-        return classify(self._lines.last(), status=status, how=self._how_it_ended(), was_ready=was_ready)
+        return classify(
+            self._lines.last(),
+            status=status,
+            how=self._how_it_ended(),
+            was_ready=was_ready,
+            out_of_memory=out_of_memory.since(self._history.oom_kills),
+            model=self._contract.model,
+        )
 
     def _how_it_ended(self) -> str:
         """supervisord tells the signal in its log only: its events and its RPC say -1 for all of them."""

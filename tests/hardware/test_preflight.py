@@ -238,8 +238,10 @@ def test_docker_s_own_shared_memory_is_too_small(
     assert found.remedy == remedy
 
 
-def test_shared_memory_of_one_worker_does_not_matter(tmp_path: Path) -> None:
-    assert check("shared memory", needs(), tmp_path, space=space(64 * MIB)).outcome == "skipped"
+def test_how_large_shared_memory_is_does_not_matter_to_one_worker(plant: Plant) -> None:
+    root = plant({"dev/shm/x": ""})
+    found = check("shared memory", needs(), root, space=space(64 * MIB))
+    assert (found.outcome, found.sentence) == ("ok", "/dev/shm is here, and one GPU alone needs next to none of it")
 
 
 @pytest.mark.parametrize(
@@ -265,8 +267,33 @@ def test_leftovers_that_fill_shared_memory_are_named(plant: Plant) -> None:
     assert found.remedy.startswith("remove what no process uses (fuser /dev/shm/* names the users), or start")
 
 
-def test_no_shared_memory_at_all(tmp_path: Path) -> None:
-    assert check("shared memory", needs(*EIGHT), tmp_path).sentence == "there is no /dev/shm"
+@pytest.mark.parametrize("wanted", [needs(), needs(*EIGHT), needs(CPU), needs(planned=False)])
+def test_no_shared_memory_at_all(tmp_path: Path, wanted: Needs) -> None:
+    """`docker run --ipc none`: a single process of vLLM already makes semaphores there."""
+    (tmp_path / ".dockerenv").touch()
+    found = check("shared memory", wanted, tmp_path)
+    assert (found.outcome, found.code) == ("error", 42)
+    assert found.sentence == "there is no /dev/shm, in which every engine keeps semaphores and buffers"
+    assert found.remedy.startswith("leave out --ipc none; start the container with --shm-size ")
+
+
+@pytest.mark.parametrize(
+    ("marks", "environment", "remedy"),
+    [
+        (DOCKER, {}, "leave out what mounts it so; start the container with --shm-size 8g, or with --ipc=host"),
+        ({}, KUBERNETES, "mount an emptyDir at /dev/shm: {medium: Memory, sizeLimit: 8Gi}"),
+        ({}, {}, "sudo mount -o remount,rw,mode=1777 /dev/shm"),
+    ],
+)
+def test_shared_memory_that_cannot_be_written(
+    plant: Plant, marks: Mapping[str, str], environment: Mapping[str, str], remedy: str
+) -> None:
+    root = plant({**marks, "dev/shm/x": ""})
+    found = check("shared memory", needs(), root, environment=environment, may_use=lambda path: path.name != "shm")
+    assert (found.outcome, found.code) == ("error", 42)
+    assert found.sentence == "/dev/shm cannot be written by uid 1000, and every engine keeps semaphores and buffers " \
+                             "in it"  # fmt: skip
+    assert found.remedy == remedy
 
 
 def meminfo(available: int) -> dict[str, str]:

@@ -3,7 +3,7 @@
     fake_engine.py --port N [--delay S] [--say TEXT] [--exit CODE --after S] [--swallow N] [--child] [--segment NAME]
                    [--probe-error TEXT] [--flood LINES] [--busy]
 
-POST /behave with {"do": "exit", "code": 0} or {"do": "kill"} or {"do": "freeze"} makes it do so at run time;
+POST /behave with {"do": "exit", "code": 0}, {"do": "kill"}, {"do": "freeze"} or {"do": "eat"} makes it do so;
 GET /slow?seconds=N answers after N seconds, and a SIGTERM waits for such requests.
 """
 
@@ -62,6 +62,10 @@ class Handler(BaseHTTPRequestHandler):
             if body["do"] == "freeze":
                 ENGINE.frozen = True
                 self.answer(200, "")
+            elif body["do"] == "eat":
+                eaten = []
+                while True:
+                    eaten.append(b"x" * 2**24)
             elif body["do"] == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             else:

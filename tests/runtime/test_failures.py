@@ -6,8 +6,9 @@ import pytest
 
 from aim_engine.errors import AimError, EngineCrashedError, EngineStartTimeoutError, InputError
 from aim_engine.runtime.attempts import decide
-from aim_engine.runtime.failures import SIGNATURES, Failure, classify
+from aim_engine.runtime.failures import Failure, classify
 from aim_engine.runtime.progress import stage_of
+from aim_engine.runtime.signatures import SIGNATURES
 
 # Lines as engines print them; the prefixes are vLLM 0.32's.
 SAID = [
@@ -37,6 +38,9 @@ SAID = [
         "DoesNotFit",
         "the GPU ran out of memory",
     ),
+    ("FileNotFoundError: [Errno 2] No such file or directory: '/psm_4a0fdb92'", "Cache", "cannot use /dev/shm"),
+    ("OSError: [Errno 28] No space left on device: '/psm_4a0fdb92'", "Cache", "No space left on device: '/psm_"),
+    ("PermissionError: [Errno 13] Permission denied: '/dev/shm/sem.x'", "Cache", "cannot use /dev/shm"),
     ("OSError: [Errno 28] No space left on device: '/cache/x'", "Cache", "the disk is full"),
     ("OSError: [Errno 98] Address already in use", "Input", "the port was taken"),
     (
@@ -94,6 +98,63 @@ def test_texts_are_known(line: str, name: str, text: str) -> None:
     assert "{" not in failure.error.message + failure.error.hint.replace('{"gpu', "")
     assert failure.error.hint
     assert failure.permanent is not failure.error.retryable
+
+
+@pytest.mark.parametrize("prefix", ["", "(EngineCore pid=9) ERROR 11-21 18:00:00 [core.py:1136] "])
+def test_semaphores_without_shared_memory(prefix: str) -> None:
+    """As Python says it where /dev/shm is missing (`--ipc none`), or is another user's."""
+    said = """sl = self._semlock = _multiprocessing.SemLock(
+                         ^^^^^^^^^^^^^^^^^^^^^^^^^
+FileNotFoundError: [Errno 2] No such file or directory"""
+    error = classify([prefix + line for line in said.splitlines()], status=1).error
+    assert (error.code, error.message) == (42, "the engine cannot use /dev/shm: No such file or directory")
+    assert "--ipc none" in error.hint
+    assert "--shm-size" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("model", "advice"),
+    [
+        ("/models/mine", "put whole files into /models/mine: it is a folder of yours, not a download"),
+        ("org/name", "delete models--org--name in the hub folder of AIM_CACHE_DIR and start again"),
+        ("", "delete the model's folder in AIM_CACHE_DIR and start again"),
+    ],
+)
+@pytest.mark.parametrize(
+    "line",
+    [
+        "safetensors_rust.SafetensorError: Error while deserializing header: HeaderTooLarge",
+        "ValueError: There is no module or parameter named 'model.foo' in Qwen3ForCausalLM",
+    ],
+)
+def test_damaged_files_are_mended_where_they_are(line: str, model: str, advice: str) -> None:
+    hint = classify([line], status=1, model=model).error.hint
+    assert advice in hint
+    assert ("AIM_CACHE_DIR" in hint) is not model.startswith("/")
+
+
+def test_a_kill_for_want_of_memory_is_named() -> None:
+    plain = classify([], status=-1, how="killed by SIGKILL")
+    reason = "the container's memory limit of 4.0 GiB was reached"
+    error = classify([], status=-1, how="killed by SIGKILL", out_of_memory=reason).error
+    assert error.message == "the engine ended while it started, killed by the kernel: the container's memory limit " \
+                            "of 4.0 GiB was reached"  # fmt: skip
+    assert (error.error_class, error.code) == (plain.error.error_class, plain.error.code) == ("EngineCrashed", 51)
+    assert "memory" in error.hint
+
+
+def test_a_worker_that_was_killed_for_want_of_memory_takes_the_engine_with_it() -> None:
+    """The server then ends by itself, with 0 or 1."""
+    lines = ["RuntimeError: cancelled", "EngineDeadError: EngineCore encountered an issue."]
+    error = classify(lines, status=0, was_ready=True, out_of_memory="the machine's memory was used up").error
+    assert error.message == "the engine ended while it served, a process of it killed by the kernel: the machine's " \
+                            "memory was used up"  # fmt: skip
+    assert error.code == 51
+
+
+def test_a_cause_that_the_engine_named_itself_stands() -> None:
+    error = classify(["vllm serve: error: unrecognized arguments: --x"], status=2, out_of_memory="reached").error
+    assert error.code == 50
 
 
 def test_a_status_of_a_usage_error_is_enough() -> None:

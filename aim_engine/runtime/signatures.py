@@ -1,0 +1,218 @@
+"""Texts by which engines and libraries tell why they end: no input; `SIGNATURES` out, each with its failure and remedy.
+
+Data; each names where its text comes from. How they are looked for is in `failures`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aim_engine.errors import (
+    AimError,
+    CacheError,
+    DoesNotFitError,
+    EngineRefusedError,
+    HubUnreachableError,
+    InputError,
+    ModelAccessError,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signature:
+    """A text that tells a failure. Groups of `pattern` may be used in `sentence` and `hint` as {name};
+    {mend_files} is what to do about a model's damaged files.
+    """
+
+    pattern: str
+    error: type[AimError]
+    sentence: str
+    hint: str
+    source: str
+
+
+# The first that matches wins: the specific before the general, the cause before its consequence.
+SIGNATURES: tuple[Signature, ...] = (
+    Signature(
+        pattern=r"aim serve: (?:error: )?cannot start the engine: (?P<what>.+)",
+        error=EngineRefusedError,
+        sentence="the engine cannot be started: {what}",
+        hint="the engine's program is not installed where the plan expects it",
+        source="aim_engine/runtime/serve.py",
+    ),
+    Signature(
+        pattern=r"the estimated maximum model length is (?P<tokens>\d+)",
+        error=DoesNotFitError,
+        sentence="the context length does not fit in memory; at most {tokens} tokens do",
+        hint="set AIM_MAX_MODEL_LEN={tokens} or less, or use more GPUs (AIM_GPU_COUNT)",
+        source="vllm/v1/core/kv_cache_utils.py",
+    ),
+    Signature(
+        pattern=r"To serve at least one request with the model's max seq len|No available memory for the cache blocks",
+        error=DoesNotFitError,
+        sentence="the weights leave no memory for the KV cache",
+        hint="use more GPUs (AIM_GPU_COUNT), a lower precision (AIM_PRECISION) or a shorter AIM_MAX_MODEL_LEN",
+        source="vllm/v1/core/kv_cache_utils.py",
+    ),
+    Signature(
+        pattern=r"(?P<what>(?:Free|Available) memory on (?:device|node)[^\n]*?is less than desired (?:GPU|CPU) memory"
+        r" utilization)",
+        error=DoesNotFitError,
+        sentence="other programs hold the memory that was planned for: {what}",
+        hint="end them, or lower the share: AIM_ENGINE_ARGS='{{\"gpu-memory-utilization\": 0.8}}'",
+        source="vllm/v1/worker/utils.py, vllm/v1/worker/cpu_worker.py",
+    ),
+    Signature(
+        pattern=r"allocation is less than requested memory for kv",
+        error=DoesNotFitError,
+        sentence="the KV cache that was asked for is larger than the free memory",
+        hint="ask for a smaller KV cache, or a shorter AIM_MAX_MODEL_LEN",
+        source="vllm/v1/worker/cpu_worker.py",
+    ),
+    Signature(
+        pattern=r"(?:HIP|CUDA) out of memory|torch\.OutOfMemoryError|hipErrorOutOfMemory|CUDA error: out of memory",
+        error=DoesNotFitError,
+        sentence="the GPU ran out of memory",
+        hint="use a shorter AIM_MAX_MODEL_LEN, more GPUs (AIM_GPU_COUNT) or a lower precision (AIM_PRECISION)",
+        source="c10/hip/HIPCachingAllocator.cpp, c10/cuda/CUDACachingAllocator.cpp",
+    ),
+    Signature(
+        pattern=r"_multiprocessing\.SemLock\(\n(?:[^\n]*[\^~]\n)?[^\n]*Error: \[Errno \d+\] (?P<what>[^\n]+)"
+        r"|\w*Error: \[Errno \d+\] (?P<old>[^\n:]+: '/?(?:psm_|sem\.mp-|dev/shm/)[^'\n]*')",
+        error=CacheError,
+        sentence="the engine cannot use /dev/shm: {what}{old}",
+        hint="start the container without --ipc none, and with --shm-size 8g or --ipc=host (in Kubernetes: an emptyDir "
+        "of medium Memory at /dev/shm)",
+        source="multiprocessing/synchronize.py, multiprocessing/shared_memory.py",
+    ),
+    Signature(
+        pattern=r"No space left on device|Disk quota exceeded",
+        error=CacheError,
+        sentence="the disk is full",
+        hint="free some space, or set AIM_CACHE_DIR to a larger volume",
+        source="errno(3): ENOSPC, EDQUOT",
+    ),
+    Signature(
+        pattern=r"Address already in use",
+        error=InputError,
+        sentence="the port was taken while the engine started",
+        hint="stop that program, or choose another AIM_PORT",
+        source="errno(3): EADDRINUSE",
+    ),
+    Signature(
+        pattern=r"GatedRepoError|Access to model \S+ is restricted|401 Client Error|403 Client Error",
+        error=ModelAccessError,
+        sentence="the hub does not give access to the model",
+        hint="accept the model's licence on its page, and set HF_TOKEN",
+        source="huggingface_hub/errors.py",
+    ),
+    Signature(
+        pattern=r"RepositoryNotFoundError|RevisionNotFoundError|HFValidationError|Repo id must be in the form",
+        error=ModelAccessError,
+        sentence="there is no such model: neither a folder here, nor a repository on the hub",
+        hint="check the name or the path",
+        source="huggingface_hub/errors.py, huggingface_hub/utils/_validators.py",
+    ),
+    Signature(
+        pattern=r"LocalEntryNotFoundError|OfflineModeIsEnabled|We couldn't connect to 'https://huggingface\.co'"
+        r"|outgoing traffic has been disabled",
+        error=ModelAccessError,
+        sentence="the model is not in the cache, and the hub was not to be asked or did not answer",
+        hint="download it to AIM_CACHE_DIR first, or unset AIM_OFFLINE",
+        source="huggingface_hub/errors.py, transformers/utils/hub.py",
+    ),
+    Signature(
+        pattern=r"NameResolutionError|Temporary failure in name resolution|50[234] Server Error"
+        r"|Max retries exceeded with url: \S*huggingface",
+        error=HubUnreachableError,
+        sentence="the hub did not answer",
+        hint="check the network, or download the model first and set AIM_OFFLINE=1",
+        source="urllib3/exceptions.py, requests",
+    ),
+    Signature(
+        pattern=r"Error while deserializing header|SafetensorError|does not appear to have a file named config\.json"
+        r"|Cannot find any model weights|Couldn't instantiate the backend tokenizer",
+        error=ModelAccessError,
+        sentence="the model's files are damaged or incomplete",
+        hint="{mend_files}",
+        source="safetensors, transformers/utils/hub.py, vllm/model_executor/model_loader/default_loader.py",
+    ),
+    Signature(
+        pattern=r"(?P<what>There is no module or parameter named [^\n]{1,120}|The size of tensor a [^\n]{1,120}"
+        r"|Following weights were not initialized[^\n]{0,120})",
+        error=ModelAccessError,
+        sentence="the checkpoint's tensors are not those of its architecture: {what}",
+        hint="the model's files belong to different models or versions; {mend_files}",
+        source="vllm/model_executor/models/utils.py, vllm/model_executor/model_loader/default_loader.py",
+    ),
+    Signature(
+        pattern=r"model type `?(?P<what>[\w-]+)`? but Transformers does not recognize this architecture",
+        error=EngineRefusedError,
+        sentence="this engine does not know models of type {what}",
+        hint="check model_type in the model's config.json; a newer model needs a newer engine image",
+        source="transformers/models/auto/configuration_auto.py",
+    ),
+    Signature(
+        pattern=r"User-specified max_model_len \((?P<asked>\d+)\) is greater than the derived max_model_len"
+        r"(?: \(\w+=(?P<derived>\d+))?",
+        error=EngineRefusedError,
+        sentence="the model was not made for a context of {asked} tokens",
+        hint="set AIM_MAX_MODEL_LEN to {derived} or less",
+        source="vllm/config/model.py",
+    ),
+    Signature(
+        pattern=r"Model architectures \[(?P<what>[^\]]*)\] (?:are not supported|failed to be inspected)"
+        r"|Model architecture (?P<old>\S+) is not supported in-tree",
+        error=EngineRefusedError,
+        sentence="this engine cannot serve the architecture {what}{old}",
+        hint="use a newer engine image, or another model",
+        source="vllm/model_executor/models/registry.py",
+    ),
+    Signature(
+        pattern=r"invalid tool call parser: (?P<what>\S+)|(?P<old>invalid reasoning parser: \S+)"
+        r"|(?:Reasoning|Tool) parser '(?P<other>[^']*)' not found",
+        error=EngineRefusedError,
+        sentence="the engine has no parser named {what}{old}{other}",
+        hint="the engine's log lists the legal names; correct AIM_ENGINE_ARGS or the recipe",
+        source="vllm/entrypoints/launchers/launcher.py, vllm/reasoning/abs_reasoning_parsers.py,"
+        " vllm/tool_parsers/abstract_tool_parser.py",
+    ),
+    Signature(
+        pattern=r"(?P<what>[Hh]ead[_ ](?:size|dim(?:ension)?)\b[^\n]{0,60}not supported"
+        r"|[Uu]nsupported (?:head[_ ](?:size|dim)|\w+ attention configuration)[^\n]{0,60})",
+        error=EngineRefusedError,
+        sentence="the attention kernel does not support this model: {what}",
+        hint="use another attention backend or another model",
+        source="vllm/v1/attention/backends, csrc/cpu",
+    ),
+    Signature(
+        pattern=r"vllm(?: serve)?: error: (?P<what>.+)|api_server\.py: error: (?P<old>.+)|\berror: (?P<other>"
+        r"(?:unrecognized arguments|argument |ambiguous option).+)",
+        error=EngineRefusedError,
+        sentence="the engine does not understand its arguments: {what}{old}{other}",
+        hint="correct AIM_ENGINE_ARGS or the recipe",
+        source="argparse, vllm/utils/argparse_utils.py",
+    ),
+    Signature(
+        pattern=r"validation errors? for \w*(?:Config|Args)[^\n]*"
+        r"(?:\n[^\n]*){0,4}?\n[^\n]*?(?:Value error|Assertion failed), (?P<what>[^\n\[]{1,300})",
+        error=EngineRefusedError,
+        sentence="the engine refused its configuration: {what}",
+        hint="correct the model, AIM_ENGINE_ARGS or the recipe",
+        source="pydantic, vllm/config",
+    ),
+    Signature(
+        pattern=r"validation errors? for \w*(?:Config|Args)",
+        error=EngineRefusedError,
+        sentence="the engine refused its configuration",
+        hint="correct AIM_ENGINE_ARGS or the recipe; the engine's log says which value",
+        source="pydantic, vllm/config",
+    ),
+    Signature(
+        pattern=r"[Ff]ailed to infer device type",
+        error=EngineRefusedError,
+        sentence="the engine found no device it can run on",
+        hint="pass the GPUs to the container: --device /dev/kfd --device /dev/dri",
+        source="vllm/config/device.py",
+    ),
+)
