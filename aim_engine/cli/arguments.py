@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import Any, NoReturn
 
+from aim_engine.cli.terminal import unwritten
 from aim_engine.errors import UsageError
 from aim_engine.request import SETTINGS, Setting
 
@@ -32,8 +33,22 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**{"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter, **kwargs})
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
-        sys.stdout.flush()  # while a reader that has left can still be answered quietly
+        try:
+            sys.stdout.flush()  # while a reader that has left can still be answered quietly
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise unwritten(error) from None
         super().exit(status, message)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """argparse's own passes over an output that takes nothing."""
+        try:
+            (file or sys.stderr).write(message)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise unwritten(error) from None
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, hint=f"{self.prog} --help explains the command")

@@ -70,10 +70,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _open_streams() -> None:
-    """A closed stdout or stderr reads as None, and its number would go to the next file that is opened."""
+    """A closed stdout or stderr reads as None, and its number would go to the next file that is opened. Writing to a
+    closed stdout fails, as it must: the result would be lost.
+    """
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115, PTH123 - for good
+            number = os.open(os.devnull, os.O_WRONLY if name == "stderr" else os.O_RDONLY)
+            setattr(sys, name, open(number, "r" if name == "stdin" else "w"))  # noqa: SIM115, PTH123 - for good
 
 
 def _run(words: list[str], terminal: Terminal, environment: dict[str, str]) -> int:

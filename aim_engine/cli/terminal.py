@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import zip_longest
 from typing import Any, TextIO
 
 from aim_engine.errors import AimError, CacheError
 
 _CODES = {"good": "32", "bad": "31", "dim": "2", "strong": "1", "warn": "33"}
+_OURS = re.compile(rf"\x1b\[(?:0|{'|'.join(_CODES.values())})m")
+# What steers a terminal or shows one text as another: control characters of both kinds (but for tab and the end of a
+# line), directions turned round, ends of lines that are none, halves of characters.
+_STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class Terminal:
@@ -36,45 +42,77 @@ class Terminal:
         return self._can_move
 
     def result(self, text: str) -> None:
+        """A result for people. Names that others chose may be in it, so nothing but our colours steers the terminal."""
+        self._write(self._shown(sys.stdout, text))
+
+    def _write(self, text: str) -> None:
         encoding = sys.stdout.encoding or "utf-8"
         try:
             print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
         except BrokenPipeError:
             raise
         except OSError as error:
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - or Python would complain again at exit
-            raise CacheError(
-                f"the result cannot be written to stdout: {error.strerror}", hint="write it where there is room"
-            ) from None
+            raise unwritten(error) from None
 
     def result_json(self, value: Any) -> None:
-        self.result(_json(value, sys.stdout, indent=2))
+        self._write(_json(value, sys.stdout, indent=2))
 
     def say(self, text: str) -> None:
-        with suppress(OSError):  # nobody listens, or there is no room; the exit code still tells
-            print(text, file=sys.stderr, flush=True)
+        self._tell(self._shown(sys.stderr, text))
 
     def warn(self, text: str) -> None:
-        self.say(f"{self._painted(sys.stderr, 'warn', 'warning')}: {text}")
+        self.say(f"{self._painted(sys.stderr, 'warn', 'warning')}: {_as_one(text)}")
 
     def fail(self, error: AimError) -> None:
         """The error for people, then the same as the last line, in JSON, for programs."""
-        self.say(f"{self._painted(sys.stderr, 'bad', 'error')}: {error.message}")
+        self.say(f"{self._painted(sys.stderr, 'bad', 'error')}: {_as_one(error.message)}")
         for detail in error.details:
-            self.say(f"  {detail}")
+            self.say(f"  {_as_one(detail)}")
         if error.hint:
-            self.say(f"{self._painted(sys.stderr, 'strong', 'remedy')}: {error.hint}")
-        self.say(_json(error.as_json(), sys.stderr))
+            self.say(f"{self._painted(sys.stderr, 'strong', 'remedy')}: {_as_one(error.hint)}")
+        self._tell(_json(error.as_json(), sys.stderr))
+
+    def _tell(self, text: str) -> None:
+        with suppress(OSError):  # nobody listens, or there is no room; the exit code still tells
+            print(text, file=sys.stderr, flush=True)
+
+    def _shown(self, stream: TextIO, text: str) -> str:
+        """With escapes for what would steer a terminal, save our colours: they stay on a stream that has colours."""
+        if not any(self._paints(each) for each in (sys.stdout, sys.stderr)):
+            return _STEERS.sub(_escape, text)
+        pieces, colours = _OURS.split(text), _OURS.findall(text) if self._paints(stream) else []
+        shown = [_STEERS.sub(_escape, piece) for piece in pieces]
+        return "".join(piece + colour for piece, colour in zip_longest(shown, colours, fillvalue=""))
 
     def _painted(self, stream: TextIO, style: str, text: str) -> str:
-        if not (self._forced or (self._wanted and stream.isatty())):
-            return text
-        return f"\x1b[{_CODES[style]}m{text}\x1b[0m"
+        return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if self._paints(stream) else text
+
+    def _paints(self, stream: TextIO) -> bool:
+        return self._forced or (self._wanted and stream.isatty())
+
+
+def unwritten(error: OSError) -> CacheError:
+    """The error for a stdout that takes no result; nothing is written to it any more."""
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - or Python would complain again at exit
+    return CacheError(
+        f"the result cannot be written to stdout: {error.strerror}", hint="write it where there is room, or > /dev/null"
+    )
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def _as_one(text: str) -> str:
+    """Further lines of a message are set in: none of them can pose as a line of ours."""
+    return text.replace("\n", "\n    ")
 
 
 def _json(value: Any, stream: TextIO, indent: int | None = None) -> str:
     """As people read it where the stream can show that, else with escapes, so that it is JSON everywhere."""
     text = json.dumps(value, indent=indent, ensure_ascii=False, default=str)
+    text = _STEERS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
     try:
         text.encode(stream.encoding or "utf-8")
     except UnicodeEncodeError:

@@ -20,10 +20,22 @@ def shell(redirection: str, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["sh", "-c", line], check=False, capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.parametrize("words", [PLAN, ("plan", "--help"), ("detect", "--json"), ("settings",)])
-def test_closed_streams_are_no_error(words: tuple[str, ...]) -> None:
-    for redirection in (">&-", "<&- >&- 2>&-"):
-        assert shell(redirection, *words).returncode == 0
+@pytest.mark.parametrize(
+    "words", [PLAN, ("plan", "--help"), ("settings", "--help"), ("--version",), ("detect", "--json"), ("settings",)]
+)
+def test_a_result_that_nobody_can_get_is_a_failure(words: tuple[str, ...]) -> None:
+    for redirection in (">&-", ">/dev/full", "<&- >&- 2>&-"):
+        ran = shell(redirection, *words)
+        assert (ran.returncode, ran.stdout) == (42, "")
+        if "2>" not in redirection:
+            assert "cannot be written to stdout" in json.loads(ran.stderr.splitlines()[-1])["message"]
+            assert "Traceback" not in ran.stderr
+            assert "Exception ignored" not in ran.stderr
+
+
+def test_a_closed_stdin_or_stderr_is_no_error() -> None:
+    for redirection in ("<&-", "2>&-", "<&- 2>&-"):
+        assert shell(redirection, *PLAN).returncode == 0
 
 
 @pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"])
