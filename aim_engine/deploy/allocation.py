@@ -43,7 +43,9 @@ class Allocation:
         if not self.held or not isinstance(error, NoAcceleratorError):
             return error
         details = tuple(f"GPU {index}: {why}" for index, why in sorted(self.held.items()))
-        wanted = f"{asked} GPU{'' if asked == 1 else 's'} were asked for" if asked else "at least one GPU is needed"
+        wanted = (
+            f"{asked} {'GPU was' if asked == 1 else 'GPUs were'} asked for" if asked else "at least one GPU is needed"
+        )
         there = len(self.held) + len(self.free)
         return NoAcceleratorError(
             f"{wanted}, and {len(self.free)} of {there} {'is' if len(self.free) == 1 else 'are'} free",
