@@ -259,12 +259,12 @@ def _choices(situation: Situation, winner: Candidate) -> list[str]:
     found = []
     usable, used = len(situation.inventory.usable_gpus), winner.gpu_count
     if used < usable:
-        found.append(f"{used} of {usable} usable GPUs are used")
-    left_out: dict[tuple[str, str], list[int]] = {}
+        found.append(f"{used} of {usable} usable GPUs {'is' if used == 1 else 'are'} used")
+    left_out: dict[tuple[str, str], list[str]] = {}
     for gpu in situation.inventory.gpus:
         if gpu.unusable is not None:
-            left_out.setdefault((gpu.product, gpu.unusable), []).append(gpu.index)
-    found += [f"GPU {few[0]} ({product}) is not used: {why}" if len(few) == 1 else
+            left_out.setdefault((gpu.product, gpu.unusable), []).append(gpu.name)
+    found += [f"{few[0]} ({product}) is not used: {why}" if len(few) == 1 else
               f"{len(few)} x {product} are not used: {why}" for (product, why), few in left_out.items()]  # fmt: skip
     checkpoint, asked = winner.recipe.huggingface_id, situation.request.model
     if not winner.recipe.is_family and checkpoint != asked:

@@ -30,7 +30,7 @@ class Product:
     ones that are not native or not published; `low_precisions` are the formats below 16 bits that the matrix units
     compute in; `aiter` says whether AMD's kernel library AITER has kernels for it, `all_reduce` which all-reduces of
     vLLM's own ("custom", "quick") run on it, besides RCCL's. `device_ids` are texts such as "0x74a1", or "0x744c:c8"
-    for one revision.
+    for one revision; `virtual_ids` those of them by which a guest knows its virtual function.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Product:
     link: str
     source: str
     device_ids: tuple[str, ...] = ()
+    virtual_ids: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     compute_units: int | None = None
     devices_per_package: int = 1
@@ -89,6 +90,11 @@ def product_by_device_id(
         if compute_units is not None and product.compute_units == compute_units:
             return product
     return candidates[0] if candidates else None
+
+
+def is_virtual_function(device_id: str) -> bool:
+    """Whether a device with this id is a virtual function, whose modes its host sets."""
+    return any(f"0x{_hex(device_id, 4)}" in product.virtual_ids for product in all_products())
 
 
 def product_by_name(name: str) -> Product:
@@ -164,6 +170,6 @@ def _product(entry: Mapping[str, Any]) -> Product:
             },
             "bandwidth": entry["bandwidth"] * 10**9,
             "peak_tflops": {name: float(rate) for name, rate in entry["tflops"].items()},
-            "device_ids": tuple(f"0x{device_id}" for device_id in entry["device_ids"]),
+            **{key: tuple(f"0x{one}" for one in entry.get(key, ())) for key in ("device_ids", "virtual_ids")},
         }
     )

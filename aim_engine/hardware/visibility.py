@@ -68,6 +68,11 @@ def visible(gpus: tuple[Gpu, ...], environment: Mapping[str, str]) -> Visible:
     return Visible(gpus=_renumbered(order, hidden_by), settings=tuple(settings), notes=tuple(notes))
 
 
+def set_here(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """The variables in it that would choose among GPUs that are here."""
+    return tuple(name for name in (ROCR, HIP, CUDA) if environment.get(name, "").strip())
+
+
 def as_seen(finding: Finding, environment: Mapping[str, str]) -> Finding:
     """The finding with its GPUs as the environment's variables leave them.
 

@@ -10,6 +10,13 @@ from aim_engine.hardware.inventory import Gpu
 from aim_engine.selection.groups import sharers
 
 
+def has_room(gpu: Gpu, terms: ServingTerms) -> bool:
+    """Whether the share that the arguments ask for is free of it; what nobody knows of is taken to be free."""
+    if terms.host_memory or gpu.memory_free_bytes is None:
+        return True
+    return gpu.memory_free_bytes >= gpu.memory_bytes * terms.memory_fraction
+
+
 def reduced_fraction(gpus: Sequence[Gpu], terms: ServingTerms) -> float | None:
     """The share of each GPU's memory that the engine must be told, in whole percents; None: as the arguments say.
 

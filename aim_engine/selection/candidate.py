@@ -6,16 +6,21 @@ In: recipes, inventory, request. Out: every placement worth a verdict. Judges no
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from aim_engine.catalog.load import Catalog
 from aim_engine.catalog.recipe import Recipe, Variant
+from aim_engine.catalog.terms import ServingTerms
 from aim_engine.hardware.installed import Engine
 from aim_engine.hardware.inventory import Gpu, Inventory
 from aim_engine.request import Request
+from aim_engine.selection.budget import budget_bytes, has_room, reduced_fraction
 from aim_engine.selection.groups import equal_groups, sharers, spread
 from aim_engine.selection.memory import Ledger
+
+# The backend's reading of a variant's arguments on a GPU.
+ReadTerms = Callable[[Variant, Gpu], ServingTerms]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,14 +97,19 @@ def gpus_of_type(inventory: Inventory, gpu_type: str) -> tuple[Gpu, ...]:
     return next((group for group in equal_groups(inventory) if group[0].product.casefold() == wanted), ())
 
 
-def candidates(situation: Situation) -> Iterator[Candidate]:
+def candidates(situation: Situation, read_terms: ReadTerms) -> Iterator[Candidate]:
     """Every variant of every recipe, placed as the request and the GPUs allow."""
     for recipe in situation.catalog.recipes:
         present = gpus_of_type(situation.inventory, recipe.gpu_type) or _forced_on(situation, recipe)
         # the user's own choice and order of GPUs is followed; else those with the most room come first
         in_turn = list(present) if situation.inventory.visibility else spread(present)
         for variant in recipe.variants:
-            for replicas in _replica_counts(variant, situation, present):
+            counts = (
+                replicas
+                for worthwhile in _worthwhile(variant, situation, present, read_terms)
+                for replicas in _replica_counts(variant, situation, worthwhile)
+            )
+            for replicas in dict.fromkeys(counts):
                 taken = in_turn[: variant.gpu_count * replicas]
                 yield Candidate(
                     recipe=recipe,
@@ -114,6 +124,33 @@ def _forced_on(situation: Situation, recipe: Recipe) -> tuple[Gpu, ...]:
     if not situation.request.force or situation.request.recipe != recipe.recipe_id:
         return ()
     return next(iter(equal_groups(situation.inventory)), ())
+
+
+def _worthwhile(
+    variant: Variant, situation: Situation, present: tuple[Gpu, ...], read_terms: ReadTerms
+) -> Iterator[tuple[Gpu, ...]]:
+    """The GPUs to fill with copies: all of them, and those alone that have as much free as the recipe wants.
+
+    One engine takes the same share of every GPU, so a GPU that others hold makes every copy smaller. All of them are
+    not tried where that leaves less memory in all. A choice or a count of the user's is not second-guessed.
+    """
+    request = situation.request
+    if not present or request.metric != "throughput" or request.gpu_count or situation.inventory.visibility:
+        yield present
+        return
+    terms = read_terms(variant, present[0])
+    roomy = tuple(gpu for gpu in present if has_room(gpu, terms))
+    if not variant.gpu_count <= len(roomy) < len(present):
+        yield present
+        return
+
+    def worth(gpus: tuple[Gpu, ...]) -> int:
+        budget = budget_bytes(gpus, terms, reduced_fraction(gpus, terms))
+        return len(gpus) // variant.gpu_count * budget
+
+    if worth(present) >= worth(roomy):
+        yield present
+    yield roomy
 
 
 def _replica_counts(variant: Variant, situation: Situation, present: tuple[Gpu, ...]) -> Iterator[int]:

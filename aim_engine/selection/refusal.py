@@ -9,12 +9,15 @@ import difflib
 from collections.abc import Callable
 
 from aim_engine.catalog.load import nearest_models
+from aim_engine.catalog.model_card import BITS
 from aim_engine.errors import AimError, DoesNotFitError, InputError, NoAcceleratorError, NoRecipeError
+from aim_engine.hardware.inventory import nothing_usable
+from aim_engine.hardware.partitions import way_back
 from aim_engine.hardware.products import refused_format
 from aim_engine.selection.candidate import Judged, Situation
 from aim_engine.selection.groups import equal_groups
 from aim_engine.selection.memory import in_gib
-from aim_engine.selection.rules import PARTITION_REMEDY
+from aim_engine.selection.rules import partition_remedy
 
 Rank = Callable[[Judged], tuple[object, ...]]
 
@@ -26,7 +29,7 @@ def why_none(eligible: tuple[Judged, ...], judged: tuple[Judged, ...], situation
         return _unknown_recipe(request.recipe, judged)
     groups = equal_groups(situation.inventory)
     if not groups:
-        return _nothing_usable(situation)
+        return nothing_usable(situation.inventory)
     most = len(groups[0])
     if request.gpu_count is not None and request.gpu_count > most:
         return NoAcceleratorError(
@@ -44,18 +47,10 @@ def why_none(eligible: tuple[Judged, ...], judged: tuple[Judged, ...], situation
     if request.recipe is None and all(one.candidate.recipe.is_family for one in eligible) and not _possible(eligible):
         return _unknown_model(situation)
     nearest = min(eligible, key=lambda one: (_severity(one), rank(one)))
-    return _nearest_refusal(nearest, eligible, situation)
+    return _nearest_refusal(nearest, eligible, judged, situation)
 
 
 _FORMAT_HINT = "take another checkpoint of the model: MXFP4, fp8 or bf16"
-
-
-def _nothing_usable(situation: Situation) -> AimError:
-    reasons = dict.fromkeys(gpu.unusable for gpu in situation.inventory.gpus if gpu.unusable)
-    why = f" ({'; '.join(list(reasons)[:3])})" if reasons else ""
-    return NoAcceleratorError(
-        f"no usable accelerator{why}", hint=situation.inventory.hint or "aim-engine detect shows what was seen"
-    )
 
 
 def _possible(eligible: tuple[Judged, ...]) -> bool:
@@ -79,20 +74,28 @@ def _unknown_model(situation: Situation) -> AimError:
     )
 
 
-def _severity(judged: Judged) -> tuple[int, int]:
-    """How far from possible: memory and counts can be changed, the wrong GPU or backend cannot."""
+def _severity(judged: Judged) -> tuple[int, int, int]:
+    """How far from possible: memory and counts can be changed, the wrong GPU or backend cannot. Of several that lack
+    nothing but memory, the one that lacks the least is the answer to explain.
+    """
     weight = {"memory": 1, "context": 1, "visibility": 1, "gpu count": 2, "partition": 2, "precision": 2, "metric": 2,
               "evidence": 2, "enabled": 3}  # fmt: skip
-    return sum(weight.get(verdict.rule, 10) for verdict in judged.failures), -judged.candidate.gpu_count
+    book = judged.candidate.ledger
+    missing = book.missing_bytes if book and [verdict.rule for verdict in judged.failures] == ["memory"] else 0
+    return sum(weight.get(verdict.rule, 10) for verdict in judged.failures), missing, -judged.candidate.gpu_count
 
 
-def _nearest_refusal(nearest: Judged, eligible: tuple[Judged, ...], situation: Situation) -> AimError:
+def _nearest_refusal(
+    nearest: Judged, eligible: tuple[Judged, ...], judged: tuple[Judged, ...], situation: Situation
+) -> AimError:
     asked, recipe = situation.request.required_model, nearest.candidate.recipe
     reasons = "; ".join(verdict.sentence for verdict in nearest.failures)
     rules = {verdict.rule for verdict in nearest.failures}
     message = f"{asked} cannot be served on {situation.inventory.in_words()}: with {recipe.recipe_id}, {reasons}"
     if rules == {"memory"}:
-        return DoesNotFitError(message, hint=_memory_hint(nearest, situation))
+        return DoesNotFitError(message, hint=_memory_hint(nearest, judged, situation))
+    if rules == {"partition"}:
+        return NoRecipeError(message, hint=partition_remedy(nearest.candidate.gpus))
     if "engine" in rules and "gpu type" not in rules:
         return NoAcceleratorError(message, hint=_ENGINE_HINT, details=situation.inventory.notes)
     if len(rules) == 1 and (told := _TOLD_BY_ONE_RULE.get(next(iter(rules)))):
@@ -104,7 +107,6 @@ def _nearest_refusal(nearest: Judged, eligible: tuple[Judged, ...], situation: S
 
 _TOLD_BY_ONE_RULE: dict[str, tuple[type[AimError], str]] = {
     "visibility": (InputError, "the choice of GPUs is yours and is not overwritten: put these first, or unset it"),
-    "partition": (NoRecipeError, PARTITION_REMEDY),
     "context": (InputError, "set AIM_MAX_MODEL_LEN to at most that, or to auto"),
 }
 _WRONG_TYPE_HINT = (
@@ -149,13 +151,26 @@ def _more_host_memory(situation: Situation) -> str:
     )
 
 
-def _memory_hint(nearest: Judged, situation: Situation) -> str:
+def _lower_precision(nearest: Judged, judged: tuple[Judged, ...], situation: Situation) -> str:
+    """The setting that takes a recipe of fewer bits, where nothing else speaks against one; else ""."""
+    bits, pin = BITS[nearest.candidate.recipe.precision], situation.request.recipe
+    for one in judged:
+        recipe, against = one.candidate.recipe, {verdict.rule for verdict in one.failures}
+        if BITS[recipe.precision] < bits and against <= {"precision"} and (against or pin):
+            setting = f"AIM_RECIPE={recipe.recipe_id}" if pin else f"AIM_PRECISION={recipe.precision}"
+            return f"a lower precision ({setting})"
+    return ""
+
+
+def _memory_hint(nearest: Judged, judged: tuple[Judged, ...], situation: Situation) -> str:
     book = nearest.candidate.ledger
     gpus = nearest.candidate.gpus
     on_host = all(gpu.product == "CPU" for gpu in gpus)
-    remedies = [_more_host_memory(situation)] if on_host else ["more GPUs", "a lower precision"]
+    remedies = [_more_host_memory(situation) if on_host else "more GPUs"]
     if any(gpu.is_partition for gpu in gpus):
-        remedies[0] = "whole GPUs (on the host: sudo amd-smi set --compute-partition SPX)"
+        remedies[0] = f"whole GPUs ({way_back(gpus)})"
+    if lower := _lower_precision(nearest, judged, situation):
+        remedies.append(lower)
     if nearest.candidate.sharers > 1:
         remedies.insert(0, "fewer of the GPUs that share one memory (AIM_GPU_COUNT)")
     remedies.append("a smaller model")

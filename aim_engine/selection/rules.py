@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from aim_engine.hardware.inventory import Gpu
+from aim_engine.hardware.partitions import way_back
 from aim_engine.hardware.products import refused_format
-from aim_engine.hardware.visibility import put_first
+from aim_engine.hardware.visibility import put_first, set_here
 from aim_engine.selection.candidate import Candidate, Situation, Verdict, gpus_of_type
 from aim_engine.selection.memory import Ledger, in_gib
 from aim_engine.values import EVIDENCE_LEVELS
@@ -51,7 +53,9 @@ def gpu_count(candidate: Candidate, situation: Situation) -> Verdict:
     present = len(gpus_of_type(situation.inventory, candidate.recipe.gpu_type))
     if asked is not None and needed != asked:
         return Verdict(
-            rule="gpu count", passed=False, sentence=f"it uses {_gpus(needed)}, and exactly {asked} was asked for"
+            rule="gpu count",
+            passed=False,
+            sentence=f"it uses {_gpus(needed)}, and exactly {asked} {_was(asked)} asked for",
         )
     if not present:
         return Verdict(rule="gpu count", passed=True, sentence="not checked: none of its type is here")
@@ -64,12 +68,22 @@ def visibility(candidate: Candidate, situation: Situation) -> Verdict:
     """The user's choice of GPUs is never overwritten, so the engine takes the first ones of it: these must be they."""
     chosen_by = situation.inventory.visibility
     if not chosen_by:
-        return Verdict(rule="visibility", passed=True, sentence="no variable chooses among the GPUs")
+        return Verdict(rule="visibility", passed=True, sentence=_unheeded(situation))
     shown, indices = " and ".join(chosen_by), [gpu.index for gpu in candidate.gpus]
     instead = put_first(chosen_by, indices)
     remedy = f": set {instead}" if instead else ""
     return _verdict("visibility", indices == list(range(len(indices))), f"the first ones of {shown}",
                     f"the engine would take the first GPUs of {shown}, and these come later{remedy}")  # fmt: skip
+
+
+def _unheeded(situation: Situation) -> str:
+    """The variables of this machine choose nothing on hardware that is elsewhere."""
+    names = set_here(situation.request.environment) if situation.inventory.declared else ()
+    if not names:
+        return "no variable chooses among the GPUs"
+    elsewhere = "recorded" if situation.inventory.recorded else "declared"
+    verbs = ("is", "does") if len(names) == 1 else ("are", "do")
+    return f"{' and '.join(names)} {verbs[0]} set here and {verbs[1]} not count: the hardware is {elsewhere}"
 
 
 def partition(candidate: Candidate, situation: Situation) -> Verdict:
@@ -84,14 +98,16 @@ def partition(candidate: Candidate, situation: Situation) -> Verdict:
         width == 1,
         f"each copy of the model has a partition ({shown}) of its own",
         f"it would spread one copy of the model over {width} partitions ({shown}) of GPUs, with an exchange between "
-        f"them at every layer that a whole GPU does not need; {PARTITION_REMEDY}",
+        f"them at every layer that a whole GPU does not need; {partition_remedy(candidate.gpus)}",
     )
 
 
-PARTITION_REMEDY = (
-    "use data-parallel copies of a one-GPU variant (AIM_METRIC=throughput, or AIM_GPU_COUNT), "
-    "or whole GPUs (on the host: sudo amd-smi set --compute-partition SPX)"
-)
+def partition_remedy(gpus: Sequence[Gpu]) -> str:
+    """What serves a model on GPUs that are cut into parts."""
+    return (
+        "use data-parallel copies of a one-GPU variant (AIM_METRIC=throughput, or AIM_GPU_COUNT), "
+        f"or whole GPUs ({way_back(gpus)})"
+    )
 
 
 def _copies_inside(candidate: Candidate, situation: Situation) -> int:
@@ -204,6 +220,10 @@ def _products(situation: Situation) -> str:
 
 def _gpus(count: int) -> str:
     return "1 GPU" if count == 1 else f"{count} GPUs"
+
+
+def _was(count: int) -> str:
+    return "was" if count == 1 else "were"
 
 
 def _are(count: int) -> str:

@@ -9,18 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from aim_engine.catalog.model_card import BITS
-from aim_engine.catalog.recipe import Variant
-from aim_engine.catalog.terms import ServingTerms
 from aim_engine.errors import AimError
-from aim_engine.hardware.inventory import Gpu
 from aim_engine.selection.budget import budget_bytes, reduced_fraction
-from aim_engine.selection.candidate import Candidate, Judged, Situation, candidates
-from aim_engine.selection.groups import choice_in_words, equal_groups
+from aim_engine.selection.candidate import Candidate, Judged, ReadTerms, Situation, candidates
+from aim_engine.selection.groups import equal_groups
 from aim_engine.selection.memory import Load, ledger
+from aim_engine.selection.notes import notes_on
 from aim_engine.selection.refusal import why_none
 from aim_engine.selection.rules import RULES
-
-ReadTerms = Callable[[Variant, Gpu], ServingTerms]
 
 _PREFERENCE = ("bf16", "fp16", "fp8", "int8", "int4", "fp4")  # among checkpoints none of which is the model's own
 
@@ -28,7 +24,7 @@ _PREFERENCE = ("bf16", "fp16", "fp8", "int8", "int4", "fp4")  # among checkpoint
 @dataclass(frozen=True, kw_only=True)
 class Selection:
     """What was chosen and every verdict on every candidate, best first. Without a winner, `refusal` says why.
-    `warnings` tell what was chosen against a rule's verdict (AIM_FORCE), `notes` which of several kinds of GPUs serve.
+    `warnings` tell what was chosen against a rule's verdict (AIM_FORCE), `notes` which GPUs serve and why.
     """
 
     winner: Judged | None
@@ -43,28 +39,22 @@ def select(situation: Situation, read_terms: ReadTerms) -> Selection:
 
     `read_terms` is the backend's reading of a variant's arguments on a GPU.
     """
-    judged = tuple(sorted((_judge(c, situation, read_terms) for c in candidates(situation)), key=_rank(situation)))
+    placed = candidates(situation, read_terms)
+    judged = tuple(sorted((_judge(one, situation, read_terms) for one in placed), key=_rank(situation)))
     eligible = _pinned(judged, situation)
     winner = next((one for one in eligible if one.passed), None)
     if winner is None and situation.request.recipe and situation.request.force:
         forced = next((one for one in eligible if _can_be_forced(one)), None)
         if forced:
             warnings = tuple(f"forced although {v.rule}: {v.sentence}" for v in forced.failures)
-            return Selection(winner=forced, judged=judged, warnings=warnings, notes=_notes(forced, situation))
+            return Selection(
+                winner=forced, judged=judged, warnings=warnings, notes=notes_on(forced, judged, situation, read_terms)
+            )
     if winner is None:
         refusal = why_none(eligible, judged, situation, _rank(situation))
         return Selection(winner=None, judged=tuple(_unpinned(one, situation) for one in judged), refusal=refusal)
     compared = tuple(_compared(one, winner, situation) for one in judged)
-    return Selection(winner=winner, judged=compared, notes=_notes(winner, situation))
-
-
-def _notes(winner: Judged, situation: Situation) -> tuple[str, ...]:
-    used = winner.candidate.gpus
-    found = [choice_in_words(situation.inventory, used)]
-    if any(gpu.is_partition for gpu in used):
-        found.append(f"the recipe's evidence is for a whole {used[0].product}; these are parts of it "
-                     f"({used[0].partition}), each reckoned with its own memory")  # fmt: skip
-    return tuple(note for note in found if note)
+    return Selection(winner=winner, judged=compared, notes=notes_on(winner, judged, situation, read_terms))
 
 
 # What each place of the rank's key means, said of one that lost by it.

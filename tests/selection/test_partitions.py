@@ -62,7 +62,8 @@ def test_a_recipe_without_a_one_gpu_variant_is_refused_with_both_remedies() -> N
 def test_a_model_too_large_for_a_partition_is_told_of_whole_gpus() -> None:
     refusal = chosen(situation(on=cut(1))).refusal
     assert isinstance(refusal, DoesNotFitError)
-    assert "whole GPUs (on the host: sudo amd-smi set --compute-partition SPX)" in refusal.hint
+    first, then = "sudo amd-smi set --memory-partition NPS1", "sudo amd-smi set --compute-partition SPX"
+    assert 0 < refusal.hint.index("whole GPUs (on the host") < refusal.hint.index(first) < refusal.hint.index(then)
     assert "more GPUs" not in refusal.hint
 
 
@@ -72,8 +73,17 @@ def test_the_partition_with_the_most_room_is_taken() -> None:
 
 
 def test_evidence_is_said_to_be_for_the_whole_gpu() -> None:
-    (note,) = chosen(situation(on=cut(1), card=SMALL)).notes
+    note, _ = chosen(situation(on=cut(1), card=SMALL)).notes
     assert note.startswith("the recipe's evidence is for a whole MI300X; these are parts of it (CPX/NPS4)")
+
+
+def test_one_copy_on_one_of_many_partitions_says_what_to_change() -> None:
+    notes = chosen(situation(on=cut(8), card=SMALL)).notes
+    assert notes[-1] == ("latency takes one copy of the model, on one partition of 64: AIM_METRIC=throughput puts a "
+                         "copy on each, and whole GPUs (SPX) serve larger models and a single copy faster")  # fmt: skip
+    for flags in ({"metric": "throughput"}, {"gpu_count": "1"}):
+        assert not any("AIM_METRIC" in one for one in chosen(
+            situation(on=cut(8), card=SMALL, asked=request(**flags))).notes)  # fmt: skip
 
 
 # --- partitions that share a memory ------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import pytest
 
 from aim_engine.catalog.recipe import Evidence
 from aim_engine.hardware.inventory import Inventory
+from aim_engine.request import read_request
 from aim_engine.selection import rules
 from aim_engine.selection.candidate import Candidate, Situation
 from aim_engine.selection.memory import Ledger, Line
@@ -69,8 +70,9 @@ def test_gpu_type() -> None:
         (8, 1, "auto", True, "it uses 8 of 8 GPUs"),
         (1, 1, "1", True, "it uses 1 of 8 GPUs"),
         (2, 4, "auto", True, "it uses 4 replicas of 2 of 8 GPUs"),
-        (4, 1, "2", False, "it uses 4 GPUs, and exactly 2 was asked for"),
-        (1, 1, "2", False, "it uses 1 GPU, and exactly 2 was asked for"),
+        (4, 1, "2", False, "it uses 4 GPUs, and exactly 2 were asked for"),
+        (1, 1, "2", False, "it uses 1 GPU, and exactly 2 were asked for"),
+        (4, 1, "1", False, "it uses 4 GPUs, and exactly 1 was asked for"),
         (16, 1, "auto", False, "it needs 16 GPUs, and 8 usable of its type are here"),
     ],
 )
@@ -214,3 +216,21 @@ def test_a_rule_never_needs_a_card() -> None:
     where = situation(card=None)
     assert all(rule(placed(), where).passed for rule in rules.RULES)
     assert all(rule(placed(), situation(card=CARD)).sentence for rule in rules.RULES)
+
+
+@pytest.mark.parametrize(
+    ("changes", "environment", "sentence"),
+    [
+        ({"source": "declared"}, {}, "no variable chooses among the GPUs"),
+        ({}, {"HIP_VISIBLE_DEVICES": "1"}, "no variable chooses among the GPUs"),
+        ({"source": "declared"}, {"HIP_VISIBLE_DEVICES": "1"},
+         "HIP_VISIBLE_DEVICES is set here and does not count: the hardware is declared"),
+        ({"recorded": True}, {"HIP_VISIBLE_DEVICES": " ", "CUDA_VISIBLE_DEVICES": "1", "ROCR_VISIBLE_DEVICES": "0"},
+         "ROCR_VISIBLE_DEVICES and CUDA_VISIBLE_DEVICES are set here and do not count: the hardware is recorded"),
+    ],
+)  # fmt: skip
+def test_variables_that_do_not_count_are_named(
+    changes: dict[str, Any], environment: dict[str, str], sentence: str
+) -> None:
+    where = situation(on=replace(here(), **changes), asked=read_request({"model": MODEL}, environment))
+    assert says(rules.visibility, placed(), where) == (True, sentence)

@@ -329,7 +329,97 @@ def test_what_does_not_fit_says_by_how_much_and_what_would_help() -> None:
     assert isinstance(error, DoesNotFitError)
     assert "it does not fit by " in error.message
     assert "61.0 GiB weights + 8.0 GiB KV cache" in error.message
-    assert error.hint == "use more GPUs, a lower precision or a smaller model"
+    assert error.hint == "use more GPUs or a smaller model"
+
+
+FP8 = recipe(variant(1), recipe_id="eight", precision="fp8")
+
+
+def test_a_lower_precision_is_a_remedy_where_there_is_one_that_fits() -> None:
+    small = here("MI300X:1", free={0: 60 * GIB})
+    asked = request(precision="bf16")
+    error = refusal(situation(recipe(variant(1)), FP8, on=small, asked=asked))
+    assert error.hint == "use more GPUs, a lower precision (AIM_PRECISION=fp8) or a smaller model"
+    smaller = here("MI300X:1", free={0: 20 * GIB})
+    assert "precision" not in refusal(situation(recipe(variant(1)), FP8, on=smaller, asked=asked)).hint
+
+
+def test_a_lower_precision_beside_a_pin_is_another_recipe() -> None:
+    small = here("MI300X:1", free={0: 60 * GIB})
+    error = refusal(situation(recipe(variant(1)), FP8, on=small, asked=request(recipe="plain")))
+    assert "a lower precision (AIM_RECIPE=eight)" in error.hint
+
+
+def test_without_a_precision_the_candidate_that_lacks_the_least_is_quoted() -> None:
+    error = refusal(situation(recipe(variant(1)), FP8, on=here("MI300X:1", free={0: 20 * GIB})))
+    assert isinstance(error, DoesNotFitError)
+    assert "with eight, it does not fit by" in error.message
+    assert error.hint == "use more GPUs or a smaller model"
+
+
+# --- GPUs that others hold ---------------------------------------------------------------------------------------
+
+BUSY = {place: (50 if place in (2, 5) else 191) * GIB for place in range(8)}
+SMALL = replace(CARD, weights_bytes={"bf16": 6 * GIB})
+
+
+def with_addresses(found: Inventory) -> Inventory:
+    gpus = tuple(replace(gpu, pci_address=f"0000:0{gpu.index}:00.0") for gpu in found.gpus)
+    return replace(found, gpus=gpus)
+
+
+def test_busy_gpus_that_shrink_all_are_named_with_the_way_out() -> None:
+    done = chosen(situation(on=with_addresses(here("MI300X:8", free=BUSY)), card=SMALL))
+    assert shape_of(done) == ("plain", 8, 1)
+    assert done.notes == (
+        "others hold memory of GPU 2 (0000:02:00.0; 50.0 GiB of 192.0 GiB free) and GPU 5 (0000:05:00.0; 50.0 GiB of "
+        "192.0 GiB free), and so the engine takes no more than 25% of any; AIM_GPU_COUNT=4 leaves them out",
+    )
+
+
+def test_busy_gpus_of_the_users_own_choice_are_the_users_to_leave_out() -> None:
+    mine = replace(with_addresses(here("MI300X:8", free=BUSY)), visibility=("HIP_VISIBLE_DEVICES=0,1,2,3,4,5,6,7",))
+    (note,) = chosen(situation(on=mine, card=SMALL)).notes
+    assert note.endswith("; leave them out of HIP_VISIBLE_DEVICES")
+
+
+def test_where_no_fewer_would_do_the_memory_has_to_be_freed() -> None:
+    free = dict.fromkeys(range(8), 50 * GIB)
+    (note,) = chosen(situation(on=with_addresses(here("MI300X:8", free=free)), card=SMALL)).notes
+    assert "others hold memory of 8 GPUs, GPU 0 (0000:00:00.0; 50.0 GiB of 192.0 GiB free) first, and so" in note
+    assert note.endswith("; stop what holds it (aim-engine doctor names it)")
+
+
+def test_throughput_puts_no_copy_on_busy_gpus_where_the_others_have_more() -> None:
+    done = chosen(situation(on=with_addresses(here("MI300X:8", free=BUSY)), card=SMALL,
+                            asked=request(metric="throughput")))  # fmt: skip
+    assert shape_of(done) == ("plain", 1, 6)
+    assert done.winner is not None
+    assert [gpu.index for gpu in done.winner.candidate.gpus] == [0, 1, 3, 4, 6, 7]
+    assert done.winner.candidate.memory_fraction is None
+    assert done.notes == (
+        "left out, because others hold their memory: GPU 2 (0000:02:00.0; 50.0 GiB of 192.0 GiB free) and GPU 5 "
+        "(0000:05:00.0; 50.0 GiB of 192.0 GiB free)",)  # fmt: skip
+
+
+def test_throughput_takes_all_where_busy_ones_have_nearly_as_much() -> None:
+    free = {**BUSY, 2: 170 * GIB, 5: 170 * GIB}
+    done = chosen(situation(on=here("MI300X:8", free=free), card=SMALL, asked=request(metric="throughput")))
+    assert shape_of(done) == ("plain", 1, 8)
+
+
+def test_throughput_takes_the_idle_one_where_all_would_have_too_little() -> None:
+    free = {0: 191 * GIB, 1: 60 * GIB, 2: 60 * GIB, 3: 60 * GIB, 4: 60 * GIB}
+    done = chosen(situation(recipe(variant(1)), on=here("MI300X:5", free=free), asked=request(metric="throughput")))
+    assert shape_of(done) == ("plain", 1, 1)
+
+
+def test_a_count_or_a_choice_of_gpus_is_the_users_also_for_throughput() -> None:
+    busy = here("MI300X:8", free=BUSY)
+    eight = chosen(situation(on=busy, card=SMALL, asked=request(metric="throughput", gpu_count="8")))
+    assert shape_of(eight) == ("plain", 1, 8)
+    mine = replace(busy, visibility=("HIP_VISIBLE_DEVICES=0,1,2,3,4,5,6,7",))
+    assert shape_of(chosen(situation(on=mine, card=SMALL, asked=request(metric="throughput")))) == ("plain", 1, 8)
 
 
 def test_a_cache_that_does_not_fit_can_be_made_smaller() -> None:
