@@ -43,10 +43,19 @@ class Access:
 
 
 def access_to(endpoint: Endpoint, environment: Mapping[str, str]) -> Access:
-    """The key of the environment, and the endpoint's own certificate where its file can be read here."""
-    key = next((environment[name] for name in _KEYS if environment.get(name)), None)
+    """The endpoint's own key and certificate where their files can be read here, else the environment's key."""
+    key = _first_line(endpoint.key_file) or next((environment[name] for name in _KEYS if environment.get(name)), None)
     readable = endpoint.certificate is not None and os.access(endpoint.certificate, os.R_OK)
     return Access(key=key, certificate=endpoint.certificate if readable else None)
+
+
+def _first_line(path: str | None) -> str | None:
+    """None where there is no such file, or it is not ours to read."""
+    try:
+        with open(path or "", encoding="utf-8") as file:  # noqa: PTH123 - says "no such file" for an empty name
+            return file.readline(_LONGEST_WORDS).strip() or None
+    except (OSError, ValueError):
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)

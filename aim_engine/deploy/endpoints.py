@@ -35,8 +35,8 @@ class Endpoint:
     """One of our containers. `address`, `port` and `health_port` are where its host reaches it; a port is None where
     none is published, and `every_address` says that they are published on all of the host's. `inner_port` and
     `inner_health_port` are the same within its `networks`, which are its addresses by the networks' names. `state`,
-    `state_error` and `docker_health` are Docker's words. `stop_seconds` is how long a stop may take, `certificate` the
-    host's file that the API shows.
+    `state_error` and `docker_health` are Docker's words. `stop_seconds` is how long a stop may take, `certificate` and
+    `key_file` are files of the host: what the API shows, and the key that it asks for.
     """
 
     name: str
@@ -70,6 +70,7 @@ class Endpoint:
     networks: Mapping[str, str] = field(default_factory=dict)
     every_address: bool = False
     certificate: str | None = None
+    key_file: str | None = None
 
     @property
     def url(self) -> str | None:
@@ -195,7 +196,8 @@ def endpoint_of(inspected: Mapping[str, Any]) -> Endpoint:
         out_of_memory=state.get("OOMKilled") is True,
         stop_seconds=_number(config.get("StopTimeout")) or _drain_seconds(inspected) + _STOP_MARGIN_SECONDS,
         networks=_networks(inspected),
-        certificate=_certificate(inspected),
+        certificate=_mounted(inspected, "AIM_TLS_CERT"),
+        key_file=_mounted(inspected, "AIM_API_KEY_FILE"),
     )
 
 
@@ -255,8 +257,9 @@ def _docker_health(state: Mapping[str, Any]) -> str | None:
     return word if word not in ("", "none") else None
 
 
-def _certificate(inspected: Mapping[str, Any]) -> str | None:
-    inside = _variable(inspected, "AIM_TLS_CERT")
+def _mounted(inspected: Mapping[str, Any], variable: str) -> str | None:
+    """The host's file behind the one that a variable of the container names."""
+    inside = _variable(inspected, variable)
     mounts = (one for one in _maps(inspected.get("Mounts")) if inside and one.get("Destination") == inside)
     return next((str(one["Source"]) for one in mounts if one.get("Source")), None)
 

@@ -21,6 +21,7 @@ BETWEEN_LOOKS_SECONDS = 1.0
 
 # The words for health: the sidecar's phase while it starts, and these.
 READY, FAILED, SILENT, STOPPED, UNKNOWN = "ready", "failed", "no answer", "stopped", "unknown"
+DRAINING = "draining"  # the engine answers on while it finishes what is in flight
 GOOD = (READY, "healthy")
 
 
@@ -60,7 +61,7 @@ def look(endpoint: Endpoint, access: Access, *, seconds: float = LOOK_SECONDS, c
     status = said if isinstance(said, Mapping) and answer.status == 200 else {}
     health = _by_sidecar(endpoint, answer, status)
     counters = from_status(status.get("engine"), time.monotonic())
-    if count and health.ready and endpoint.url:
+    if count and (health.ready or health.phase == DRAINING) and endpoint.url:
         own = ask(f"{endpoint.url}/metrics", seconds=seconds, access=access)
         if own.status == 200:
             return Look(endpoint=endpoint, health=health, status=status, fresh=True,

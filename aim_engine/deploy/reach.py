@@ -35,6 +35,11 @@ class Vantage:
     networks: Mapping[str, str] | None = None
     host: str = field(default=_LOOPBACK)
 
+    @property
+    def is_here(self) -> bool:
+        """Whether the Docker Engine is on this machine, so that its GPUs are those in our /sys."""
+        return self.host == _LOOPBACK
+
     def reach(self, endpoint: Endpoint) -> Endpoint:
         """The endpoint with the address and ports that lead to it from here; without ports where none does."""
         if self.networks is None:
