@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
 import time
 from types import TracebackType
 
@@ -16,6 +17,7 @@ from aim_engine.cli.terminal import Terminal
 _BAR = 24
 _REDRAW_SECONDS = 0.1
 _GIB = 2**30
+_TICK_SECONDS = 0.5
 _NAMES_WIDTH = 8
 
 
@@ -28,13 +30,25 @@ class Steps:
         encoding = sys.stderr.encoding or "ascii"
         self._can_draw = _can_encode("✓━", encoding)
         self._step, self._begun, self._drawn, self._words = "", 0.0, 0.0, ""
+        self._last = (0, 0)
+        self._drawing, self._over = threading.RLock(), threading.Event()
 
     def __enter__(self) -> Steps:
+        if self._live:
+            threading.Thread(target=self._tick, daemon=True).start()
         return self
+
+    def _tick(self) -> None:
+        """The seconds of a step that says nothing new."""
+        while not self._over.wait(_TICK_SECONDS):
+            with self._drawing:
+                if self._step:
+                    self._draw(f"{self._bar(*self._last)} {self._words}")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._over.set()
         self._wipe()
         if kind is not None and self._step:
             mark = self._terminal.paint_narration("bad", "✗" if self._can_draw else "x")
@@ -43,10 +57,12 @@ class Steps:
 
     def begin(self, step: str) -> None:
         self._wipe()
-        self._step, self._begun, self._drawn, self._words = step, time.monotonic(), 0.0, ""
+        self._begun, self._drawn, self._words, self._last = time.monotonic(), 0.0, "", (0, 0)
+        self._step = step
         self._draw("")
 
     def progress(self, done: int, total: int, words: str) -> None:
+        self._last = (done, total)
         if self._live:
             if time.monotonic() - self._drawn >= _REDRAW_SECONDS:
                 self._draw(f"{self._bar(done, total)} {words}")
@@ -55,14 +71,16 @@ class Steps:
         self._words = words
 
     def end(self, words: str) -> None:
-        self._wipe()
-        mark = self._terminal.paint_narration("good", "✓" if self._can_draw else "+")
-        self._terminal.say(f"{mark} {self._step:<{_NAMES_WIDTH}} {words} {self._seconds()}")
-        self._step = ""
+        with self._drawing:
+            self._wipe()
+            mark = self._terminal.paint_narration("good", "✓" if self._can_draw else "+")
+            self._terminal.say(f"{mark} {self._step:<{_NAMES_WIDTH}} {words} {self._seconds()}")
+            self._step = ""
 
     def warn(self, text: str) -> None:
-        self._wipe()
-        self._terminal.warn(text)
+        with self._drawing:
+            self._wipe()
+            self._terminal.warn(text)
 
     def _seconds(self) -> str:
         return self._terminal.paint_narration("dim", f"({time.monotonic() - self._begun:.1f} s)")
@@ -78,7 +96,7 @@ class Steps:
         return f"{full * filled}{empty * (_BAR - filled)} {done * 100 // total:3d}%{self._share(done, total)}"
 
     def _draw(self, words: str) -> None:
-        if self._live:
+        if self._live and not self._over.is_set():
             width = shutil.get_terminal_size().columns - 1
             sys.stderr.write(f"\r\x1b[K{f'  {self._step:<{_NAMES_WIDTH}} {words}'[:width]}")
             sys.stderr.flush()

@@ -29,7 +29,7 @@ from aim_engine.deploy.launch_create import (
 from aim_engine.deploy.launch_lock import remove_labelled
 from aim_engine.deploy.names import checked_image, checked_name, checked_network, checked_user, publish_address
 from aim_engine.deploy.secrets import remove_secrets, secret_values
-from aim_engine.errors import AimError
+from aim_engine.errors import AimError, EngineStartTimeoutError
 from aim_engine.plan import Plan
 
 if TYPE_CHECKING:
@@ -224,7 +224,12 @@ def _ready_and_tested(client: DockerClient, job: Job, teller: Teller, launched: 
     plan = launched.decision.plan
     limit = job.wishes.timeout_seconds or plan.start_timeout_seconds * _PATIENCE
     teller.begin("ready")
-    found = wait_for_endpoint_ready(launched.endpoint, client, limit, _phases(teller), vantage=vantage(client))
+    try:
+        found = wait_for_endpoint_ready(launched.endpoint, client, limit, _phases(teller), vantage=vantage(client))
+    except EngineStartTimeoutError as error:
+        if not job.wishes.keep:  # or it would be said that it goes on
+            error.hint = "it was removed; give it longer with --timeout, or leave it alone with --detach"
+        raise
     teller.end(f"after {found.seconds:.1f} s")
     ready = replace(launched, endpoint=_endpoint(client, launched.container_id), ready_seconds=found.seconds)
     if found.endpoint.url is None:

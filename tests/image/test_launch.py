@@ -456,3 +456,10 @@ def test_a_port_taken_by_a_program_that_nobody_could_see(
     assert made.endpoint.port
     assert 23001 not in (made.endpoint.port, made.endpoint.health_port)
     assert any("is taken after all" in text for text in told.warnings)
+
+
+def test_one_that_is_not_ready_in_time_goes(image: str, tiny: Path, name: str, tmp_path: Path) -> None:
+    code, out, _ = Command(image, tiny, tmp_path, "--name", name, "--timeout", "1", "--json").end(60)
+    assert code == 52
+    assert "it was removed" in json.loads(out)["error"]["hint"]
+    assert of_name(name) == ""
