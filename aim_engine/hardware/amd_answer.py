@@ -6,23 +6,41 @@ library; a damaged answer gives fewer facts or a reason, never an exception.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from aim_engine.hardware.amd_failures import FILE_ERROR, NO_PERMISSION, no_list, nothing_visible, without_answer
+from aim_engine.hardware.amd_failures import (
+    FILE_ERROR,
+    NO_PERMISSION,
+    no_list,
+    no_memory,
+    nothing_visible,
+    without_answer,
+)
+from aim_engine.hardware.amd_order import (
+    Seen,
+    all_nodes_known,
+    doubles,
+    first_places,
+    has_own_memory,
+    is_about_size,
+    odd_size,
+    places_in_order,
+)
 from aim_engine.hardware.amd_packages import Link, package_of, with_peers, with_pools
 from aim_engine.hardware.amd_values import address, items, part, text, unique_id, whole
 from aim_engine.hardware.cgroup import read_text
 from aim_engine.hardware.device_nodes import KFD, closed, group_of, remedy
 from aim_engine.hardware.inventory import Finding, Firmware, Gpu, Holder
-from aim_engine.hardware.products import Product, product_by_device_id
+from aim_engine.hardware.kfd_read import TOPOLOGY, number
+from aim_engine.hardware.products import product_by_device_id
 
 _MIB = 2**20
 _MOST_GPUS = 1024
 _CUT = "amdsmi gives each partition its package's whole memory (as before ROCm 6.4.1): counted with its share of it"
-_NO_SIZE = "the size of its memory is unknown"
 _ONE_HOP, _XGMI = 1, 2  # amdsmi_topo_get_link_type, amdsmi_link_type_t
 
 
@@ -47,47 +65,63 @@ def read_answer(answer: Mapping[str, Any], root: Path, *, check_nodes: bool, sou
         return no_list(source)
     if not raw_gpus:
         return nothing_visible(source)
-    return _found(answer, raw_gpus[:_MOST_GPUS], Reader(source=source, root=root, check_nodes=check_nodes))
+    found = _found(answer, raw_gpus[:_MOST_GPUS], Reader(source=source, root=root, check_nodes=check_nodes))
+    if len(raw_gpus) > _MOST_GPUS:
+        more = f"{source} lists {len(raw_gpus)} GPUs: those after the first {_MOST_GPUS} are left out"
+        found = replace(found, notes=(*found.notes, more))
+    if any(gpu.usable for gpu in found.gpus) or not any(is_about_size(gpu.unusable) for gpu in found.gpus):
+        return found
+    # another layer may know what this one does not
+    return replace(no_memory(source, len(found.gpus)), notes=found.notes)
 
 
 def _found(answer: Mapping[str, Any], raw_gpus: Sequence[Mapping[str, Any]], reader: Reader) -> Finding:
     """The GPUs in HIP's order, and a note for everything that is not as it should be."""
     asked_by = whole(answer.get("asked_by"))
-    pairs = [_gpu(raw, reader, asked_by) for raw in raw_gpus]
-    gpus = with_pools([gpu for gpu, _ in pairs], [product for _, product in pairs])
-    notes = (
-        [_CUT] if any(old.memory_bytes > new.memory_bytes for (old, _), new in zip(pairs, gpus, strict=True)) else []
-    )
-    if all(gpu.kfd_node is not None for gpu in gpus):
-        # HIP counts in the order of the KFD nodes, amdsmi in that of the PCI addresses; boards exist where they differ
-        order = sorted(range(len(gpus)), key=lambda place: gpus[place].kfd_node or 0)
-    else:
-        order = list(range(len(gpus)))
+    every = [_seen(raw, reader, asked_by) for raw in raw_gpus]
+    kept = first_places([one.gpu for one in every])
+    seen = [every[place] for place in kept]
+    gpus = with_pools([one.gpu for one in seen], [one.product for one in seen])
+    notes = doubles(reader.source, len(every), len(seen))
+    notes += [_CUT] if any(one.gpu.memory_bytes > new.memory_bytes for one, new in zip(seen, gpus, strict=True)) else []
+    order = places_in_order(seen)
+    if not all_nodes_known(seen):
         notes.append(
             f"{reader.source} did not say every GPU's KFD node: the GPUs are in PCI order, which may not be HIP's"
         )
     for index, place in enumerate(order):
         gpus[place] = replace(gpus[place], index=index)
-    gpus = _with_firmware(with_peers(gpus, _links(answer, len(gpus))))
-    gpus, node_notes = _with_nodes([gpus[place] for place in order], reader)
+    gpus = _with_firmware(with_peers(gpus, _links(answer, kept)))
+    gpus, node_notes = _with_nodes([gpus[place] for place in order], [seen[place] for place in order], reader)
+    assumed = [gpu for gpu, raw in zip(gpus, (raw_gpus[kept[place]] for place in order), strict=True)
+               if gpu.usable and _memory_total(raw) is None]  # fmt: skip
     return Finding(
         source=reader.source,
         gpus=tuple(gpus),
         hint=node_notes[0] if node_notes else "",
-        notes=(*notes, *node_notes, *_asides(gpus, answer)),
+        notes=(*notes, *node_notes, *_asides(gpus, answer), *_assumed(assumed, reader)),
         driver_version=text(part(answer, "driver").get("driver_version")),
         library_version=_version(part(answer, "library")),
     )
 
 
-def _with_nodes(gpus: list[Gpu], reader: Reader) -> tuple[list[Gpu], list[str]]:
+def _with_nodes(gpus: list[Gpu], seen: Sequence[Seen], reader: Reader) -> tuple[list[Gpu], list[str]]:
     """None of the GPUs is usable where the compute node is closed; and what opens each closed node."""
     kfd_closed = closed(reader.root, KFD, missing_is_fine=not reader.check_nodes)
     if kfd_closed:
         gpus = [replace(gpu, unusable=gpu.unusable or f"{KFD} {kfd_closed}") for gpu in gpus]
     nodes = [KFD] if kfd_closed else []
-    nodes += [gpu.render_node or "/dev/dri/renderD*" for gpu in gpus if gpu.unusable not in (None, _NO_SIZE)]
+    nodes += [one.gpu.render_node or "/dev/dri/renderD*" for one in seen if kfd_closed or one.not_counted]
     return gpus, [remedy(nodes, (group_of(reader.root, node) for node in nodes))] if nodes else []
+
+
+def _assumed(gpus: Sequence[Gpu], reader: Reader) -> Iterable[str]:
+    if gpus:
+        names = ", ".join(dict.fromkeys(gpu.product for gpu in gpus))
+        yield (
+            f"{reader.source} does not say how much memory {len(gpus)} of the GPUs have: assumed to be what is built "
+            f"into their product ({names})"
+        )
 
 
 def _asides(gpus: Iterable[Gpu], answer: Mapping[str, Any]) -> Iterable[str]:
@@ -98,13 +132,14 @@ def _asides(gpus: Iterable[Gpu], answer: Mapping[str, Any]) -> Iterable[str]:
         yield f"amdsmi did not answer {question}, so this and what comes after it is unknown"
 
 
-def _links(answer: Mapping[str, Any], count: int) -> Iterable[Link]:
-    """The pairs of GPUs, by their places in the answer, that are one XGMI hop apart."""
+def _links(answer: Mapping[str, Any], kept: Sequence[int]) -> Iterable[Link]:
+    """The pairs of GPUs that are one XGMI hop apart, by their places among those of the answer that are kept."""
+    place_of = {place: new for new, place in enumerate(kept)}
     for item in items(answer, "links"):
         ends, link = item.get("of"), part(item, "link")
         if link.get("hops") != _ONE_HOP or link.get("type") != _XGMI or not isinstance(ends, list):
             continue
-        places = [end for end in (whole(end) for end in ends) if end is not None and end < count]
+        places = [place_of[end] for end in (whole(end) for end in ends) if end in place_of]
         if len(places) == len(ends) == 2:
             yield places[0], places[1]
 
@@ -121,7 +156,7 @@ def _version(library: Mapping[str, Any]) -> str | None:
     return ".".join(str(number) for number in numbers) if None not in numbers else None
 
 
-def _gpu(raw: Mapping[str, Any], reader: Reader, asked_by: int | None) -> tuple[Gpu, Product | None]:
+def _seen(raw: Mapping[str, Any], reader: Reader, asked_by: int | None) -> Seen:
     asic, kfd = part(raw, "asic"), part(raw, "kfd")
     pci_address = address(raw.get("bdf"))
     device_id, revision = text(asic.get("device_id")), text(asic.get("rev_id"))
@@ -134,6 +169,8 @@ def _gpu(raw: Mapping[str, Any], reader: Reader, asked_by: int | None) -> tuple[
     total = _memory_total(raw)
     compute_mode, memory_mode = _modes(raw)
     partition_id = _partition_id(raw)
+    not_counted = _not_counted(raw, reader, render_node)
+    assumed = total is None and product is not None and has_own_memory(product)
     gpu = Gpu(
         index=0,
         product=product.name if product else text(asic.get("market_name")) or "AMD GPU",
@@ -154,20 +191,30 @@ def _gpu(raw: Mapping[str, Any], reader: Reader, asked_by: int | None) -> tuple[
         package=package_of(pci_address, compute_mode, partition_id),
         firmware=tuple(_firmware(raw)),
         holders=tuple(_holders(raw, asked_by)),
-        unusable=_unusable(raw, reader, render_node) or (None if total else _NO_SIZE),
+        unusable=not_counted or (None if assumed else odd_size(total, product)),
     )
-    return gpu, product
+    return Seen(gpu=gpu, product=product, not_counted=not_counted)
 
 
-def _unusable(raw: Mapping[str, Any], reader: Reader, render_node: str | None) -> str | None:
-    """Why an engine could not use this GPU: its render node is closed to us."""
+def _not_counted(raw: Mapping[str, Any], reader: Reader, render_node: str | None) -> str:
+    """Why ROCm's runtime would not count this GPU: it is not ours, or its render node is closed to us."""
     if render_node is not None:
         why = closed(reader.root, render_node, missing_is_fine=not reader.check_nodes)
         if why:
             return f"the render node {render_node} {why}"
     if part(part(raw, "errors"), "asic").get("code") in (FILE_ERROR, NO_PERMISSION):
         return f"the render node {render_node or 'of this GPU'} cannot be opened"
-    return None
+    node = whole(part(raw, "kfd").get("node_id"))
+    if reader.check_nodes and node is not None and _is_foreign(reader.root / TOPOLOGY / str(node)):
+        return f"its KFD node {node} is not ours to read: the container was started without it"
+    return ""
+
+
+def _is_foreign(node: Path) -> bool:
+    """The device cgroup refuses to read the node of a GPU that is not ours (kfd_topology.c), which is there all the
+    same.
+    """
+    return os.path.isdir(node) and number(read_text(node / "gpu_id")) is None  # noqa: PTH112 - says no where closed
 
 
 def _render_node(raw: Mapping[str, Any], root: Path, pci_address: str | None) -> str | None:

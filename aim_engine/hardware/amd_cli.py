@@ -58,7 +58,14 @@ def _ask(program: str, surroundings: Surroundings, mocked: bool) -> Finding:
         return amd_failures.blocked(
             PROGRAM, f"amd-smi does not list the GPUs: {questions.trouble}", "see what `amd-smi list` says"
         )
-    static = _by_gpu(questions.first_answer(_STATIC)) or {}
+    static = _by_gpu(questions.first_answer(_STATIC))
+    if listed and not static:  # what they are is unknown, and the next layer knows it
+        return amd_failures.blocked(
+            PROGRAM,
+            f"amd-smi lists {len(listed)} GPUs and does not say what they are: {questions.trouble or 'no answer'}",
+            "see what `amd-smi static` says",
+        )
+    static = static or {}
     metric = _by_gpu(questions.first_answer(_METRIC)) or {}
     raw = {
         "gpus": [_raw_gpu(entry, static.get(key, {}), metric.get(key, {})) for key, entry in listed.items()],

@@ -53,6 +53,14 @@ def no_list(source: str) -> Finding:
     )
 
 
+def no_memory(source: str, count: int) -> Finding:
+    return blocked(
+        source,
+        f"{source} lists AMD GPUs ({count}), but for none of them a size of its memory that can be believed",
+        "see what `amd-smi static --vram` says here and on the host",
+    )
+
+
 def nothing_visible(source: str) -> Finding:
     return blocked(
         source,

@@ -41,8 +41,85 @@ def test_openable_nodes_make_usable_gpus(plant: Plant) -> None:
 def test_a_container_that_was_given_one_render_node_of_two(plant: Plant) -> None:
     root = plant({"dev/kfd": "", "dev/dri/renderD136": ""})
     finding = read_answer({"gpus": [raw_gpu(0), raw_gpu(1)]}, root, check_nodes=True)
-    assert [gpu.unusable for gpu in finding.gpus] == ["the render node /dev/dri/renderD128 is not here", None]
+    assert [gpu.unusable for gpu in finding.gpus] == [None, "the render node /dev/dri/renderD128 is not here"]
+    assert [gpu.pci_address for gpu in finding.gpus] == ["0000:15:00.0", "0000:05:00.0"]
+    assert [gpu.index for gpu in finding.gpus] == [0, 1]  # the one that is ours is HIP's first
     assert "to open /dev/dri/renderD128: docker run" in finding.notes[0]
+
+
+def test_a_closed_render_node_is_not_counted_either(plant: Plant) -> None:
+    root = plant({"dev/kfd": "", "dev/dri/renderD128": "", "dev/dri/renderD136": "", "recording.json": json.dumps(
+        {"device_nodes": {"/dev/dri/renderD128": {"opens": False, "group": 44}}})})  # fmt: skip
+    links = [{"of": [0, 1], "link": {"hops": 1, "type": 2}}]
+    finding = read_answer({"gpus": [raw_gpu(0), raw_gpu(1)], "links": links}, root, check_nodes=True)
+    assert [(gpu.index, gpu.kfd_node, gpu.usable, gpu.xgmi_peers) for gpu in finding.gpus] == [
+        (0, 3, True, (1,)), (1, 2, False, (0,)),
+    ]  # fmt: skip
+    assert "--group-add 44" in finding.hint
+
+
+def test_a_gpu_whose_kfd_node_may_not_be_read_is_another_containers(plant: Plant) -> None:
+    """amdsmi may list what the device cgroup hides; its render nodes all being there is the host's /dev."""
+    nodes = "sys/class/kfd/kfd/topology/nodes"
+    root = plant({"dev/kfd": "", "dev/dri/renderD128": "", "dev/dri/renderD136": "",
+                  f"{nodes}/2/gpu_id": "", f"{nodes}/3/gpu_id": "1003"})  # fmt: skip
+    finding = read_answer({"gpus": [raw_gpu(0), raw_gpu(1)]}, root, check_nodes=True)
+    assert [(gpu.index, gpu.kfd_node) for gpu in finding.gpus] == [(0, 3), (1, 2)]
+    assert finding.gpus[1].unusable == "its KFD node 2 is not ours to read: the container was started without it"
+    assert all(gpu.usable for gpu in read_answer({"gpus": [raw_gpu(0)]}, root, check_nodes=False).gpus)
+
+
+def test_only_those_that_are_counted_must_tell_their_kfd_node(plant: Plant) -> None:
+    root = plant({"dev/kfd": "", "dev/dri/renderD128": "", "dev/dri/renderD144": ""})
+    answer = {"gpus": [raw_gpu(2), raw_gpu(1, kfd={}), raw_gpu(0)]}
+    finding = read_answer(answer, root, check_nodes=True)
+    assert [gpu.kfd_node for gpu in finding.gpus] == [2, 4, None]
+    assert not any("HIP's" in note for note in finding.notes)
+
+
+def test_a_gpu_that_is_listed_twice_is_one(tmp_path: Path) -> None:
+    links = [{"of": [1, 2], "link": {"hops": 1, "type": 2}}]
+    same = [raw_gpu(0), raw_gpu(0), raw_gpu(1), raw_gpu(1, kfd={})]
+    finding = read_answer({"gpus": same, "links": links}, tmp_path, check_nodes=False)
+    assert [gpu.pci_address for gpu in finding.gpus] == ["0000:05:00.0", "0000:15:00.0"]
+    assert finding.notes[0] == "amdsmi lists 2 of the 4 GPUs twice: each is counted once"
+    # of those that tell nothing, nobody knows
+    assert len(read_answer({"gpus": [{}, {}, raw_gpu()]}, tmp_path, check_nodes=False).gpus) == 3
+
+
+def test_more_gpus_than_any_machine_has(tmp_path: Path) -> None:
+    gpus = [raw_gpu(kfd={"node_id": place}, enumeration={}, bdf=None) for place in range(1030)]
+    finding = read_answer({"gpus": gpus}, tmp_path, check_nodes=False)
+    assert len(finding.gpus) == 1024
+    assert "amdsmi lists 1030 GPUs: those after the first 1024 are left out" in finding.notes
+
+
+@pytest.mark.parametrize("size", [1, 2**20 - 1, 2 * 206141652992 + 1, 2**59])
+def test_a_size_that_cannot_be_is_not_believed(size: int, tmp_path: Path) -> None:
+    finding = read_answer({"gpus": [raw_gpu(0), raw_gpu(1, memory_total=size)]}, tmp_path, check_nodes=False)
+    assert finding.gpus[0].usable
+    assert finding.gpus[1].unusable == (
+        f"the size of its memory cannot be right: {size} bytes, and a MI300X has 206141652992"
+    )
+    alone = read_answer({"gpus": [raw_gpu(0, memory_total=size)]}, tmp_path, check_nodes=False)
+    assert (alone.gpus, alone.blocking) == ((), True)
+
+
+def test_a_size_that_nobody_says_is_the_products(tmp_path: Path) -> None:
+    finding = read_answer({"gpus": [raw_gpu(0, memory_total=None)]}, tmp_path, check_nodes=False)
+    (gpu,) = finding.gpus
+    assert (gpu.memory_bytes, gpu.memory_free_bytes, gpu.usable) == (206141652992, None, True)
+    assert "does not say how much memory 1 of the GPUs have: assumed" in finding.notes[0]
+
+
+@pytest.mark.parametrize("device", ["0x9999", "0x1586"], ids=["an unknown product", "an APU"])
+def test_without_a_size_to_assume_the_next_layer_is_asked(device: str, tmp_path: Path) -> None:
+    raw = raw_gpu(0, memory_total=None, asic={"device_id": device})
+    finding = read_answer({"gpus": [raw]}, tmp_path, check_nodes=False)
+    assert (finding.gpus, finding.blocking) == ((), True)
+    assert finding.reason.startswith("amdsmi lists AMD GPUs (1), but for none of them a size")
+    two = read_answer({"gpus": [raw, raw_gpu(1)]}, tmp_path, check_nodes=False)
+    assert sorted(gpu.unusable or "" for gpu in two.gpus) == ["", "the size of its memory is unknown"]
 
 
 def test_without_dev_kfd_no_gpu_is_usable(plant: Plant) -> None:

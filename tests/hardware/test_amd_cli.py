@@ -12,7 +12,10 @@ import pytest
 
 from aim_engine.hardware import amd_cli
 from aim_engine.hardware.amd_cli import AmdSmiProgramDetector
+from aim_engine.hardware.detect import detect
 from aim_engine.hardware.inventory import Finding, Surroundings
+from aim_engine.hardware.kfd import KfdDetector
+from tests.fakes.trees import plant_host, read_host
 from tests.hardware.conftest import Plant
 
 # The script finds the answer to `amd-smi list -e --json` in the file "list -e --json" next to it.
@@ -112,7 +115,11 @@ def test_what_is_not_available(folder: Path) -> None:
     nothing = {"asic": "N/A", "vram": {"size": "N/A"}, "numa": {"node": "N/A"}, "driver": "N/A", "partition": "N/A"}
     entry = listed(0, node_id="N/A", partition_id="N/A", uuid="N/A", render="N/A")
     finding = ask(folder, {"list -e --json": [entry], STATIC: [static(0, **nothing)], METRIC: [{"gpu": 0}]})
-    (gpu,) = finding.gpus
+    assert (finding.gpus, finding.blocking) == ((), True)
+    assert "amd-smi lists AMD GPUs (1), but for none of them a size of its memory" in finding.reason
+    beside = [entry, listed(1)]
+    finding = ask(folder, {"list -e --json": beside, STATIC: [static(0, **nothing), static(1)], METRIC: [{"gpu": 0}]})
+    gpu = next(gpu for gpu in finding.gpus if not gpu.usable)
     assert (gpu.product, gpu.unusable, finding.driver_version) == ("AMD GPU", "the size of its memory is unknown", None)
     assert (gpu.uuid, gpu.kfd_node, gpu.numa_node, gpu.partition, gpu.render_node) == (None,) * 5
 
@@ -138,7 +145,7 @@ def test_a_closed_render_node(folder: Path, plant: Plant, monkeypatch: pytest.Mo
     for arguments, answer in seven().items():
         (folder / arguments).write_text(json.dumps(answer))
     finding = AmdSmiProgramDetector().detect(Surroundings(root=root, environment={"PATH": f"{folder}:/bin"}))
-    assert [gpu.unusable for gpu in finding.gpus] == ["the render node /dev/dri/renderD136 is not here", None]
+    assert [gpu.unusable for gpu in finding.gpus] == [None, "the render node /dev/dri/renderD136 is not here"]
     assert "to open /dev/dri/renderD136: docker run" in finding.notes[0]
 
 
@@ -147,10 +154,16 @@ def test_warnings_before_the_answer_do_not_matter(folder: Path) -> None:
     assert len(ask(folder, answers).gpus) == 2
 
 
-def test_the_list_alone_is_enough_to_name_the_gpus(folder: Path, plant: Plant) -> None:
-    root = plant({"sys/bus/pci/devices/0000:05:00.0/device": "0x74a1\n"})
-    (gpu,) = ask(folder, {"list --json": [listed(0)]}, root=root).gpus
-    assert (gpu.product, gpu.unusable) == ("MI300X", "the size of its memory is unknown")
+def test_the_list_alone_leaves_it_to_the_next_layer(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    finding = ask(folder, {"list --json": [listed(0)]})
+    assert (finding.gpus, finding.blocking) == ((), True)
+    assert "amd-smi lists 1 GPUs and does not say what they are: `amd-smi static --json` ended" in finding.reason
+    root = plant_host(read_host("mi300x-spx"), tmp_path_factory.mktemp("host"))
+    environment = {"PATH": f"{folder}:/usr/bin:/bin", "AMDSMI_MOCK_STATE_DIR": "/"}
+    layers = (AmdSmiProgramDetector(), KfdDetector())
+    inventory = detect("detect", Surroundings(root=root, environment=environment), detectors=layers)
+    assert (inventory.source, len(inventory.usable_gpus)) == ("kfd", 8)
+    assert "does not say what they are" in inventory.notes[0]
 
 
 def test_a_program_that_never_returns_is_ended_with_its_children(folder: Path) -> None:
@@ -198,7 +211,7 @@ def test_odd_entries_are_passed_over(folder: Path) -> None:
     finding = ask(
         folder, {"list -e --json": entries, STATIC: [{"gpu": 0, "asic": [], "vram": {"size": {"value": []}}}]}
     )
-    assert all(gpu.unusable for gpu in finding.gpus)
+    assert finding.blocking
 
 
 @pytest.mark.parametrize(
