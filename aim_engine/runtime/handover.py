@@ -23,10 +23,12 @@ def begin() -> Spare:
     """Call this first thing in `serve`, and give what it returns to `run`.
 
     From here on a request to stop ends the planning by `StopAskedError`. Without a handler pid 1 would never see it:
-    the kernel drops signals to pid 1 that have none. And supervisord gets its modules ready while the plan is made.
+    the kernel drops signals to pid 1 that have none. What came earlier was held for us by the image's entry point, and
+    is answered now. And supervisord gets its modules ready while the plan is made.
     """
     for signum in STOPPING:
         signal.signal(signum, _stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
     return make_spare()
 
 
