@@ -343,7 +343,7 @@ def test_an_engine_that_dies_in_the_middle(client: Any, job: Jobs, token: str, t
     assert caught.value.hint
     assert "may be left: aim-engine stop aim-engine-qwen" in caught.value.details[0]
     assert [one["State"] for one in of_token(client, token)] == ["created"]
-    del fragile
+    del fragile, caught  # whose frames hold the sockets
     gc.collect()
 
 
