@@ -28,15 +28,27 @@ DENIED = "cannot be opened: permission denied"
 
 def is_sign_of_gpu(root: Path) -> bool:
     """True where the driver, or a device node of it, is there."""
-    return any((root / sign).exists() for sign in SIGNS)
+    return any(os.path.exists(root / sign) for sign in SIGNS)  # noqa: PTH110 - says no where Path.exists raises
 
 
 def closed(root: Path, node: str, *, missing_is_fine: bool = False) -> str:
     """Why a device node cannot be used, or "". Asks for access without opening: opening may wake the device."""
-    path = root / node.lstrip("/")
-    if not path.exists():
+    if not is_here(root, node):
         return "" if missing_is_fine else MISSING
     return "" if opens(root, node) else DENIED
+
+
+def is_here(root: Path, node: str) -> bool:
+    """Whether there is such a node, as far as can be seen: what is in a folder that we may not search counts as there
+    and closed.
+    """
+    try:
+        (root / node.lstrip("/")).stat()
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def opens(root: Path, node: str) -> bool:
@@ -48,14 +60,19 @@ def opens(root: Path, node: str) -> bool:
 
 
 def group_of(root: Path, node: str) -> int | None:
-    """The number of the group that owns a device node."""
+    """The number of the group that owns a device node, or the folder that keeps us from it."""
     said = _said(root, node)
     if said is not None and said.group is not None:
         return said.group
-    try:
-        return (root / node.lstrip("/")).stat().st_gid
-    except OSError:
-        return None
+    path = root / node.lstrip("/")
+    for place in (path, *path.parents):
+        try:
+            return place.stat().st_gid
+        except PermissionError:
+            continue
+        except OSError:
+            break
+    return None
 
 
 def _said(root: Path, node: str) -> DeviceNode | None:

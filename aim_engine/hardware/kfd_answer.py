@@ -11,13 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from aim_engine.hardware.amd_order import doubles, odd_size
 from aim_engine.hardware.amd_packages import with_peers, with_pools
 from aim_engine.hardware.device_nodes import DENIED, KFD, MISSING, remedy
 from aim_engine.hardware.inventory import Firmware, Gpu, Holder
 from aim_engine.hardware.kfd_node import KfdNode
 from aim_engine.hardware.kfd_read import HOLDERS, NODE_LISTS, device_path, node_path, number, properties, slot
-
-NO_SIZE = "the size of its memory is unknown"
 
 _LOCAL_HEAPS = (1, 2)  # public and private; 0 is the host's memory (kfd_topology.h)
 _XGMI = 11  # CRAT_IOLINK_TYPE_XGMI
@@ -30,13 +29,32 @@ _DEVICE = re.compile(device_path(0).replace("renderD0", r"renderD(\d+)") + r"/(\
 
 
 def gpus_and_notes(reading: Mapping[str, Any]) -> tuple[tuple[Gpu, ...], tuple[str, ...]]:
-    """The GPUs in HIP's order, which is that of the KFD nodes, and what was odd about them."""
-    nodes = read_nodes(reading)
+    """The GPUs in HIP's order, which is that of the KFD nodes that are ours, and what was odd about them."""
+    every = read_nodes(reading)
+    # stable: the others, which have no number of HIP's, follow in their order
+    nodes = sorted(_once(every), key=lambda node: bool(_not_counted(node, reading["device_nodes"])))
     gpus = with_pools(
         [_gpu(place, node, reading) for place, node in enumerate(nodes)], [node.product for node in nodes]
     )
     gpus = with_peers([_with_free(gpu, node) for gpu, node in zip(gpus, nodes, strict=True)], list(_links(nodes)))
-    return tuple(gpus), tuple(_notes(nodes, gpus, reading["device_nodes"]))
+    notes = [*doubles("kfd", len(every), len(nodes)), *_left_out(reading)]
+    return tuple(gpus), (*_notes(nodes, gpus, reading["device_nodes"]), *notes)
+
+
+def _once(nodes: Sequence[KfdNode]) -> Iterator[KfdNode]:
+    """The kernel gives each node an id and a render node of its own: what repeats one is the same GPU again."""
+    ids, minors = set[int](), set[int | None]({None})
+    for node in nodes:
+        if node.gpu_id not in ids and (node.minor is None or node.minor not in minors):
+            yield node
+        ids.add(node.gpu_id)
+        minors.add(node.minor)
+
+
+def _left_out(reading: Mapping[str, Any]) -> Iterator[str]:
+    read, left_out = len(reading["kfd_nodes"]), reading["nodes_left_out"]
+    if left_out:
+        yield f"the KFD topology has {read + left_out} nodes: those after the first {read} are left out"
 
 
 def read_nodes(reading: Mapping[str, Any]) -> list[KfdNode]:
@@ -108,7 +126,7 @@ def _gpu(place: int, node: KfdNode, reading: Mapping[str, Any]) -> Gpu:
         package=node.package if node.is_part else node.address,
         firmware=tuple(_firmware(node)),
         holders=tuple(_holders(node.gpu_id, reading)),
-        unusable=_unusable(node, reading["device_nodes"]) or (None if node.memory_bytes else NO_SIZE),
+        unusable=_unusable(node, reading["device_nodes"]) or odd_size(node.memory_bytes or None, product),
     )
 
 
@@ -134,13 +152,19 @@ def _holders(gpu_id: int, reading: Mapping[str, Any]) -> Iterator[Holder]:
 
 
 def _unusable(node: KfdNode, device_nodes: Mapping[str, Any]) -> str | None:
+    return _not_counted(node, device_nodes) or _closed(KFD, KFD, device_nodes) or None
+
+
+def _not_counted(node: KfdNode, device_nodes: Mapping[str, Any]) -> str:
+    """Why ROCm's runtime would not count it (amd_order.py): its render node is not ours."""
     if node.render_node is None:
         return "the driver names no render node for it"
-    for name, path in ((f"the render node {node.render_node}", node.render_node), (KFD, KFD)):
-        state = device_nodes.get(path, {})
-        if not state.get("opens"):
-            return f"{name} {DENIED if state.get('present') else MISSING}"
-    return None
+    return _closed(f"the render node {node.render_node}", node.render_node, device_nodes)
+
+
+def _closed(name: str, path: str, device_nodes: Mapping[str, Any]) -> str:
+    state = device_nodes.get(path, {})
+    return "" if state.get("opens") else f"{name} {DENIED if state.get('present') else MISSING}"
 
 
 def _links(nodes: Sequence[KfdNode]) -> Iterator[tuple[int, int]]:

@@ -54,7 +54,8 @@ _SLOT = re.compile(r"^PCI_SLOT_NAME=([0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7
 def read_tree(root: str) -> dict[str, Any]:
     """Everything the KFD layer needs of the tree at `root`.
 
-    `kfd_nodes` are the numbers of the topology's nodes (None without a topology), readable or not; `files` maps each
+    `kfd_nodes` are the numbers of the topology's nodes (None without a topology), readable or not, and `nodes_left_out`
+    says how many more there are than any machine has; `files` maps each
     readable file's path below the root to its text; `device_nodes` says of each device node whether it is there, opens
     and to which group it belongs; `driver` is whether the driver is there at all.
     """
@@ -112,7 +113,8 @@ class _Reader:
     def reading(self) -> dict[str, Any]:
         for path in DRIVER_FILES:
             self.read(path)
-        nodes = self.numbers(TOPOLOGY)
+        every = self.numbers(TOPOLOGY, most=_MOST_ENTRIES)
+        nodes = every and every[:_MOST_NODES]
         gpus = dict(self.gpu_nodes(nodes or ()))
         self.read_devices(gpus)
         host_pids = self.names_processes()
@@ -120,6 +122,7 @@ class _Reader:
         minors = sorted({gpu["drm_render_minor"] for gpu in gpus.values() if "drm_render_minor" in gpu})
         return {
             "kfd_nodes": nodes,
+            "nodes_left_out": len(every or ()) - len(nodes or ()),
             "files": self.files,
             "device_nodes": {
                 node: self.device_node(node) for node in ("/dev/kfd", *(f"/dev/dri/renderD{minor}" for minor in minors))
@@ -178,6 +181,8 @@ class _Reader:
         path = self.root + node
         try:
             found = os.stat(path)  # noqa: PTH116
+        except PermissionError:  # a folder on the way may not be searched: its group is the one to join
+            return {"present": True, "opens": False, "group": self.group_above(path), "mode": None}
         except (OSError, ValueError):
             return {"present": False, "opens": False, "group": None}
         opens, group = os.access(path, os.R_OK | os.W_OK), found.st_gid
@@ -188,13 +193,24 @@ class _Reader:
             group = told if isinstance(told, int) and 0 <= told < 2**32 else group
         return {"present": True, "opens": opens, "group": group, "mode": f"{stat.S_IMODE(found.st_mode):04o}"}
 
-    def numbers(self, folder: str) -> list[int] | None:
+    def group_above(self, path: str) -> int | None:
+        """The group of the nearest folder above that can be asked."""
+        while len(path) > 1:
+            path = os.path.dirname(path) or "/"  # noqa: PTH120
+            try:
+                return os.stat(path).st_gid  # noqa: PTH116
+            except OSError:
+                continue
+        return None
+
+    def numbers(self, folder: str, most: int = _MOST_NODES) -> list[int] | None:
         """The numbered entries of a folder, in order; None when there is no such folder."""
         names = list(self.names(folder))
         if not names and not os.path.isdir(f"{self.root}/{folder}"):  # noqa: PTH112
             return None
+        texts = set(names)
         found = (int(name) for name in names if name.isascii() and name.isdigit() and len(name) < 10)
-        return sorted(n for n in set(found) if str(n) in names)[:_MOST_NODES]
+        return sorted(n for n in set(found) if str(n) in texts)[:most]
 
     def names(self, folder: str) -> Iterator[str]:
         try:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
 Plant = Callable[[Mapping[str, str]], Path]
+Nobody = Callable[[], AbstractContextManager[None]]
+
+_NOBODY = 54321  # an id that no user and no group has
 
 
 @pytest.fixture
@@ -22,3 +29,34 @@ def plant(tmp_path: Path) -> Plant:
         return tmp_path
 
     return write
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may enter, as pytest's own are not."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def nobody() -> Nobody:
+    """To be a user without any right, for a while; only root can."""
+    if os.getuid() != 0:
+        pytest.skip("needs root")
+
+    @contextmanager
+    def become() -> Iterator[None]:
+        groups = os.getgroups()
+        os.setgroups([])
+        os.setresgid(_NOBODY, _NOBODY, 0)
+        os.setresuid(_NOBODY, _NOBODY, 0)
+        try:
+            yield
+        finally:
+            os.setresuid(0, 0, 0)
+            os.setresgid(0, 0, 0)
+            os.setgroups(groups)
+
+    return become

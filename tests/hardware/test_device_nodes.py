@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from aim_engine.hardware.device_nodes import closed, group_of, is_sign_of_gpu, remedy
-from tests.hardware.conftest import Plant
+from aim_engine.hardware.device_nodes import closed, group_of, is_here, is_sign_of_gpu, remedy
+from aim_engine.hardware.kfd_read import _Reader, read_tree
+from tests.hardware.conftest import Nobody, Plant
 
 
 @pytest.mark.parametrize(
@@ -31,6 +33,39 @@ def test_the_group_of_a_node(plant: Plant) -> None:
     root = plant({"dev/kfd": ""})
     assert group_of(root, "/dev/kfd") == (root / "dev/kfd").stat().st_gid
     assert group_of(Path("/nonexistent"), "/dev/kfd") is None
+
+
+def test_a_folder_that_may_not_be_searched_is_closed_with_its_own_group(open_folder: Path, nobody: Nobody) -> None:
+    for name in ("dev/dri/renderD128", "dev/kfd"):
+        (open_folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (open_folder / name).touch(mode=0o666)
+    os.chown(open_folder / "dev/dri", 0, 44)
+    (open_folder / "dev/dri").chmod(0o750)
+    with nobody():
+        assert closed(open_folder, "/dev/dri/renderD128") == "cannot be opened: permission denied"
+        assert closed(open_folder, "/dev/dri/renderD128", missing_is_fine=True) == "cannot be opened: permission denied"
+        assert group_of(open_folder, "/dev/dri/renderD128") == 44
+        assert is_here(open_folder, "/dev/dri/renderD128")
+        told = read_tree(str(open_folder))
+        reader_says = _Reader(str(open_folder)).device_node("/dev/dri/renderD128")
+    assert told["kfd_nodes"] is None
+    assert reader_says == {"present": True, "opens": False, "group": 44, "mode": None}
+    assert group_of(open_folder, "/dev/dri/renderD128") == 0
+
+
+def test_a_closed_folder_holds_no_sign(open_folder: Path, nobody: Nobody) -> None:
+    (open_folder / "dev/kfd").mkdir(parents=True)
+    (open_folder / "dev").chmod(0o700)
+    with nobody():
+        assert not is_sign_of_gpu(open_folder)
+        assert closed(open_folder, "/dev/kfd") == "cannot be opened: permission denied"
+
+
+def test_a_loop_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "dev").symlink_to("dev")
+    assert closed(tmp_path, "/dev/kfd") == "is not here"
+    assert group_of(tmp_path, "/dev/kfd") is None
+    assert not is_here(tmp_path, "/dev/kfd")
 
 
 def test_the_remedy_names_each_node_and_each_group_once() -> None:

@@ -79,8 +79,9 @@ def test_a_recorded_host_gives_the_inventory_that_is_written_beside_it(name: str
     assert {key: told(finding, finding.gpus, key, value) for key, value in expected.items()} == expected
     assert not finding.blocking
     assert [gpu.index for gpu in finding.gpus] == list(range(len(finding.gpus)))
-    nodes = [gpu.kfd_node or 0 for gpu in finding.gpus]
+    nodes = [gpu.kfd_node or 0 for gpu in finding.gpus if gpu.usable]
     assert nodes == sorted(nodes)
+    assert all(gpu.usable for gpu in finding.gpus[: len(nodes)])  # those that are not ours have no number of HIP's
     inventory = Inventory(source="kfd", gpus=finding.gpus, notes=finding.notes)
     assert Inventory.from_json(json.dumps(inventory.as_json()), where="here") == inventory
 
@@ -186,14 +187,39 @@ def test_the_memory_of_the_device_stands_in_for_absent_banks_of_a_whole_gpu_alon
     assert [gpu.unusable for gpu in found_on(root).gpus] == ["the size of its memory is unknown", None, None, None]
 
 
-def test_a_gpu_whose_render_node_is_not_named_or_not_there_is_listed_and_unusable(tmp_path: Path) -> None:
+def test_a_gpu_whose_render_node_is_not_named_or_not_there_is_listed_last_and_unusable(tmp_path: Path) -> None:
     root = plant_host(read_host("mi210"), tmp_path)
+    before = found_on(root).gpus
     edit(root, f"{NODES}/2/properties", "drm_render_minor 128", "drm_render_minor 0")
     (root / "dev/dri/renderD129").unlink()
     gpus = found_on(root).gpus
-    assert gpus[0].unusable == "the driver names no render node for it"
-    assert gpus[1].unusable == "the render node /dev/dri/renderD129 is not here"
-    assert sum(gpu.usable for gpu in gpus) == 6
+    assert [gpu.kfd_node for gpu in gpus] == [4, 5, 6, 7, 8, 9, 2, 3]
+    assert [gpu.index for gpu in gpus] == list(range(8))
+    assert gpus[6].unusable == "the driver names no render node for it"
+    assert gpus[7].unusable == "the render node /dev/dri/renderD129 is not here"
+    nodes_before = {gpu.kfd_node: {before[peer].kfd_node for peer in gpu.xgmi_peers} for gpu in before}
+    assert {gpu.kfd_node: {gpus[peer].kfd_node for peer in gpu.xgmi_peers} for gpu in gpus} == nodes_before
+
+
+@pytest.mark.parametrize("what", ["gpu_id", "drm_render_minor"])
+def test_a_gpu_that_is_there_twice_is_one(what: str, tmp_path: Path) -> None:
+    root = plant_host(read_host("mi210"), tmp_path)
+    if what == "gpu_id":
+        (root / f"{NODES}/3/gpu_id").write_text("1002\n")
+    else:
+        edit(root, f"{NODES}/3/properties", "drm_render_minor 129", "drm_render_minor 128")
+    finding = found_on(root)
+    assert [gpu.kfd_node for gpu in finding.gpus] == [2, 4, 5, 6, 7, 8, 9]
+    assert "kfd lists 1 of the 8 GPUs twice: each is counted once" in finding.notes
+
+
+@pytest.mark.parametrize("size", ["1048575", str(2 * 68719476736 + 1)])
+def test_a_size_that_cannot_be_is_not_believed(size: str, tmp_path: Path) -> None:
+    root = plant_host(read_host("mi210"), tmp_path)
+    bank = root / f"{NODES}/2/mem_banks/0/properties"
+    bank.write_text(f"heap_type 1\nsize_in_bytes {size}\n")
+    gpu = found_on(root).gpus[0]
+    assert gpu.unusable == f"the size of its memory cannot be right: {size} bytes, and a MI210 has 68719476736"
 
 
 def test_foreign_gpus_that_only_drm_shows_are_never_counted(tmp_path: Path) -> None:

@@ -193,3 +193,4 @@ def test_more_nodes_than_any_machine_has(tree: Tree) -> None:
     finding = understand(reading, {})
     assert len(finding.gpus) == 4
     assert any("1018 of 1024 KFD nodes cannot be read" in note for note in finding.notes)
+    assert "the KFD topology has 2006 nodes: those after the first 1024 are left out" in finding.notes
