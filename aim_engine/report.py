@@ -11,6 +11,7 @@ from typing import Any
 
 from aim_engine.catalog.model_card import ModelCard
 from aim_engine.hardware.inventory import Gpu, Inventory
+from aim_engine.hardware.links import xgmi_in_words
 from aim_engine.plan import Plan, Refusal
 from aim_engine.request import SETTINGS
 from aim_engine.selection.candidate import Judged
@@ -18,6 +19,7 @@ from aim_engine.selection.memory import Ledger, in_gib
 
 Paint = Callable[[str, str], str]
 
+_FEW = 8  # GPUs that are still named one by one
 # What AMD's operator calls a profile's standing. Only a benchmark on that GPU makes one "optimized".
 _AMD_TYPE = {"measured": "optimized", "served": "preview"}
 
@@ -70,10 +72,11 @@ def _source(inventory: Inventory) -> str:
 
 
 def inventory_text(inventory: Inventory, paint: Paint = plain) -> str:
-    """What was found, one line a device, then the notes."""
+    """What was found, one line a device, how to read that, then the host and the notes."""
     header = ("#", "product", "memory", "free", "gfx", "device", "address", "partition", "state")
     rows = [header, *(_gpu_row(gpu) for gpu in inventory.gpus)]
     lines = [paint("strong", f"{inventory.in_words()} ({_source(inventory)})"), *table(rows)]
+    lines += _about_the_table(inventory, paint)
     host = inventory.host
     if host is not None:
         isa = ", ".join(host.isa) or "none that matters"
@@ -81,6 +84,19 @@ def inventory_text(inventory: Inventory, paint: Paint = plain) -> str:
         cores = f"{host.cores} usable cores on {host.numa_nodes} NUMA node(s)"
         lines += ["", f"host: {host.architecture}, {cores}, {memory}; {isa}"]
     return "\n".join([*lines, *_section("Notes", inventory.notes, paint)])
+
+
+def _about_the_table(inventory: Inventory, paint: Paint) -> list[str]:
+    gpus, lines = inventory.gpus, []
+    if any(gpu.pci_address or not gpu.usable for gpu in gpus):
+        lines.append("#: the engine's number for it (AMD: the order of the KFD nodes, after the visibility variables); "
+                     "– is one that it does not see")  # fmt: skip
+    if any(gpu.is_partition and gpu.usable and gpu.memory_free_bytes is None for gpu in gpus):
+        lines.append("free –: the driver does not say how much of a partition's own memory is free")
+    lines = [paint("dim", line) for line in lines]
+    hives = xgmi_in_words(gpus)
+    lines += [f"chosen by {' and '.join(inventory.visibility)}"] if inventory.visibility else []
+    return lines + ([f"XGMI: {hives}"] if hives else [])
 
 
 def recipes_text(judged: Iterable[Judged], chosen: Iterable[Judged], paint: Paint = plain) -> str:
@@ -205,8 +221,13 @@ def _placement(plan: Plan) -> str:
     shape = f"tensor parallel {winner.tensor_parallel_size}"
     if winner.replicas > 1:
         shape += f", {winner.replicas} data-parallel replicas"
-    indices = ", ".join(str(gpu.index) for gpu in winner.gpus)
-    return f"{winner.gpu_count} of {len(plan.inventory.gpus)} (GPU {indices}), {shape}"
+    many = f"{winner.gpu_count} of {len(plan.inventory.gpus)}"
+    if all(gpu.pci_address is None for gpu in winner.gpus):
+        return f"{many} (GPU {', '.join(str(gpu.index) for gpu in winner.gpus)}), {shape}"
+    names = [gpu.name for gpu in winner.gpus]
+    in_a_row = winner.gpus[-1].index - winner.gpus[0].index == len(names) - 1
+    shown = f"{names[0]} to {names[-1]}" if len(names) > _FEW and in_a_row else ", ".join(names)
+    return f"{many}, {shape}: {shown}"
 
 
 def _context(plan: Plan) -> str:
@@ -234,7 +255,7 @@ def _given(plan: Plan) -> list[str]:
         origin = plan.request.origins.get(setting.field, "default")
         if origin != "default":
             value = "(set)" if setting.secret else getattr(plan.request, setting.field)
-            value = int(value) if isinstance(value, bool) else value
+            value = int(value) if isinstance(value, bool) else setting.default if value is None else value
             lines.append(f"{setting.variable} = {value} ({'argument' if setting.field == 'model' else origin})"
                          if origin == "flag" else f"{setting.variable} = {value} ({origin})")  # fmt: skip
     return lines
@@ -242,5 +263,6 @@ def _given(plan: Plan) -> list[str]:
 
 def _gpu_row(gpu: Gpu) -> tuple[str, ...]:
     free = in_gib(gpu.memory_free_bytes) if gpu.memory_free_bytes is not None else "–"
-    return (str(gpu.index), gpu.product, in_gib(gpu.memory_bytes), free, gpu.gfx or "–", gpu.device_id or "–",
+    number = str(gpu.index) if gpu.usable else "–"
+    return (number, gpu.product, in_gib(gpu.memory_bytes), free, gpu.gfx or "–", gpu.device_id or "–",
             gpu.pci_address or "–", gpu.partition or "–", gpu.unusable or "usable")  # fmt: skip

@@ -30,7 +30,7 @@ _AUTO_OR_PRECISION = ("auto", *PRECISIONS)
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
 
-MAX_GPU_COUNT = 8
+MAX_GPU_COUNT = 64  # eight GPUs in eight partitions each
 DEFAULT_CACHE_DIR = "~/.cache/aim-engine"
 
 
@@ -74,8 +74,8 @@ SETTINGS: tuple[Setting, ...] = (
             legal=" ".join(_AUTO_OR_PRECISION),
             meaning="auto takes what the asked checkpoint holds, and a lower precision only if that cannot fit."),
     Setting(variable="AIM_GPU_COUNT", field="gpu_count", aliases=("AIM_ACCELERATOR_COUNT",), extra_flags=("--gpus",),
-            parse=integer(1, MAX_GPU_COUNT, none_word="auto"), default="auto", legal="auto or 1-8",
-            meaning="Exactly this many of the visible GPUs."),
+            parse=integer(1, MAX_GPU_COUNT, none_word="auto"), default="auto", legal=f"auto or 1-{MAX_GPU_COUNT}",
+            meaning="Exactly this many of the visible GPUs; a partition counts as one."),
     Setting(variable="AIM_METRIC", field="metric", parse=choice(*METRICS), default="latency",
             legal=" ".join(METRICS), meaning="What to tune for."),
     Setting(variable="AIM_BACKEND", field="backend", aliases=("AIM_ENGINE",), parse=text_line, default="vllm",

@@ -56,6 +56,38 @@ def test_the_page_says_what_why_and_why_not() -> None:
         assert text in page, text
 
 
+def addressed(found: Inventory) -> Inventory:
+    gpus = tuple(replace(gpu, pci_address=f"0000:{gpu.index:02x}:00.0") for gpu in found.gpus)
+    return replace(found, gpus=gpus)
+
+
+def test_gpus_are_named_with_their_addresses() -> None:
+    page = plan_text(plan(on=addressed(here("MI300X:2"))))
+    assert "devices     2 of 2, tensor parallel 2: GPU 0 (0000:00:00.0), GPU 1 (0000:01:00.0)" in page
+    many = plan_text(plan(on=addressed(here("MI300X:12")), metric="throughput"))
+    assert "12 data-parallel replicas: GPU 0 (0000:00:00.0) to GPU 11 (0000:0b:00.0)" in many
+    some = replace(
+        addressed(here("MI300X:12")),
+        gpus=tuple(
+            replace(gpu, unusable="closed" if gpu.index == 5 else None) for gpu in addressed(here("MI300X:12")).gpus
+        ),
+    )
+    assert "GPU 4 (0000:04:00.0), GPU 6 (0000:06:00.0)" in plan_text(plan(on=some, metric="throughput"))
+
+
+def test_one_gpu_of_several_is_used_and_an_unusable_one_has_no_number() -> None:
+    page = plan_text(plan(on=addressed(here("MI300X:3", unusable={1: "closed"})), gpu_count="1"))
+    assert "1 of 2 usable GPUs is used" in page
+    assert "the GPU at 0000:01:00.0 (MI300X) is not used: closed" in page
+
+
+def test_auto_is_shown_as_it_was_given() -> None:
+    page = plan_text(plan(gpu_count="auto", max_model_len="recipe", start_timeout="auto"))
+    for text in ("AIM_GPU_COUNT = auto (flag)", "AIM_MAX_MODEL_LEN = recipe (flag)", "AIM_START_TIMEOUT = auto (flag)"):
+        assert text in page
+    assert "None" not in page
+
+
 def test_sections_without_content_are_left_out() -> None:
     page = plan_text(plan())
     assert "Notes" not in page
@@ -116,6 +148,29 @@ def test_the_inventory_page_shows_every_device_and_the_host() -> None:
     for text in ("1 x MI300X (found by amdsmi)", "192.0 GiB", "usable", "closed", "64 usable cores on 2 NUMA", "a note",
                  "none that matters"):  # fmt: skip
         assert text in page, text
+
+
+def test_a_device_that_the_engine_does_not_see_has_no_number() -> None:
+    found = replace(addressed(here("MI300X:2", unusable={1: "hidden by HIP_VISIBLE_DEVICES=0"})),
+                    visibility=("HIP_VISIBLE_DEVICES=0",))  # fmt: skip
+    lines = inventory_text(found).splitlines()
+    assert [line[0] for line in lines[1:4]] == ["#", "0", "–"]
+    assert lines[4].startswith("#: the engine's number for it (AMD: the order of the KFD nodes, after the visibility")
+    assert "chosen by HIP_VISIBLE_DEVICES=0" in lines
+    assert "#:" not in inventory_text(cpu_here())
+
+
+def test_hives_are_shown() -> None:
+    pairs = tuple(replace(gpu, xgmi_peers=(gpu.index ^ 1,)) for gpu in here("MI300X:4").gpus)
+    assert "XGMI: 0-1, 2-3" in inventory_text(replace(here(), gpus=pairs)).splitlines()
+    assert "XGMI" not in inventory_text(here())
+
+
+def test_free_memory_that_nobody_knows_of_a_partition_is_explained() -> None:
+    cut = tuple(replace(gpu, partition="CPX/NPS4") for gpu in here("MI300X:2").gpus)
+    line = "free –: the driver does not say how much of a partition's own memory is free"
+    assert line in inventory_text(replace(here(), gpus=cut)).splitlines()
+    assert line not in inventory_text(here()).splitlines()
 
 
 def test_the_table_of_recipes_gives_each_a_state() -> None:

@@ -14,7 +14,7 @@ from aim_engine.errors import AimError
 from aim_engine.request import Request, read_request
 
 if TYPE_CHECKING:
-    from aim_engine.hardware.check import Check, Needs
+    from aim_engine.hardware.check import Check, Needs, Site
     from aim_engine.hardware.inventory import Inventory
     from aim_engine.plan import Plan
 
@@ -75,6 +75,7 @@ def examine(request: Request) -> list[Check]:
     from aim_engine.engine import look as look_for_hardware
     from aim_engine.hardware import preflight
     from aim_engine.hardware.check import skipped, this_site
+    from aim_engine.hardware.detect import is_this_machine
     from aim_engine.hardware.preflight_files import of_error
     from aim_engine.runtime.needs import needs_of
 
@@ -91,17 +92,35 @@ def examine(request: Request) -> list[Check]:
         plan, finding = _plan(request, inventory)
         findings.append(finding)
         needs = needs_of(plan.as_json(), request.environment) if plan else needs
-    site = this_site(request.environment)
-    elsewhere = inventory is not None and inventory.declared
-    return [*findings, *(preflight.look_from_elsewhere if elsewhere else preflight.look)(needs, site)]
+    here = this_site(request.environment)
+    if is_this_machine(request.hardware):
+        return [*findings, *preflight.look(needs, here)]
+    return [*findings, *preflight.look_from_elsewhere(needs, here, recorded=_site(request))]
+
+
+def _site(request: Request) -> Site | None:
+    """Where the hardware is that was asked for, if that can be looked at: here, or in the folder of a recorded host."""
+    from aim_engine.hardware.check import recorded_site, this_site
+    from aim_engine.hardware.declared import recorded_host
+    from aim_engine.hardware.detect import is_this_machine
+
+    if is_this_machine(request.hardware):
+        return this_site(request.environment)
+    try:
+        root = recorded_host(request.hardware)
+    except AimError:  # a folder that is none
+        return None
+    return recorded_site(root) if root else None
 
 
 def _hardware(inventory: Inventory, request: Request) -> Check:
     from aim_engine.hardware.check import DEVICES, failure, ok, warning
+    from aim_engine.selection.groups import equal_groups
 
     words = inventory.in_words()
     sentence = f"{words} ({'declared' if inventory.declared else f'found by {inventory.source}'})"
-    unusable = [f"GPU {gpu.index}: {gpu.unusable}" for gpu in inventory.gpus if not gpu.usable]
+    unusable = [f"{gpu.name}: {gpu.unusable}" for gpu in inventory.gpus if not gpu.usable]
+    sentence += "; only GPUs of one kind are used at a time" if len(equal_groups(inventory)) > 1 else ""
     chosen = f"; {', '.join(inventory.visibility)}" if inventory.visibility else ""
     if not inventory.usable_gpus:
         said = f"no GPU that was found can be used: {'; '.join(unusable)}{chosen}"
@@ -116,12 +135,13 @@ def _hardware(inventory: Inventory, request: Request) -> Check:
 
 def _remedy(inventory: Inventory, request: Request) -> str:
     """What makes the GPUs usable that are not: their device files, where it is these."""
-    from aim_engine.hardware.check import this_site
     from aim_engine.hardware.preflight_amd import devices
 
     lost = tuple(gpu for gpu in inventory.gpus if not gpu.usable)
     needs = replace(_needs_of_anything(request, inventory), gpus=lost)
-    return devices(needs, this_site(request.environment)).remedy or "aim-engine detect tells more"
+    site = _site(request)
+    remedy = devices(needs, site).remedy if site else inventory.hint
+    return remedy or inventory.hint or "aim-engine detect tells more"
 
 
 def _plan(request: Request, inventory: Inventory) -> tuple[Plan | None, Check]:
@@ -147,10 +167,14 @@ def _plan(request: Request, inventory: Inventory) -> tuple[Plan | None, Check]:
 
 
 def _needs_of_anything(request: Request, inventory: Inventory | None) -> Needs:
-    """Without a plan: what any start on the GPUs that are here might need."""
+    """Without a plan: what any start on the GPUs that are here might need. No more work together than the largest group
+    of equal GPUs has, and partitions not at all.
+    """
     from aim_engine.hardware.check import Needs
+    from aim_engine.selection.groups import equal_groups
 
     gpus = (inventory.usable_gpus or inventory.gpus) if inventory else ()
+    largest = next(iter(equal_groups(inventory)), gpus) if inventory else ()
     return Needs(
         planned=False,
         cache_dir=request.cache_dir,
@@ -158,7 +182,7 @@ def _needs_of_anything(request: Request, inventory: Inventory | None) -> Needs:
         port=request.port,
         health_port=request.health_port,
         gpus=gpus,
-        tensor_parallel_size=min(len(gpus), 8) or 1,
+        tensor_parallel_size=1 if any(gpu.is_partition for gpu in largest) else min(len(largest), 8) or 1,
     )
 
 

@@ -104,21 +104,42 @@ def may_use(path: Path) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Owner:
+    """The group a file belongs to, by number, and what is granted to whom (st_mode)."""
+
+    group: int
+    mode: int
+
+
+def ask_owner(path: Path) -> Owner:
+    """Of a file that is there."""
+    found = path.stat()
+    return Owner(group=found.st_gid, mode=found.st_mode)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Site:
     """Where a start is to happen: the root of the trees to look at and the process's environment and limits
-    (`memlock_bytes` None is unlimited). What cannot be planted in a tree is asked through the functions.
+    (`memlock_bytes` None is unlimited, `uid` None not known). What cannot be planted in a tree is asked through the
+    functions.
     """
 
     root: Path = Path("/")
     environment: Mapping[str, str] = field(default_factory=dict)
-    uid: int = 0
+    uid: int | None = 0
     memlock_bytes: int | None = None
     space: Callable[[Path], Space] = ask_space
     may_use: Callable[[Path], bool] = may_use
+    owner: Callable[[Path], Owner] = ask_owner
 
     def path(self, name: str) -> Path:
         """`/dev/kfd` below the root."""
         return self.root / name.lstrip("/")
+
+    @property
+    def who(self) -> str:
+        """Whom files must let in."""
+        return "who recorded it" if self.uid is None else f"uid {self.uid}"
 
     @property
     def in_kubernetes(self) -> bool:
@@ -137,6 +158,29 @@ def this_site(environment: Mapping[str, str]) -> Site:
     return Site(
         environment=environment, uid=os.getuid(), memlock_bytes=None if soft == resource.RLIM_INFINITY else soft
     )
+
+
+def recorded_site(root: Path) -> Site:
+    """The host that was recorded in that folder, whose stand-ins for device files are anybody's: it says itself how
+    those were.
+    """
+    from aim_engine.hardware import recording  # here: most starts are on no recording
+
+    nodes = recording.device_nodes(root)
+
+    def said(path: Path) -> recording.DeviceNode:
+        return nodes.get(f"/{path.relative_to(root)}", recording.DeviceNode())
+
+    def opens(path: Path) -> bool:
+        told = said(path).opens
+        return may_use(path) if told is None else told
+
+    def owner(path: Path) -> Owner:
+        own, told = ask_owner(path), said(path)
+        return Owner(group=own.group if told.group is None else told.group,
+                     mode=0o660 if told.mode is None else told.mode)  # fmt: skip
+
+    return Site(root=root, uid=None, may_use=opens, owner=owner)
 
 
 def ok(name: str, sentence: str) -> Check:

@@ -34,6 +34,8 @@ CHECKS: Mapping[str, Look] = {
 }
 # What says something of a model wherever it will be served; all others are about this machine.
 _ANYWHERE = ("model access",)
+# What the folder of a recorded host holds all of.
+_RECORDED = ("devices",)
 # Of several errors the first of these is the one to mend first.
 _GRAVITY = (DEVICES, MEMORY, DISK, ACCESS, INPUT)
 
@@ -43,11 +45,14 @@ def look(needs: Needs, site: Site, *, without: Sequence[str] = ()) -> tuple[Chec
     return tuple(_ask(name, CHECKS[name], needs, site) for name in CHECKS if name not in without)
 
 
-def look_from_elsewhere(needs: Needs, site: Site) -> tuple[Check, ...]:
-    """The same for a machine that is not this one: almost nothing can be said of it from here."""
+def look_from_elsewhere(needs: Needs, site: Site, *, recorded: Site | None = None) -> tuple[Check, ...]:
+    """The same for a machine that is not this one: almost nothing can be said of it from here, and what a recording
+    holds of it where it is `recorded`.
+    """
+    places = {**dict.fromkeys(_ANYWHERE, site), **dict.fromkeys(_RECORDED if recorded else (), recorded)}
     return tuple(
-        _ask(name, CHECKS[name], needs, site) if name in _ANYWHERE else skipped(name, "not this machine")
-        for name in CHECKS
+        _ask(name, check, needs, place) if (place := places.get(name)) else skipped(name, "not this machine")
+        for name, check in CHECKS.items()
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from aim_engine.hardware.cgroup import read_text
 from aim_engine.hardware.check import DEVICES, Check, Needs, Site, failure, ok, skipped, warning
 from aim_engine.hardware.inventory import Gpu
+from aim_engine.hardware.links import has_links, hives
 
 # The file that every process which computes must open, beside its GPU's render node.
 _DRIVER_FILE = {"amd": "/dev/kfd"}
@@ -54,7 +55,7 @@ def devices(needs: Needs, site: Site) -> Check:
     missing = [node for node in nodes if not site.path(node).exists()]
     closed = [node for node in nodes if node not in missing and not site.may_use(site.path(node))]
     sentences = [f"{_list(missing)} {_is(missing)} not here"] if missing else []
-    sentences += [f"{_list(closed)} cannot be opened by uid {site.uid}: permission denied"] if closed else []
+    sentences += [f"{_list(closed)} cannot be opened by {site.who}: permission denied"] if closed else []
     if not sentences:
         return ok("devices", f"{_list(nodes)} can be opened")
     remedies = [*([_pass_in(missing, site)] if missing else []), *([_let_in(closed, site)] if closed else [])]
@@ -76,13 +77,17 @@ def numa_balancing(needs: Needs, site: Site) -> Check:
 
 
 def iommu(needs: Needs, site: Site) -> Check:
-    """Does the IOMMU translate what GPUs send each other over PCIe? With XGMI between them they do not use PCIe."""
+    """Does the IOMMU translate what GPUs send each other over PCIe? With XGMI between all of them they do not use
+    PCIe; GPUs of several kinds are never used together.
+    """
     gpus = _amd(needs)
     if len(gpus) < 2:
         return skipped("iommu", "fewer than two AMD GPUs are to be used")
-    chosen = {gpu.index for gpu in gpus}
-    if all(chosen & {*gpu.xgmi_peers} for gpu in gpus):
-        return ok("iommu", "the GPUs reach each other over XGMI")
+    kinds = [[gpu for gpu in gpus if gpu.product == product] for product in dict.fromkeys(gpu.product for gpu in gpus)]
+    together = [hives(kind) for kind in kinds]
+    if all(len(found) == 1 for found in together):
+        linked = any(has_links(found[0]) for found in together)
+        return ok("iommu", "the GPUs reach each other over XGMI" if linked else "the GPUs are parts of one package")
     if not _translates(gpus, site):
         return ok("iommu", "no IOMMU translates between the GPUs")
     return warning(
@@ -159,11 +164,11 @@ def _let_in(closed: Sequence[str], site: Site) -> str:
     """What opens device files to this process: the groups that own them, by number, because an image need not have a
     group called render, nor with the host's number.
     """
-    found = {node: site.path(node).stat() for node in closed}
-    barred = [node for node, stat in found.items() if stat.st_mode & 0o060 != 0o060]
+    found = {node: site.owner(site.path(node)) for node in closed}
+    barred = [node for node, owner in found.items() if owner.mode & 0o060 != 0o060]
     if barred:
         return f"their group may not use them either; on the host: sudo chmod g+rw {' '.join(barred)}"
-    groups = sorted({stat.st_gid for stat in found.values()})
+    groups = sorted({owner.group for owner in found.values()})
     if _OVERFLOW_GID in groups:
         return "their group has no number in this user namespace: podman run --group-add keep-groups, or rootful Docker"
     if site.in_kubernetes:

@@ -6,7 +6,7 @@ In: `Needs` and a `Site`. Out: one `Check` each. Knows no driver.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from aim_engine.hardware.cgroup import read_limits, read_text
@@ -14,6 +14,7 @@ from aim_engine.hardware.check import DISK, MEMORY, Check, Needs, Site, failure,
 from aim_engine.hardware.inventory import Gpu
 
 _MIB, _GIB = 2**20, 2**30
+Memory = tuple[Gpu, ...]  # those that live in one
 _SHM = "/dev/shm"  # noqa: S108 - looked at, not written
 
 # What vLLM 0.32 lays into /dev/shm: ring buffers of 160 MiB, and 240 MiB more for each worker
@@ -33,20 +34,20 @@ _CAP_IPC_LOCK = 1 << 14  # linux/capability.h
 
 
 def gpu_memory(needs: Needs, site: Site) -> Check:
-    """Is as much of every GPU free as the plan will take? Names who holds the rest."""
+    """Is as much of every GPU's memory free as the plan will take? Names who holds the rest."""
     del site
     known = [gpu for gpu in needs.accelerators if gpu.memory_free_bytes is not None]
     if not known:
         return skipped("GPU memory", "how much is free is not known" if needs.accelerators else "no GPU is to be used")
-    budget = needs.budget_bytes or 0
-    short = [gpu for gpu in known if _free(gpu) < budget]
+    budget, memories = needs.budget_bytes or 0, _memories(known)
+    short = [memory for memory in memories if _free(memory[0]) < budget * len(memory)]
     if short:
-        sentence = "; ".join(f"{_held(gpu)}, and the plan takes {in_words(budget)} of each" for gpu in short)
+        sentence = "; ".join(f"{_held(memory)}, and the plan takes {_taken(memory, budget)}" for memory in short)
         return failure("GPU memory", MEMORY, sentence, _stop_holders(short))
-    shared = [gpu for gpu in known if _free(gpu) < gpu.memory_bytes * _MOSTLY_FREE]
-    if shared:
-        return warning("GPU memory", "; ".join(_held(gpu) for gpu in shared), _stop_holders(shared))
-    return ok("GPU memory", f"{in_words(min(_free(gpu) for gpu in known))} of each GPU are free")
+    held = [memory for memory in memories if _free(memory[0]) < memory[0].memory_bytes * _MOSTLY_FREE]
+    if held:
+        return warning("GPU memory", "; ".join(_held(memory) for memory in held), _stop_holders(held))
+    return ok("GPU memory", _all_free(memories))
 
 
 def shared_memory(needs: Needs, site: Site) -> Check:
@@ -115,25 +116,63 @@ def locked_memory(needs: Needs, site: Site) -> Check:
                    remedy)  # fmt: skip
 
 
+def _memories(gpus: Sequence[Gpu]) -> list[Memory]:
+    """The GPUs by the memory they live in, each of those that share one reporting all of it."""
+    found: dict[str, list[Gpu]] = {}
+    for gpu in gpus:
+        found.setdefault(gpu.memory_pool or f"of GPU {gpu.index} alone", []).append(gpu)
+    return [tuple(members) for members in found.values()]
+
+
+def _all_free(memories: Sequence[Memory]) -> str:
+    """A figure for each kind of GPU: the least that is free of any."""
+    kinds: dict[tuple[str, bool, bool], list[Memory]] = {}
+    for memory in memories:
+        first = memory[0]
+        kinds.setdefault((first.product, first.is_partition, first.memory_pool is not None), []).append(memory)
+    several = len(kinds) > 1
+    figures = []
+    for (product, part, shared), members in kinds.items():
+        free = in_words(min(_free(memory[0]) for memory in members))
+        if shared:
+            sharers = sum(len(memory) for memory in members)
+            where = "the memory" if len(members) == 1 else f"each of the {len(members)} memories"
+            figures.append(f"{free} are free of {where} that {sharers} partitions of {product} share")
+        else:
+            kind = f"partition of {product}" if part else product if several else "GPU"
+            figures.append(f"{free} of each {kind}" + ("" if several else " are free"))
+    return " and ".join(figures) + (" are free" if several and not figures[-1].endswith("share") else "")
+
+
 def _free(gpu: Gpu) -> int:
     return gpu.memory_free_bytes or 0
 
 
-def _held(gpu: Gpu) -> str:
-    return f"GPU {gpu.index}: {in_words(_free(gpu))} of {in_words(gpu.memory_bytes)} are free, {_holders(gpu)}"
+def _taken(memory: Memory, budget: int) -> str:
+    return f"{len(memory)} x {in_words(budget)} of it" if len(memory) > 1 else f"{in_words(budget)} of each"
 
 
-def _holders(gpu: Gpu) -> str:
+def _held(memory: Memory) -> str:
+    first = memory[0]
+    name = first.name
+    if first.memory_pool is not None:
+        verb = "shares" if len(memory) == 1 else "share"
+        name = f"the memory of {first.memory_pool} that {len(memory)} partition{'' if len(memory) == 1 else 's'} {verb}"
+    return f"{name}: {in_words(_free(first))} of {in_words(first.memory_bytes)} are free, {_holders(memory)}"
+
+
+def _holders(memory: Memory) -> str:
     """Who holds the most of it, by name."""
-    largest = sorted(gpu.holders, key=lambda holder: -holder.memory_bytes)
+    by_pid = {holder.pid: holder for gpu in memory for holder in gpu.holders}
+    largest = sorted(by_pid.values(), key=lambda holder: -holder.memory_bytes)
     if not largest:
         return "the rest is held by processes that cannot be seen from here"
     shown = [f"{one.name or 'a process'} (pid {one.pid}) holds {in_words(one.memory_bytes)}" for one in largest[:3]]
     return ", ".join(shown) + (f", and {len(largest) - 3} others" if len(largest) > 3 else "")
 
 
-def _stop_holders(gpus: list[Gpu]) -> str:
-    pids = sorted({holder.pid for gpu in gpus for holder in gpu.holders})
+def _stop_holders(memories: Sequence[Memory]) -> str:
+    pids = sorted({holder.pid for memory in memories for gpu in memory for holder in gpu.holders})
     if not pids:
         return "on the host, amd-smi process names them: stop them, or use other GPUs"
     return f"stop pid {', '.join(map(str, pids))}, or use other GPUs"

@@ -6,6 +6,7 @@ A copied tree cannot carry who may open a device, nor what was set where it was 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ class DeviceNode:
 
     opens: bool | None = None
     group: int | None = None
+    mode: int | None = None
 
 
 def device_nodes(root: Path) -> dict[str, DeviceNode]:
@@ -44,9 +46,13 @@ def variables(root: Path) -> dict[str, str]:
 
 
 def _node(state: Mapping[str, Any]) -> DeviceNode:
-    opens, group = state.get("opens"), state.get("group")
+    opens, group, mode = (state.get(key) for key in ("opens", "group", "mode"))
     known = isinstance(group, int) and not isinstance(group, bool) and 0 <= group < 2**32
-    return DeviceNode(opens=opens if isinstance(opens, bool) else None, group=group if known else None)
+    return DeviceNode(
+        opens=opens if isinstance(opens, bool) else None,
+        group=group if known else None,
+        mode=int(mode, 8) if isinstance(mode, str) and re.fullmatch("[0-7]{3,4}", mode) else None,
+    )
 
 
 def _part(root: Path, key: str) -> Mapping[str, Any]:

@@ -17,6 +17,7 @@ from aim_engine.hardware.inventory import Inventory
 from aim_engine.hardware.preflight import CHECKS
 from tests.building import MODEL, cpu_here, here, request, write_model
 from tests.cli.conftest import Run
+from tests.fakes.trees import plant_host, read_host
 
 ON_CPU = ("--hardware", "cpu", "--host", "127.0.0.1")
 # Makes amdsmi be asked, which has no library here: hardware that cannot be looked at.
@@ -103,6 +104,62 @@ def test_gpus_that_a_variable_hides_are_no_warning() -> None:
     hidden = replace(here("MI300X:2", unusable={1: "hidden"}), visibility=("HIP_VISIBLE_DEVICES=0",))
     found = doctor._hardware(hidden, request())
     assert (found.outcome, found.sentence) == ("ok", "1 x MI300X (found by amdsmi); HIP_VISIBLE_DEVICES=0")
+
+
+def test_a_gpu_is_named_by_its_address_too() -> None:
+    gpus = tuple(replace(gpu, pci_address=f"0000:0{gpu.index}:00.0") for gpu in here("MI300X:2").gpus)
+    found = doctor._hardware(replace(here(), gpus=(gpus[0], replace(gpus[1], unusable=CLOSED))), request())
+    assert found.sentence == f"1 x MI300X (found by amdsmi); the GPU at 0000:01:00.0: {CLOSED}"
+
+
+def test_of_mixed_gpus_one_kind_is_used_and_the_largest_group_is_reckoned_with() -> None:
+    mixed = here("MI210:2,MI300X:4")
+    found = doctor._hardware(mixed, request())
+    assert found.sentence == "2 x MI210 and 4 x MI300X (found by amdsmi); only GPUs of one kind are used at a time"
+    assert doctor._needs_of_anything(request(), mixed).tensor_parallel_size == 4
+
+
+def test_partitions_do_not_work_together() -> None:
+    cut = tuple(replace(gpu, partition="CPX/NPS4") for gpu in here("MI300X:8").gpus)
+    assert doctor._needs_of_anything(request(), replace(here(), gpus=cut)).tensor_parallel_size == 1
+
+
+def test_everything_hidden_is_an_input_error_with_the_remedy(cli: Run, tmp_path: Path) -> None:
+    root = plant_host(read_host("mi210"), tmp_path / "host")
+    (root / "recording.json").write_text(json.dumps({"variables": {"HIP_VISIBLE_DEVICES": "-1"}}))
+    for command in (("doctor",), ("detect",), ("plan", MODEL)):
+        done = cli(*command, "--hardware", str(root))
+        assert done.code == 10
+        assert "unset HIP_VISIBLE_DEVICES, or name 0-7" in done.last_words["hint"]
+
+
+@pytest.mark.parametrize("name", ["render-nodes-closed", "render-nodes-partly-closed", "kfd-closed"])
+def test_a_recorded_host_is_looked_at_in_its_folder(name: str, cli: Run, tmp_path: Path) -> None:
+    """The remedy is its own group's number, and this machine's device files, ports and folders are not looked at."""
+    root = plant_host(read_host(name), tmp_path / "host")
+    done = cli("doctor", "--hardware", str(root), "--json")
+    found = by_name(done.json)
+    assert "--group-add 109" in found["hardware"]["remedy"]
+    assert found["devices"]["outcome"] == ("ok" if name == "render-nodes-partly-closed" else "error")
+    others = {found[check]["sentence"] for check in CHECKS if check not in ("devices", "model access")}
+    assert others == {"not this machine"}
+    detected = cli("detect", "--hardware", str(root))
+    assert detected.code == (0 if name == "render-nodes-partly-closed" else 20)
+
+
+@pytest.mark.parametrize("name", ["driver-gone", "kfd-hidden", "container-no-render-node"])
+def test_of_a_recorded_host_that_failed_nothing_is_said_of_this_machine(name: str, cli: Run, tmp_path: Path) -> None:
+    root = plant_host(read_host(name), tmp_path / "host")
+    done = cli("doctor", "--hardware", str(root), "--json")
+    found = by_name(done.json)
+    assert done.code == 20
+    assert {found[check]["sentence"] for check in ("cache", "ports", "host memory", "disk")} == {"not this machine"}
+
+
+def test_hardware_that_nobody_knows_is_no_reason_to_look_at_this_machine(cli: Run) -> None:
+    done = cli("doctor", "--hardware", "MI9999", "--json")
+    assert done.code == 10
+    assert by_name(done.json)["ports"]["sentence"] == "not this machine"
 
 
 def test_a_cpu_that_nobody_asked_for_is_a_warning() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import socket
 from collections.abc import Mapping
@@ -16,10 +17,12 @@ from hypothesis import strategies as st
 
 from aim_engine.errors import CacheError, DoesNotFitError, NoAcceleratorError
 from aim_engine.hardware import preflight
-from aim_engine.hardware.check import Check, Checkpoint, Needs, Site, Space, this_site
-from aim_engine.hardware.inventory import Gpu, Holder
+from aim_engine.hardware.check import Check, Checkpoint, Needs, Site, Space, recorded_site, this_site
+from aim_engine.hardware.inventory import Gpu, Holder, Surroundings
+from aim_engine.hardware.kfd import KfdDetector
 from aim_engine.hardware.preflight import CHECKS, error_of, look, look_from_elsewhere, worst
 from tests.building import examples
+from tests.fakes.trees import plant_host, read_host
 from tests.hardware.conftest import Plant
 
 GIB, MIB = 2**30, 2**20
@@ -197,8 +200,9 @@ def test_memory_that_others_hold_is_an_error_with_their_names(tmp_path: Path) ->
     found = check("GPU memory", needs(gpu(0), held, budget_bytes=172 * GIB), tmp_path)
     assert (found.outcome, found.code) == ("error", 21)
     assert found.sentence == (
-        "GPU 1: 20.0 GiB of 192.0 GiB are free, python3 (pid 9) holds 160.0 GiB, a process (pid 11) holds 10.0 GiB, "
-        "small (pid 7) holds 1.0 GiB, and 1 others, and the plan takes 172.0 GiB of each"
+        "GPU 1 (0000:01:00.0): 20.0 GiB of 192.0 GiB are free, python3 (pid 9) holds 160.0 GiB, "
+        "a process (pid 11) holds 10.0 GiB, small (pid 7) holds 1.0 GiB, and 1 others, "
+        "and the plan takes 172.0 GiB of each"
     )
     assert found.remedy == "stop pid 7, 9, 11, 12, or use other GPUs"
 
@@ -214,6 +218,46 @@ def test_free_and_unknown_memory(tmp_path: Path) -> None:
     assert check("GPU memory", needs(budget_bytes=172 * GIB), tmp_path).outcome == "ok"
     assert check("GPU memory", needs(gpu(memory_free_bytes=None)), tmp_path).outcome == "skipped"
     assert check("GPU memory", needs(CPU), tmp_path).sentence == "no GPU is to be used"
+
+
+def parts(packages: int, *, free: int = 190 * GIB, shared: bool = True) -> tuple[Gpu, ...]:
+    """So many MI300X in eight parts each, which share their package's memory or not."""
+    return tuple(
+        gpu(8 * package + place, pci_address=f"0000:0{package}:00.{place}", package=f"0000:0{package}:00.0",
+            partition="CPX/NPS1" if shared else "CPX/NPS4", memory_free_bytes=free,
+            memory_bytes=192 * GIB if shared else 24 * GIB, memory_pool=f"0000:0{package}:00.0" if shared else None)
+        for package in range(packages) for place in range(8)
+    )  # fmt: skip
+
+
+def test_a_memory_that_partitions_share_is_one(tmp_path: Path) -> None:
+    found = check("GPU memory", needs(*parts(2)), tmp_path)
+    assert found.sentence == "190.0 GiB are free of each of the 2 memories that 16 partitions of MI300X share"
+    own = check("GPU memory", needs(*parts(1, free=23 * GIB, shared=False)), tmp_path)
+    assert own.sentence == "23.0 GiB of each partition of MI300X are free"
+
+
+def test_what_is_held_of_a_shared_memory_is_said_once(tmp_path: Path) -> None:
+    holder = Holder(pid=9, name="python3", memory_bytes=90 * GIB)
+    held = tuple(replace(one, holders=(holder,)) for one in parts(1, free=100 * GIB))
+    found = check("GPU memory", needs(*held), tmp_path)
+    assert found.sentence == (
+        "the memory of 0000:00:00.0 that 8 partitions share: 100.0 GiB of 192.0 GiB are free, "
+        "python3 (pid 9) holds 90.0 GiB")  # fmt: skip
+    assert found.remedy.startswith("stop pid 9,")
+
+
+@pytest.mark.parametrize(("free", "outcome"), [(81, "warning"), (79, "error")])
+def test_those_that_share_a_memory_need_it_together(free: int, outcome: str, tmp_path: Path) -> None:
+    found = check("GPU memory", needs(*parts(1, free=free * GIB), budget_bytes=10 * GIB), tmp_path)
+    assert found.outcome == outcome
+    assert ("the plan takes 8 x 10.0 GiB of it" in found.sentence) is (outcome == "error")
+
+
+def test_gpus_of_several_kinds_have_a_figure_each(tmp_path: Path) -> None:
+    lesser = gpu(2, product="MI210", memory_bytes=64 * GIB, memory_free_bytes=63 * GIB)
+    found = check("GPU memory", needs(gpu(0), gpu(1), lesser), tmp_path)
+    assert found.sentence == "191.0 GiB of each MI300X and 63.0 GiB of each MI210 are free"
 
 
 EIGHT = tuple(gpu(n) for n in range(8))
@@ -391,6 +435,24 @@ def test_the_iommu_does_not_matter_to_xgmi_or_to_one_gpu(plant: Plant) -> None:
     assert check("iommu", linked, root).sentence == "the GPUs reach each other over XGMI"
     assert check("iommu", needs(gpu(0, xgmi_peers=(5,)), gpu(1, xgmi_peers=(6,))), root).outcome == "warning"
     assert check("iommu", needs(), root).outcome == "skipped"
+
+
+def test_two_hives_reach_each_other_over_pcie(plant: Plant) -> None:
+    root = plant(IOMMU)
+    hives = [gpu(n, xgmi_peers=tuple(peer for peer in range(4 * (n // 4), 4 * (n // 4) + 4) if peer != n))
+             for n in range(8)]  # fmt: skip
+    assert check("iommu", needs(*hives), root).outcome == "warning"
+    assert check("iommu", needs(*hives[:4]), root).sentence == "the GPUs reach each other over XGMI"
+
+
+def test_gpus_of_several_kinds_are_not_used_together(plant: Plant) -> None:
+    pair = gpu(0, xgmi_peers=(1,)), gpu(1, xgmi_peers=(0,))
+    assert check("iommu", needs(*pair, gpu(2, product="MI210")), plant(IOMMU)).outcome == "ok"
+
+
+def test_partitions_of_one_package_need_no_way_out_of_it(plant: Plant) -> None:
+    found = check("iommu", needs(*parts(1)), plant(IOMMU))
+    assert (found.outcome, found.sentence) == ("ok", "the GPUs are parts of one package")
 
 
 @pytest.mark.parametrize(
@@ -604,3 +666,30 @@ def test_damaged_files_never_end_in_an_exception(
         (root / name).write_bytes(content)
     wanted = needs(*EIGHT, checkpoint=CHECKPOINT, engine_version=version)
     assert len(preflight.look(wanted, Site(root=root, memlock_bytes=1), without=("ports", "cache"))) == len(CHECKS) - 2
+
+
+# --- a recorded host ---------------------------------------------------------------------------------------------
+
+
+def test_a_recorded_host_says_itself_who_may_open_what(tmp_path: Path) -> None:
+    root = plant_host(read_host("render-nodes-partly-closed"), tmp_path)
+    gpus = KfdDetector().detect(Surroundings(root=root, environment={})).gpus
+    found = {one.name: one for one in look_from_elsewhere(needs(*gpus), Site(), recorded=recorded_site(root))}
+    assert found["devices"].sentence == (
+        "/dev/dri/renderD128 and /dev/dri/renderD152 cannot be opened by who recorded it: permission denied"
+    )
+    assert "--group-add 109" in found["devices"].remedy
+    others = {one.sentence for name, one in found.items() if name not in ("devices", "model access")}
+    assert others == {"not this machine"}
+    (root / ".dockerenv").touch()
+    again = look_from_elsewhere(needs(*gpus), Site(), recorded=recorded_site(root))
+    assert next(one for one in again if one.name == "devices").remedy == "start the container with --group-add 109"
+
+
+def test_a_recorded_mode_bars_the_group(tmp_path: Path) -> None:
+    root = plant_host(read_host("render-nodes-closed"), tmp_path)
+    said = {"/dev/dri/renderD128": {"opens": False, "group": 109, "mode": "0600"}}
+    (root / "recording.json").write_text(json.dumps({"device_nodes": said}))
+    closed_one = gpu(0, render_node="/dev/dri/renderD128")
+    found = {one.name: one for one in look_from_elsewhere(needs(closed_one), Site(), recorded=recorded_site(root))}
+    assert "chmod g+rw /dev/dri/renderD128" in found["devices"].remedy
