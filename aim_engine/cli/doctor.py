@@ -118,7 +118,8 @@ def _hardware(inventory: Inventory, request: Request) -> Check:
     from aim_engine.selection.groups import equal_groups
 
     words = inventory.in_words()
-    sentence = f"{words} ({'declared' if inventory.declared else f'found by {inventory.source}'})"
+    source = "recorded" if inventory.recorded else "declared" if inventory.declared else f"found by {inventory.source}"
+    sentence = f"{words} ({source})"
     unusable = [f"{gpu.name}: {gpu.unusable}" for gpu in inventory.gpus if not gpu.usable]
     sentence += "; only GPUs of one kind are used at a time" if len(equal_groups(inventory)) > 1 else ""
     chosen = f"; {', '.join(inventory.visibility)}" if inventory.visibility else ""

@@ -94,7 +94,7 @@ def _nearest_refusal(
     message = f"{asked} cannot be served on {situation.inventory.in_words()}: with {recipe.recipe_id}, {reasons}"
     if rules == {"memory"}:
         return DoesNotFitError(message, hint=_memory_hint(nearest, judged, situation))
-    if rules == {"partition"}:
+    if "partition" in rules <= {"partition", "memory"}:
         return NoRecipeError(message, hint=partition_remedy(nearest.candidate.gpus))
     if "engine" in rules and "gpu type" not in rules:
         return NoAcceleratorError(message, hint=_ENGINE_HINT, details=situation.inventory.notes)

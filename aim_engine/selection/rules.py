@@ -98,7 +98,7 @@ def partition(candidate: Candidate, situation: Situation) -> Verdict:
         width == 1,
         f"each copy of the model has a partition ({shown}) of its own",
         f"it would spread one copy of the model over {width} partitions ({shown}) of GPUs, with an exchange between "
-        f"them at every layer that a whole GPU does not need; {partition_remedy(candidate.gpus)}",
+        "them at every layer that a whole GPU does not need",
     )
 
 

@@ -140,6 +140,7 @@ def test_a_recorded_host_is_looked_at_in_its_folder(name: str, cli: Run, tmp_pat
     done = cli("doctor", "--hardware", str(root), "--json")
     found = by_name(done.json)
     assert "--group-add 109" in found["hardware"]["remedy"]
+    assert "(declared)" not in found["hardware"]["sentence"]
     assert found["devices"]["outcome"] == ("ok" if name == "render-nodes-partly-closed" else "error")
     others = {found[check]["sentence"] for check in CHECKS if check not in ("devices", "model access")}
     assert others == {"not this machine"}

@@ -55,7 +55,14 @@ def test_a_recipe_without_a_one_gpu_variant_is_refused_with_both_remedies() -> N
     refusal = chosen(situation(recipe(variant(8)), on=cut(1), card=SMALL)).refusal
     assert isinstance(refusal, NoRecipeError)
     assert "over 8 partitions (CPX/NPS4)" in refusal.message
+    assert "sudo" not in refusal.message  # the remedy is said once, not with every candidate
     assert "AIM_METRIC=throughput" in refusal.hint
+    assert "sudo amd-smi set --compute-partition SPX" in refusal.hint
+
+
+def test_the_remedy_is_the_same_where_memory_lacks_as_well() -> None:
+    refusal = chosen(situation(recipe(variant(2)), on=cut(1))).refusal
+    assert isinstance(refusal, NoRecipeError)
     assert "sudo amd-smi set --compute-partition SPX" in refusal.hint
 
 
