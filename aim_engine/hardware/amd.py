@@ -6,7 +6,10 @@ amd_child.py, with a time limit), understanding the answer amd_answer.py. Knows 
 
 from __future__ import annotations
 
-from aim_engine.hardware.device_nodes import ABSENT, ABSENT_HINT, is_sign_of_gpu
+import os
+
+from aim_engine.hardware.amd_signs import without_driver
+from aim_engine.hardware.device_nodes import is_sign_of_gpu
 from aim_engine.hardware.inventory import Finding, Surroundings
 
 # Set for the mock that AMD ships with amdsmi (rocm-systems, projects/amdsmi/tests/mock_backend) and by our own tests:
@@ -25,10 +28,11 @@ class AmdSmiDetector:
 
     def detect(self, surroundings: Surroundings) -> Finding:
         mocked = MOCK in surroundings.environment
-        if not mocked and not surroundings.is_live and (surroundings.root / RECORDING).is_file():
+        recording = surroundings.root / RECORDING
+        if not mocked and not surroundings.is_live and os.path.isfile(recording):  # noqa: PTH113 - Path.is_file raises
             return _recorded(surroundings)
         if not mocked and not is_sign_of_gpu(surroundings.root):
-            return Finding(source=self.name, reason=ABSENT, hint=ABSENT_HINT)
+            return without_driver(self.name, surroundings.root)
         if not mocked and not surroundings.is_live:
             return Finding(source=self.name)  # a recorded host can be read, not asked
         return _ask(surroundings, mocked)
@@ -52,5 +56,5 @@ def _recorded(surroundings: Surroundings) -> Finding:
             answer = amd_ask.parse(file.read(_MOST_BYTES))
     except OSError as error:
         answer = {"reason": f"{root / RECORDING} cannot be read: {error.strerror}"}
-    found = amd_answer.read_answer(answer, root, check_nodes=(root / "dev").is_dir())
+    found = amd_answer.read_answer(answer, root, check_nodes=os.path.isdir(root / "dev"))  # noqa: PTH112 - Path.is_dir raises
     return visibility.as_seen(found, surroundings.environment)

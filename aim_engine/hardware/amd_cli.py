@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from aim_engine.hardware.amd import MOCK
-from aim_engine.hardware.device_nodes import ABSENT, ABSENT_HINT, is_sign_of_gpu
+from aim_engine.hardware.amd_signs import without_driver
+from aim_engine.hardware.device_nodes import is_sign_of_gpu
 from aim_engine.hardware.inventory import Finding, Surroundings
 
 PROGRAM = "amd-smi"
@@ -38,7 +39,7 @@ class AmdSmiProgramDetector:
     def detect(self, surroundings: Surroundings) -> Finding:
         mocked = MOCK in surroundings.environment
         if not mocked and not is_sign_of_gpu(surroundings.root):
-            return Finding(source=self.name, reason=ABSENT, hint=ABSENT_HINT)
+            return without_driver(self.name, surroundings.root)
         if not mocked and not surroundings.is_live:
             return Finding(source=self.name)  # a recorded host can be read, not asked
         import shutil  # here: a plan for declared hardware need not pay for it

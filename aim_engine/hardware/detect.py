@@ -89,7 +89,8 @@ def _refused(blocked: Sequence[Finding], without: Sequence[Finding]) -> NoAccele
     """
     cause = next((finding for finding in blocked if finding.certain), blocked[0])
     others = _said_by(finding for finding in without if finding is not cause)
-    return NoAcceleratorError(cause.reason, hint=cause.hint, details=(*cause.notes, *others))
+    details = tuple(text for text in dict.fromkeys((*cause.notes, *others)) if text != cause.reason)
+    return NoAcceleratorError(cause.reason, hint=cause.hint, details=details)
 
 
 def _said_by(findings: Iterable[Finding]) -> list[str]:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aim_engine.hardware.device_nodes import ABSENT, ABSENT_HINT, DEVICES, OR_ELSE, is_sign_of_gpu
+from aim_engine.hardware.amd_signs import without_driver
+from aim_engine.hardware.device_nodes import DEVICES, OR_ELSE, is_sign_of_gpu
 from aim_engine.hardware.inventory import Finding, Surroundings
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class KfdDetector:
 
     def detect(self, surroundings: Surroundings) -> Finding:
         if not is_sign_of_gpu(surroundings.root):
-            return Finding(source=SOURCE, reason=ABSENT, hint=ABSENT_HINT)
+            return without_driver(SOURCE, surroundings.root)
         if surroundings.is_live:
             return _ask_child(surroundings)
         from aim_engine.hardware.kfd_read import read_tree  # here: most machines never come this far

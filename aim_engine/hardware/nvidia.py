@@ -6,6 +6,7 @@ on the CPU in silence, and plans for them where a recipe says how. Knows no reci
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -13,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from aim_engine.hardware.inventory import Finding, Gpu, Holder, Surroundings
+from aim_engine.hardware.pci import NVIDIA, display_devices
 
 _CHILD = Path(__file__).with_name("nvidia_child.py")
 _SIGNS = ("dev/nvidiactl", "proc/driver/nvidia/version", "sys/module/nvidia")
 _OR_ELSE = "; to go on without the GPU, say --hardware cpu"
+_COMPUTES = "0x0302"  # pci_ids.h, PCI_CLASS_DISPLAY_3D
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 # nvml.h, nvmlReturn_t
@@ -42,11 +45,38 @@ class NvmlDetector:
     vendor = "nvidia"
 
     def detect(self, surroundings: Surroundings) -> Finding:
-        if not any((surroundings.root / sign).exists() for sign in _SIGNS):
-            return Finding(source=self.name, reason="there is no NVIDIA GPU here")
+        if not _is_sign_of_gpu(surroundings.root):
+            return _without_driver(surroundings.root)
         if not surroundings.is_live:
             return Finding(source=self.name)  # a recorded host can be read, not asked
         return look(surroundings)
+
+
+def _is_sign_of_gpu(root: Path) -> bool:
+    """True where the driver, or a device file of it, is there."""
+    if any(os.path.exists(root / sign) for sign in _SIGNS):  # noqa: PTH110 - says no where Path.exists raises
+        return True
+    try:
+        names = os.listdir(root / "dev")  # noqa: PTH208
+    except OSError:
+        return False
+    return any(re.fullmatch(r"nvidia[0-9]{1,4}", name, re.ASCII) for name in names)
+
+
+def _without_driver(root: Path) -> Finding:
+    """A GPU without a display of its own is there to compute; any other adapter is worth a note."""
+    notes = []
+    for device in display_devices(root, NVIDIA):
+        what = f"{device.device_id} at {device.address}"
+        if device.class_code.startswith(_COMPUTES):
+            given = f" (bound to {device.driver} instead)" if device.driver else ""
+            return _blocked(
+                f"an NVIDIA GPU ({what}) is here, but NVIDIA's driver is not loaded{given}",
+                "on the host: sudo modprobe nvidia, then look at nvidia-smi; a container sees its host's GPUs: pass "
+                "them with docker run --gpus all, or start it with AIM_HARDWARE=cpu",
+            )
+        notes.append(f"an NVIDIA GPU of a kind that is not known here ({what}) is present; {device.why_unused}")
+    return Finding(source=NvmlDetector.name, reason="there is no NVIDIA GPU here", notes=tuple(notes))
 
 
 def look(surroundings: Surroundings) -> Finding:
@@ -139,7 +169,9 @@ def _visible(
     value = environment.get(_VISIBLE)
     if value is None:
         return tuple(gpus), (), ()
-    setting, chosen = f"{_VISIBLE}={value}", list[Gpu]()
+    # as it may be shown; CUDA stops at a word that could not be, as it names nothing
+    setting = f"{_VISIBLE}={''.join(letter for letter in value if letter.isprintable())}"
+    chosen = list[Gpu]()
     for word in (part.strip() for part in value.split(",")):
         named = _named(word, gpus)
         if named is None or named in chosen:
