@@ -5,18 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from aim_engine.cli.arguments import add_model, add_settings, typed_flags
 from aim_engine.cli.terminal import Terminal
-from aim_engine.errors import EngineRefusedError, InputError
+from aim_engine.errors import AimError, EngineRefusedError, InputError
 from aim_engine.request import Request, read_request, secrets_from_files
+from aim_engine.settings import SETTINGS
 
 if TYPE_CHECKING:
     from aim_engine.hardware.check import Site
-    from aim_engine.plan import Plan
+    from aim_engine.plan import Plan, Refusal
 
 _EXAMPLES = """examples:
   aim-engine serve Qwen/Qwen3-32B
@@ -34,14 +36,50 @@ def add_to(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str, str]) -> int:
     from aim_engine.runtime import handover
 
-    request = _with_state_folder(read_request(typed_flags(arguments), environment))
-    # the engine, its guard and the sidecar look there; the environment of a process is seen by its user alone
-    os.environ.update(secrets_from_files(environment))
+    flags = typed_flags(arguments)
+    try:
+        request = _with_state_folder(read_request(flags, environment))
+        # the engine, its guard and the sidecar look there; the environment of a process is seen by its user alone
+        os.environ.update(secrets_from_files(environment))
+    except InputError as error:
+        if legible := _legible(flags, environment):
+            _stay(error, legible)
+        raise
     try:
         _serve(request, terminal)
     except handover.StopAskedError as stop:
         terminal.say(json.dumps(stop.words))
         return 0
+
+
+# What says how to stay up: all of it, or else without what may itself be wrong.
+_STAYING = ("keep_alive", "health_port", "state_dir")
+_OF_STAYING = ((*_STAYING, "port", "host", "log_level", "log_format"), (*_STAYING, "port"), _STAYING)
+
+
+def _legible(flags: dict[str, str | None], environment: dict[str, str]) -> Request | None:
+    """Of a request that cannot be read what says how to stay up with the reason; None where that is what is wrong."""
+    for fields in _OF_STAYING:
+        known = {name for setting in SETTINGS if setting.field in fields for name in setting.variables}
+        some = {name: text for name, text in environment.items() if name in known}
+        with suppress(InputError):
+            return _with_state_folder(read_request({field: flags.get(field) for field in fields}, some))
+    return None
+
+
+def _stay(error: AimError, request: Request, told: dict[str, Any] | None = None) -> None:
+    """As AIM_KEEP_ALIVE asks; returns where it does not, or where that cannot be."""
+    from aim_engine.runtime import handover
+
+    if request.keep_alive:
+        runtime = {
+            "state_dir": str(request.state_dir),
+            "host": request.host,
+            "health_port": request.health_port,
+            "log_level": request.log_level,
+            "log_format": request.log_format,
+        }
+        handover.stay(error, {"error": error.as_json(), **(told or {}), "runtime": runtime})
 
 
 def _serve(request: Request, terminal: Terminal) -> NoReturn:
@@ -52,18 +90,18 @@ def _serve(request: Request, terminal: Terminal) -> NoReturn:
     from aim_engine.engine import decide
     from aim_engine.hardware.check import this_site
     from aim_engine.plan import Refusal
-    from aim_engine.report import refusal_text
     from aim_engine.runtime.log import Log
 
     log = Log("plan", level=request.log_level, style=request.log_format)
     for warning in request.warnings:
         log.warning(warning)
-    plan = decide(request, to_serve=True)
-    if isinstance(plan, Refusal):
-        if request.log_format == "text":
-            terminal.say(refusal_text(plan, terminal.paint))
-        raise plan.error
-    _check_servable(plan)
+    found: Plan | Refusal | None = None
+    try:
+        found = decide(request, to_serve=True)
+        plan = _accepted(found, request, terminal)
+    except AimError as error:
+        _stay(error, request, found.as_json() if isinstance(found, Refusal) else None)
+        raise
     for line in _summary(plan):
         log.info(line)
     for warning in plan.warnings[len(request.warnings) :]:
@@ -71,6 +109,20 @@ def _serve(request: Request, terminal: Terminal) -> NoReturn:
     if said := exposure(request, this_site(request.environment)):
         log.warning(said)
     handover.run(plan.as_json(), spare)
+
+
+def _accepted(found: Plan | Refusal, request: Request, terminal: Terminal) -> Plan:
+    """The plan, if there is one that can be served here."""
+    from aim_engine.plan import Refusal
+
+    if isinstance(found, Refusal):
+        if request.log_format == "text":
+            from aim_engine.report import refusal_text
+
+            terminal.say(refusal_text(found, terminal.paint))
+        raise found.error
+    _check_servable(found)
+    return found
 
 
 def exposure(request: Request, site: Site) -> str | None:

@@ -27,11 +27,15 @@ _START_SECONDS = 30.0
 
 
 def main(arguments: list[str]) -> int:
-    """The slim parent: `STATE_DIR LOCK` and the spare's arguments."""
+    """The slim parent: `STATE_DIR LOCK` and the spare's arguments; without those there is nothing to start any more."""
     folder, lock, *spare = arguments
     os.set_inheritable(int(lock), False)
     signal.pthread_sigmask(signal.SIG_BLOCK, HELD)  # they are, since before the exec
     state = State(folder)
+    if not spare:
+        from aim_engine.runtime.stay import stay  # here: few runs need it
+
+        return stay(state)
     return Parent(state, read_contract(state.read(files.PLAN) or {}), Spare.from_arguments(spare)).run()
 
 
@@ -59,6 +63,8 @@ class Parent:
             ending.clean()
         relay.join(2)
         relay.end_lines()
+        if words["code"] == 0:  # engines log tracebacks at the cleanest of ends
+            self._log.info("stopped: drained, exit code 0")
         say_last_words(self._state, words, style=self._contract.log_format)
         return int(words["code"])
 

@@ -10,13 +10,19 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from types import FrameType
 from typing import Any, NoReturn
 
+from aim_engine.errors import AimError
+from aim_engine.hardware.ports import check_port
 from aim_engine.runtime import processes
-from aim_engine.runtime.prepare import prepare
+from aim_engine.runtime import state as files
+from aim_engine.runtime.log import Log
+from aim_engine.runtime.prepare import prepare, take_folder
 from aim_engine.runtime.signals import HELD, STOPPING
 from aim_engine.runtime.spare import INTERPRETER, PROGRAMS, Spare, make_spare
+from aim_engine.runtime.state import State
 
 
 def begin() -> Spare:
@@ -54,20 +60,49 @@ def run(plan: dict[str, Any], spare: Spare) -> NoReturn:
     """Become the server's parent. Returns only by raising.
 
     Raises:
-        InputError: a port or the state folder cannot be used.
-        CacheError: a folder cannot be written.
+        AimError: something is wrong that the start could not survive, and nobody asked to stay up nevertheless.
     """
-    state, lock = prepare(plan)
+    try:
+        state, lock = prepare(plan)
+    except AimError as error:
+        if plan["runtime"]["keep_alive"]:
+            stay(error, plan)
+        raise
+    _become_parent(state, lock, spare.as_arguments())
+
+
+def stay(error: AimError, plan: Mapping[str, Any]) -> None:
+    """Become a parent that has nothing to start and tells why over the health port, as AIM_KEEP_ALIVE asks.
+
+    `plan` is what there is of one: its `runtime` says where to listen and how to log. Returns where the state folder or
+    the health port is what is wrong: then there is no place to tell it from.
+    """
+    runtime = plan["runtime"]
+    try:
+        state, lock = take_folder(runtime["state_dir"])
+        check_port(runtime["host"], runtime["health_port"], "AIM_HEALTH_PORT")
+        state.remove(*files.OF_ONE_RUN)
+        state.write(files.PLAN, plan)
+        state.write(files.WORDS, error.as_json())
+    except (AimError, OSError) as other:
+        log = Log("boot", level=runtime["log_level"], style=runtime["log_format"])
+        log.error(f"cannot stay up as AIM_KEEP_ALIVE asks: {other}")
+        return
+    _become_parent(state, lock, [])
+
+
+def _become_parent(state: State, lock: int, spare: list[str]) -> NoReturn:
     # held from here on: pending signals survive the exec (execve(2)), and the parent answers them
     signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
     age = _age_seconds()
     state.record(phase="planning", at=time.time() - age, monotonic=time.monotonic() - age)
+    if not spare:
+        state.record(phase="failed")
     sys.stdout.flush()
     sys.stderr.flush()
+    os.set_inheritable(lock, True)
     os.execve(  # noqa: S606 - no shell, by design
-        sys.executable,
-        [*INTERPRETER, PROGRAMS, "boot", state.folder, str(lock), *spare.as_arguments()],
-        dict(os.environ),
+        sys.executable, [*INTERPRETER, PROGRAMS, "boot", state.folder, str(lock), *spare], dict(os.environ)
     )
 
 

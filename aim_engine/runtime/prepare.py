@@ -43,9 +43,23 @@ def prepare(plan: Mapping[str, Any], site: Site | None = None) -> tuple[State, i
         AimError: whatever else the pre-flight checks found that the start could not survive.
     """
     contract = read_contract(plan)
-    state = State(contract.state_dir)
-    make_private_folder(Path(contract.state_dir))
-    lock = _lock(state)
+    state, lock = take_folder(contract.state_dir)
+    try:
+        _prepare(plan, contract, state, site)
+    except BaseException:
+        os.close(lock)
+        raise
+    return state, lock
+
+
+def take_folder(folder: str) -> tuple[State, int]:
+    """Make a state folder, and make it ours."""
+    make_private_folder(Path(folder))
+    state = State(folder)
+    return state, _lock(state)
+
+
+def _prepare(plan: Mapping[str, Any], contract: Contract, state: State, site: Site | None) -> None:
     check_port(contract.host, contract.port, "AIM_PORT")
     check_port(contract.host, contract.health_port, "AIM_HEALTH_PORT")
     check_cache(Path(contract.cache_dir))
@@ -64,7 +78,6 @@ def prepare(plan: Mapping[str, Any], site: Site | None = None) -> tuple[State, i
         state.write(files.PLAN, told)
     except OSError as error:
         raise unwritable("the state folder", contract.state_dir, "AIM_STATE_DIR", error) from error
-    return state, lock
 
 
 def check_site(plan: Mapping[str, Any], contract: Contract, site: Site | None) -> list[str]:
@@ -135,7 +148,6 @@ def _lock(state: State) -> int:
         raise InputError(
             f"another server uses {state.folder}", hint="stop it, or give this one another AIM_PORT or AIM_STATE_DIR"
         ) from None
-    os.set_inheritable(descriptor, True)
     return descriptor
 
 

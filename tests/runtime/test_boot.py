@@ -47,6 +47,7 @@ def test_a_run_becomes_ready_tells_so_and_drains(serve: Serve) -> None:
                               "retryable": False}  # fmt: skip
     assert "Starting to load model fake" in server.out
     assert not (server.state / "supervisor.sock").exists()
+    assert server.err.splitlines()[-2].endswith(" aim boot: stopped: drained, exit code 0")
 
 
 def test_the_processes_around_the_engine_are_small_and_quick(serve: Serve) -> None:
