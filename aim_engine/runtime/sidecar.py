@@ -77,7 +77,7 @@ class Sidecar:
             time.sleep(self._pause_seconds())
 
     def _pause_seconds(self) -> float:
-        if self._verdict.ready:
+        if self._verdict.ready or self._verdict.phase == "draining":
             return _STEADY_SECONDS
         return (
             _PROBING_SECONDS if self._verdict.phase == "probing" and not self._memory.probe_error else _STARTING_SECONDS

@@ -166,3 +166,20 @@ def test_a_look_that_fails_is_said_once_without_its_text(tmp_path: Path, capfd: 
     assert said.count("UnicodeEncodeError") == len(said.splitlines()) == 1
     assert "s3cret" not in said
     assert sidecar.snapshot().verdict.phase == "starting"
+
+
+class Draining(Poller):
+    """Sees a server that drains."""
+
+    def look(self) -> Observation:
+        return Observation(at=self.clock(), server=(7, 7), healthy=True, stop_asked=True)
+
+
+def test_a_server_that_drains_is_not_asked_ten_times_a_second(tmp_path: Path) -> None:
+    """What is left of the machine is for the requests in flight, and then for the engine's end."""
+    plan = fake_plan(tmp_path)
+    contract, state = read_contract(plan), State(str(tmp_path))
+    sidecar = Sidecar(state, contract, plan, Draining(state=state, contract=contract, key=None), Log("sidecar"))
+    sidecar.look()
+    assert sidecar.snapshot().verdict.phase == "draining"
+    assert sidecar._pause_seconds() == 1.0
