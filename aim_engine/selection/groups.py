@@ -16,7 +16,9 @@ _SAME_MEMORY = 0.01  # a driver reserves a little more here than there
 
 
 def equal_groups(inventory: Inventory) -> tuple[Group, ...]:
-    """The usable GPUs by kind: the largest group first; of equally large ones that with more memory, then the first."""
+    """The usable GPUs by kind, the largest group first: that of the most packages, since eight parts of one GPU are no
+    more than that GPU; then that of the most devices, that with more memory, and the first.
+    """
     groups: list[list[Gpu]] = []
     for gpu in sorted(inventory.usable_gpus, key=lambda one: one.index):
         home = next((group for group in groups if _equal(group[0], gpu)), None)
@@ -24,8 +26,13 @@ def equal_groups(inventory: Inventory) -> tuple[Group, ...]:
             groups.append([gpu])
         else:
             home.append(gpu)
-    groups.sort(key=lambda group: (-len(group), -memory_of(group), group[0].index))
+    groups.sort(key=lambda group: (-_packages(group), -len(group), -memory_of(group), group[0].index))
     return tuple(tuple(group) for group in groups)
+
+
+def _packages(group: Sequence[Gpu]) -> int:
+    """How many GPUs these are, the parts of one counted once; a part that nobody knows the package of counts alone."""
+    return len({(gpu.package or gpu.index) if gpu.is_partition else gpu.index for gpu in group})
 
 
 def memory_of(gpus: Sequence[Gpu]) -> int:

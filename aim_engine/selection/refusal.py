@@ -11,10 +11,10 @@ from collections.abc import Callable
 from aim_engine.catalog.load import nearest_models
 from aim_engine.catalog.model_card import BITS
 from aim_engine.errors import AimError, DoesNotFitError, InputError, NoAcceleratorError, NoRecipeError
-from aim_engine.hardware.inventory import nothing_usable
+from aim_engine.hardware.inventory import Gpu, nothing_usable
 from aim_engine.hardware.partitions import way_back
 from aim_engine.hardware.products import refused_format
-from aim_engine.selection.candidate import Judged, Situation
+from aim_engine.selection.candidate import Candidate, Judged, Situation
 from aim_engine.selection.groups import equal_groups
 from aim_engine.selection.memory import in_gib
 from aim_engine.selection.rules import partition_remedy
@@ -178,4 +178,25 @@ def _memory_hint(nearest: Judged, judged: tuple[Judged, ...], situation: Situati
         remedies.insert(0, "a shorter context (AIM_MAX_MODEL_LEN=auto takes the longest that fits)")
         if situation.request.concurrency > 1:
             remedies.insert(1, "fewer full-length requests at once (AIM_CONCURRENCY)")
-    return f"use {', '.join(remedies[:-1])} or {remedies[-1]}"
+    return f"{_freeing(nearest.candidate)}use {', '.join(remedies[:-1])} or {remedies[-1]}"
+
+
+def _freeing(candidate: Candidate) -> str:
+    """What to do where the GPUs are large enough, and others hold their memory; else "". The CPU's memory is held by
+    all that runs.
+    """
+    held = [gpu for gpu in candidate.gpus if gpu.product != "CPU" and gpu.memory_free_bytes is not None]
+    busy = [(gpu, gpu.memory_bytes - (gpu.memory_free_bytes or 0)) for gpu in held]
+    missing = candidate.ledger.missing_bytes if candidate.ledger else 0
+    busy = [(gpu, taken) for gpu, taken in busy if taken > max(missing, gpu.memory_bytes // 10)]
+    if not busy:
+        return ""
+    named = "; ".join(f"{gpu.name}: {in_gib(taken)} held{_holders(gpu)}" for gpu, taken in busy[:3])
+    more = f"; and {len(busy) - 3} more" if len(busy) > 3 else ""
+    return f"free the memory that others hold ({named}{more}), or "
+
+
+def _holders(gpu: Gpu) -> str:
+    """ " by python3 (pid 7)", as far as it is known."""
+    names = [f"{one.name or 'a process'} (pid {one.pid})" for one in gpu.holders[:2]]
+    return f" by {', '.join(names)}" if names else ""

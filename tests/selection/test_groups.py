@@ -41,6 +41,14 @@ def test_the_largest_group_comes_first(wish: str, order: list[str]) -> None:
     assert words(here(wish)) == order
 
 
+def test_the_parts_of_one_gpu_are_no_more_than_that_gpu() -> None:
+    parts = [replace(part(mode="CPX/NPS4"), package="0000:05:00.0") for _ in range(8)]
+    others = [replace(part(mode="CPX/NPS4"), package="0000:15:00.0") for _ in range(8)]
+    assert words(of(*parts, MI300X, MI300X)) == ["2 MI300X whole", "8 MI300X CPX/NPS4"]
+    assert words(of(*parts, MI300X)) == ["8 MI300X CPX/NPS4", "1 MI300X whole"]
+    assert words(of(*parts, MI300X, MI300X, *others)) == ["16 MI300X CPX/NPS4", "2 MI300X whole"]
+
+
 def test_unusable_gpus_are_in_no_group() -> None:
     assert words(here("MI300X:3,MI210:2", unusable={0: "closed", 1: "closed"})) == ["2 MI210 whole", "1 MI300X whole"]
     assert equal_groups(here("MI300X:1", unusable={0: "closed"})) == ()

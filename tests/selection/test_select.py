@@ -323,8 +323,14 @@ def test_mixed_gpus_are_not_added_up() -> None:
     assert isinstance(error, NoAcceleratorError)
 
 
+def one_with(size: int) -> Inventory:
+    """One MI300X, if it had so little memory that this is what an engine may take of it."""
+    found = here("MI300X:1")
+    return replace(found, gpus=tuple(replace(gpu, memory_bytes=int(size / 0.9)) for gpu in found.gpus))
+
+
 def test_what_does_not_fit_says_by_how_much_and_what_would_help() -> None:
-    where = situation(recipe(variant(1)), on=here("MI300X:1", free={0: 40 * GIB}))
+    where = situation(recipe(variant(1)), on=one_with(40 * GIB))
     error = refusal(where)
     assert isinstance(error, DoesNotFitError)
     assert "it does not fit by " in error.message
@@ -336,22 +342,22 @@ FP8 = recipe(variant(1), recipe_id="eight", precision="fp8")
 
 
 def test_a_lower_precision_is_a_remedy_where_there_is_one_that_fits() -> None:
-    small = here("MI300X:1", free={0: 60 * GIB})
+    small = one_with(60 * GIB)
     asked = request(precision="bf16")
     error = refusal(situation(recipe(variant(1)), FP8, on=small, asked=asked))
     assert error.hint == "use more GPUs, a lower precision (AIM_PRECISION=fp8) or a smaller model"
-    smaller = here("MI300X:1", free={0: 20 * GIB})
+    smaller = one_with(20 * GIB)
     assert "precision" not in refusal(situation(recipe(variant(1)), FP8, on=smaller, asked=asked)).hint
 
 
 def test_a_lower_precision_beside_a_pin_is_another_recipe() -> None:
-    small = here("MI300X:1", free={0: 60 * GIB})
+    small = one_with(60 * GIB)
     error = refusal(situation(recipe(variant(1)), FP8, on=small, asked=request(recipe="plain")))
     assert "a lower precision (AIM_RECIPE=eight)" in error.hint
 
 
 def test_without_a_precision_the_candidate_that_lacks_the_least_is_quoted() -> None:
-    error = refusal(situation(recipe(variant(1)), FP8, on=here("MI300X:1", free={0: 20 * GIB})))
+    error = refusal(situation(recipe(variant(1)), FP8, on=one_with(20 * GIB)))
     assert isinstance(error, DoesNotFitError)
     assert "with eight, it does not fit by" in error.message
     assert error.hint == "use more GPUs or a smaller model"
