@@ -7,23 +7,21 @@ the driver's files is the detector's own (aim_engine/hardware/kfd_read.py).
 from __future__ import annotations
 
 import argparse
-import getpass
 import importlib.util
 import json
 import os
-import platform
-import re
+import stat
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(CHECKOUT))
+
+from scripts.redaction import Redaction  # noqa: E402
+
 LIMIT_SECONDS = 60.0
-NODE_TEXTS = ("unique_id", "hive_id")  # in a node's `properties`
-SECRET = re.compile(r"serial|uuid|unique_id|hive", re.IGNORECASE)  # in the names of amdsmi's values
-LEFT_OUT = ("holders", "asked_by", "processes", "process_list", "pid", "container_name")
-# What the detectors read of the host itself (aim_engine/hardware/cpu.py).
 # What Docker and Podman leave in a container: what mends a host is another thing there (check.py).
 CONTAINER_MARKS = (".dockerenv", "run/.containerenv")
 # Those that choose among the GPUs, or seem to (aim_engine/hardware/visibility.py).
@@ -34,6 +32,7 @@ VARIABLES = (
     "GPU_DEVICE_ORDINAL",
     "AMD_VISIBLE_DEVICES",
 )
+# What the detectors read of the host itself (aim_engine/hardware/cpu.py), and of GPUs without a driver (pci.py).
 HOST_FILES = ("proc/meminfo", "sys/devices/system/cpu/online", "proc/sys/kernel/numa_balancing")
 
 
@@ -64,11 +63,14 @@ def record(root: Path, folder: Path) -> str:
     raw = ask_amdsmi() if root == Path("/") else {"reason": "amdsmi can only be asked about this machine"}
     files = {} if reading is None else driver_files(reading, redaction)
     files.update(host_files(root))
-    if "gpus" in raw:
-        files["amdsmi.json"] = json.dumps(redaction.answer(raw), indent=1) + "\n"
+    if "gpus" in raw:  # all ids are known before anything is written
+        raw = redaction.last_of_json(redaction.answer(raw))
     nodes = {} if reading is None else present_nodes(reading)
-    for path, text in sorted(files.items()):
-        write(folder / path, redaction.sweep(text))
+    files = {path: redaction.last(path, text) for path, text in sorted(files.items())}
+    if "gpus" in raw:
+        files["amdsmi.json"] = json.dumps(raw, indent=1) + "\n"
+    for path, text in files.items():
+        write(folder / path, text)
     for path in ["sys", "dev", "proc", *([] if reading is None else folders(reading))]:
         (folder / path).mkdir(parents=True, exist_ok=True)
     marks = [mark for mark in CONTAINER_MARKS if (root / mark).exists()]
@@ -86,7 +88,7 @@ def write(path: Path, text: str) -> None:
 
 
 def hardware_folder() -> Path:
-    """aim_engine/hardware of the checkout, or of the installed package where this file is alone."""
+    """aim_engine/hardware of the checkout, or of the installed package where scripts/ is alone."""
     folder = CHECKOUT / "aim_engine" / "hardware"
     found = None if folder.is_dir() else importlib.util.find_spec("aim_engine")
     return Path(str(found.origin)).parent / "hardware" if found else folder
@@ -118,30 +120,19 @@ def ask_amdsmi() -> dict[str, Any]:
 
 
 def driver_files(reading: dict[str, Any], redaction: Redaction) -> dict[str, str]:
-    """The driver's files without what names this host, its parts or its processes."""
-    saved = {}
-    for path, text in reading["files"].items():
-        if path.startswith(("sys/class/kfd/kfd/proc/", "proc/")) and not path.startswith("proc/sys/"):
-            continue
-        if path.endswith("/unique_id"):
-            saved[path] = redaction.hexadecimal(text)
-        elif path.endswith("/properties"):
-            saved[path] = re.sub(
-                rf"^({'|'.join(NODE_TEXTS)}) (\d+)$",
-                lambda m: f"{m[1]} {redaction.number(int(m[2]))}",
-                text,
-                flags=re.M,
-            )
-        else:
-            saved[path] = text
-    return saved
+    """The driver's files without those that are about processes."""
+    return {
+        path: redaction.driver_file(path, text)
+        for path, text in reading["files"].items()
+        if path.startswith("proc/sys/") or not path.startswith(("sys/class/kfd/kfd/proc/", "proc/"))
+    }
 
 
 def host_files(root: Path) -> dict[str, str]:
     """The host's own files; of the CPUs' descriptions the first, as the others repeat it."""
     saved = {}
     lists = (root / "sys/devices/system/node").glob("node[0-9]*/cpulist")
-    for path in [*(root / name for name in HOST_FILES), *lists]:
+    for path in [*(root / name for name in HOST_FILES), *lists, *bus_files(root)]:
         text = read(path)
         if text is not None:
             saved[str(path.relative_to(root))] = text
@@ -150,10 +141,22 @@ def host_files(root: Path) -> dict[str, str]:
     return saved
 
 
+def bus_files(root: Path) -> list[Path]:
+    """What says that a display adapter of AMD's or NVIDIA's is there: one without a driver shows nowhere else."""
+    found = []
+    for device in sorted((root / "sys/bus/pci/devices").glob("*")):
+        kind = (read(device / "class") or "").strip()
+        if (read(device / "vendor") or "").strip() in ("0x1002", "0x10de") and kind.startswith(("0x03", "0x1200")):
+            found += [device / name for name in ("vendor", "device", "class")]
+    return found
+
+
 def read(path: Path) -> str | None:
+    """A plain file's text: a pipe in its place would be waited for."""
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            return file.read(65536)
+        descriptor = os.open(str(path), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        with open(descriptor, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - it is open
+            return file.read(65536) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
     except OSError:
         return None
 
@@ -181,101 +184,6 @@ def folders(reading: dict[str, Any]) -> list[str]:
     if reading["kfd_nodes"] is not None:
         found += [topology, *(f"{topology}/{node}" for node in reading["kfd_nodes"])]
     return found
-
-
-class Redaction:
-    """Made-up ids for real ones: as long, and the same for the same, whichever way they are written."""
-
-    def __init__(self) -> None:
-        self.numbers: dict[int, int] = {}
-        self.texts: dict[str, str] = {}
-        self.names = [name for name in (platform.node(), str(Path.home()), user_name()) if len(name) > 3]
-
-    def number(self, value: int) -> int:
-        """Zero says that there is none."""
-        if value <= 0:
-            return value
-        least = max(10 ** (len(str(value)) - 1), 16 ** (len(f"{value:x}") - 1))
-        return self.numbers.setdefault(value, least + len(self.numbers) + 1)
-
-    def hexadecimal(self, text: str) -> str:
-        """Any text whose longest part is up to 16 hex digits ("0x...", "GPU-...")."""
-        return re.sub(r"(?<![0-9a-zA-Z])(0x)?([0-9a-fA-F]{6,16})(?![0-9a-zA-Z])", self._hex, text)
-
-    def _hex(self, match: re.Match[str]) -> str:
-        return (match[1] or "") + f"{self.number(int(match[2], 16)):0{len(match[2])}x}"
-
-    def text(self, text: str) -> str:
-        """A serial number or uuid; "N/A" and the like stay."""
-        if text.strip().upper() in ("N/A", "NONE", "UNKNOWN") or not text.strip("0xX- \n"):
-            return text
-        if re.fullmatch(r"(GPU-|0x)?[0-9a-fA-F]{6,16}\s*", text):
-            return self.hexadecimal(text)
-        if text not in self.texts:
-            digits = f"{len(self.texts) + 1:0{sum(letter.isalnum() for letter in text)}d}"
-            made_up = iter(digits)
-            self.texts[text] = "".join(next(made_up) if letter.isalnum() else letter for letter in text)
-        return self.texts[text]
-
-    def variables(self, given: dict[str, str]) -> dict[str, str]:
-        """The visibility variables, whose words are indices, ids of GPUs, or mistakes. Spaces matter to their readers.
-
-        Called last: an id that was met before, or the beginning of one, becomes what that became.
-        """
-        return {name: re.sub(r"[^,\s]+", self._word, text) for name, text in given.items()}
-
-    def _word(self, match: re.Match[str]) -> str:
-        word = match[0]
-        if re.fullmatch(r"-?[0-9]{1,5}|all|none|void", word):
-            return word
-        identity = re.fullmatch(r"(GPU-|0x)([0-9a-f]{1,16})", word, re.IGNORECASE)
-        if identity is None:
-            return self.text(word)
-        begin = identity[2].lower()
-        known = [made_up for value, made_up in self.numbers.items() if f"{value:016x}".startswith(begin)]
-        # what begins several ids becomes what begins all made-up ones
-        return identity[1] + (f"{known[0]:016x}" if len(known) == 1 else "1" if known else self._unknown(begin))
-
-    def _unknown(self, digits: str) -> str:
-        return f"{self.number(int(digits, 16)):0{len(digits)}x}"
-
-    def answer(self, value: Any, key: str = "") -> Any:
-        """amdsmi's answer without ids; lists and objects are gone through."""
-        if isinstance(value, dict):
-            return {name: self.answer(inner, name) for name, inner in value.items() if name not in LEFT_OUT}
-        if isinstance(value, list):
-            return [self.answer(inner, key) for inner in value]
-        if SECRET.search(key) and isinstance(value, int) and not isinstance(value, bool):
-            return self.number(value)
-        if not isinstance(value, str):
-            return value
-        return self.text(value) if SECRET.search(key) else self.nameless(value)
-
-    def nameless(self, text: str) -> str:
-        """A library's sentence or path without this host, its user and the user's folder."""
-        if " " in text or "/" in text:
-            for name in self.names:
-                text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "(left out)", text)
-        return text
-
-    def sweep(self, text: str) -> str:
-        """What is left of the real ones elsewhere."""
-        for value, made_up in self.numbers.items():
-            for old, new in (
-                (f"{value:x}", f"{made_up:x}"),
-                (f"{value:X}", f"{made_up:X}"),
-                (str(value), str(made_up)),
-            ):
-                if len(old) > 9:
-                    text = text.replace(old, new)
-        return text
-
-
-def user_name() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name
-        return ""
 
 
 def in_words(

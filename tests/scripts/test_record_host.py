@@ -14,17 +14,20 @@ from pathlib import Path
 
 import pytest
 
+from aim_engine.errors import NoAcceleratorError
 from aim_engine.hardware import visibility
 from aim_engine.hardware.cpu import CpuDetector
 from aim_engine.hardware.detect import detect
 from aim_engine.hardware.inventory import Inventory, Surroundings
 from aim_engine.hardware.kfd import KfdDetector
 from scripts import record_host
+from scripts.redaction import Redaction, known_names
 from tests.fakes import amd_smi
 from tests.fakes.trees import host_names, plant_host, read_host
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORD = ROOT / "scripts" / "record_host.py"
+FILES = (RECORD, ROOT / "scripts" / "redaction.py")
 
 
 def record(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -38,7 +41,10 @@ def looked_at(root: Path) -> Inventory:
     """Without what a recording leaves out."""
     surroundings = Surroundings(root=root, environment={})
     found = detect("detect", surroundings, detectors=(KfdDetector(), CpuDetector()))
-    return replace(found, gpus=tuple(replace(gpu, unique_id=None, holders=()) for gpu in found.gpus))
+    driver = (found.driver_version or "").replace("-generic", "")  # a word that might be a name
+    return replace(
+        found, driver_version=driver, gpus=tuple(replace(gpu, unique_id=None, holders=()) for gpu in found.gpus)
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in host_names() if "error" not in read_host(name)["expected"]])
@@ -134,12 +140,12 @@ def test_it_needs_nothing_but_python_and_works_from_anywhere(tmp_path: Path) -> 
 
 def test_only_the_standard_library_is_imported() -> None:
     """But for aim_engine's own reader, which imports no more."""
-    for file in (RECORD, ROOT / "aim_engine/hardware/kfd_read.py"):
+    for file in (*FILES, ROOT / "aim_engine/hardware/kfd_read.py"):
         names = set(re.findall(r"^(?:from|import) (\w+)", file.read_text(), re.MULTILINE))
-        assert names - {"__future__"} <= set(sys.stdlib_module_names)
+        assert names - {"__future__", "scripts"} <= set(sys.stdlib_module_names)
 
 
-@pytest.mark.parametrize("file", [RECORD, ROOT / "aim_engine/hardware/kfd_read.py"])
+@pytest.mark.parametrize("file", [*FILES, ROOT / "aim_engine/hardware/kfd_read.py"])
 def test_an_old_python_can_read_it(file: Path) -> None:
     """As far as the form goes: no such Python was at hand to run it."""
     tree = ast.parse(file.read_text(), feature_version=(3, 8))
@@ -149,7 +155,7 @@ def test_an_old_python_can_read_it(file: Path) -> None:
 
 
 def test_the_words_of_a_library_lose_the_hosts_names_and_every_id() -> None:
-    redaction = record_host.Redaction()
+    redaction = Redaction()
     redaction.names = ["rack7", "/home/bob"]
     answer = {
         "errors": {"asic": {"text": "no /home/bob/x on rack7, only on rack70", "code": 14}},
@@ -160,10 +166,10 @@ def test_the_words_of_a_library_lose_the_hosts_names_and_every_id() -> None:
         "unique_id": "N/A",
         "holders": [{"pid": 4711, "name": "secret"}],
     }
-    told = redaction.answer([answer, answer])
+    told = redaction.last_of_json(redaction.answer([answer, answer]))
     assert told[0] == told[1]
     assert told[0]["errors"]["asic"]["text"] == "no (left out)/x on (left out), only on rack70"
-    assert told[0]["asic"]["market_name"] == "rack7"
+    assert told[0]["asic"]["market_name"] == "(left out)"
     serial = told[0]["asic"]["asic_serial"].removeprefix("0x")
     assert told[0]["enumeration"]["hip_uuid"] == f"GPU-{serial}"
     assert re.fullmatch("[0-9a-f]{16}", serial)
@@ -173,6 +179,79 @@ def test_the_words_of_a_library_lose_the_hosts_names_and_every_id() -> None:
     assert told[0]["xgmi"]["hive_id"] != 12322113203412992018
     assert "holders" not in told[0]
     assert redaction.sweep("0xab00cd00ef000012 AB00CD00EF000012 12322113203412992018").count(serial) == 1
+
+
+def test_no_saved_text_holds_a_name(tmp_path: Path) -> None:
+    host = plant_host(read_host("mi300x-spx"), tmp_path / "host")
+    node = host / "sys/class/kfd/kfd/topology/nodes/2/properties"
+    node.write_text(node.read_text() + "built_by bob\nodd 4711\n")
+    (host / "sys/class/drm/renderD136/device/uevent").write_text(
+        "DRIVER=amdgpu\nPCI_SLOT_NAME=0000:46:00.0\nOF_NAME=ed-box\n"
+    )
+    (host / "sys/module/amdgpu/version").write_text("6.14.14-bob@ed-box.lab.example\n")
+    (host / "proc/sys/kernel/osrelease").write_text("6.8.0-60-ed-box+\n")
+    (host / "proc/cpuinfo").write_text(
+        "processor\t: 0\nmodel name\t: AMD EPYC of Ed-Box\nSerial\t\t: 00000000abcd\nflags\t\t: avx2 bob\n\n"
+    )
+    (host / "proc/meminfo").write_text("MemTotal: 1048576 kB\nMemAvailable: 524288 kB\nOwner: bob\n")
+    (host / "sys/class/drm/renderD136/device/current_compute_partition").write_text("SPX on ED-BOX.lab.example\n")
+    names = {"SUDO_USER": "bob", "LOGNAME": "al", "USER": "al", "HOSTNAME": "ed-box.lab.example"}
+    record(tmp_path / "recording", "--root", str(host), **names)
+    files = {path: path.read_text() for path in (tmp_path / "recording").rglob("*") if path.is_file()}
+    for path, text in files.items():
+        assert not re.search(r"\b(bob|al|ed-box|lab\.example|4711|abcd)\b", text, re.IGNORECASE), (path, text)
+    found = KfdDetector().detect(Surroundings(root=tmp_path / "recording", environment={}))
+    assert found.driver_version == "6.14.14"
+    assert len([gpu for gpu in found.gpus if gpu.usable]) == 8
+    assert (tmp_path / "recording/proc/sys/kernel/osrelease").read_text() == "6.8.0-60\n"
+    assert (tmp_path / "recording/proc/cpuinfo").read_text().splitlines()[1].startswith("model name\t: AMD EPYC of ")
+
+
+def test_the_words_of_an_error_lose_processes_and_parts_and_folders() -> None:
+    redaction = Redaction()
+    redaction.names = ["rack7.lab", "rack7", "al"]
+    told = redaction.last_of_json(redaction.answer({
+        "board": {"product_serial": "PCB079220-0012"},
+        "driver": {"driver_version": "6.8.0-al+"},
+        "errors": {"vram": {"text": "pid 4711 (process 4712) of AL on rack7.lab holds PCB079220-0012; serial number: "
+                                    "QX77-0001, uuid 8932f937-d72c-4106-c12f-20bd9faed9f6, GPU 0x4162405E51BB99B0, "
+                                    "/home/carol/x, /Users/dave, carol@rack7, kernel 6.8.0-al+, signal 11"}},
+    }))  # fmt: skip
+    text = json.dumps(told)
+    for secret in ("4711", "4712", "al", "rack7", "PCB079220", "QX77", "8932f937", "4162405e51bb99b0", "carol", "dave"):
+        assert not re.search(rf"(?<![a-z0-9]){secret}(?![a-z0-9])", text, re.IGNORECASE), secret
+    said = told["errors"]["vram"]["text"]
+    assert said.endswith("kernel 6.8.0, signal 11")
+    assert "/home/(left out)/x, /Users/(left out)," in said
+    assert told["driver"]["driver_version"] == "6.8.0"
+
+
+def test_whose_names_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in {
+        "SUDO_USER": "jo",
+        "LOGNAME": "root",
+        "USER": "12",
+        "HOSTNAME": "box.lab",
+        "HOME": "/data/jo",
+    }.items():
+        monkeypatch.setenv(name, text)
+    monkeypatch.setattr("platform.node", lambda: "n7.lab")
+    assert {"jo", "box.lab", "n7.lab", "n7", "/data/jo"} <= set(known_names())
+    assert not {"root", "12", "", "/root"} & set(known_names())
+
+
+def test_a_gpu_without_a_driver_is_recorded_too(tmp_path: Path) -> None:
+    host = plant_host(read_host("no-driver"), tmp_path / "host")
+    for path, text in {"vendor": "0x1002", "device": "0x74a1", "class": "0x120000"}.items():
+        file = host / "sys/bus/pci/devices/0000:05:00.0" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{text}\n")
+    os.mkfifo(host / "sys/devices/system/cpu/present")
+    (host / "sys/devices/system/cpu/online").unlink()
+    os.mkfifo(host / "sys/devices/system/cpu/online")
+    assert record(tmp_path / "recording", "--root", str(host)).returncode == 0
+    with pytest.raises(NoAcceleratorError, match="1 x MI300X on the PCI bus"):
+        detect(str(tmp_path / "recording"), Surroundings(environment={}))
 
 
 @pytest.mark.parametrize("kind", ["full", "file"])
