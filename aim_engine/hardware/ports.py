@@ -56,7 +56,8 @@ def _holder(port: int) -> str:
             continue
         try:
             if any(os.readlink(entry) in wanted for entry in (folder / "fd").iterdir()):  # noqa: PTH115
-                return f" by pid {folder.name} ({(folder / 'comm').read_text().strip()})"
+                name = (folder / "comm").read_text(errors="replace")  # which the process may set to anything
+                return f" by pid {folder.name} ({''.join(letter for letter in name if letter.isprintable())})"
         except OSError:
             continue
     return ""

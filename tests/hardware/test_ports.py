@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,21 @@ def test_ports() -> None:
         check_port("192.0.2.1", port, "AIM_PORT")
     with pytest.raises(InputError, match="AIM_HOST"):
         check_port("no such host", port, "AIM_PORT")
+
+
+def test_the_holders_name_can_be_printed() -> None:
+    """A process may call itself anything."""
+    comm = Path("/proc/self/comm")
+    before = comm.read_text()
+    comm.write_text("a\x1b[2J\nb")
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as holder:
+            port = holder.getsockname()[1]
+            with pytest.raises(InputError) as caught:
+                check_port("127.0.0.1", port, "AIM_PORT")
+    finally:
+        comm.write_text(before.strip())
+    assert f"by pid {os.getpid()} (a[2Jb)" in caught.value.message
 
 
 def test_the_remedies_are_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
