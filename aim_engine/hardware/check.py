@@ -112,8 +112,12 @@ class Owner:
 
 
 def ask_owner(path: Path) -> Owner:
-    """Of a file that is there."""
-    found = path.stat()
+    """Of a file that is there, or of the folder that keeps us from it: whom that lets in may use what is there."""
+    try:
+        found = path.stat()
+    except PermissionError:
+        above = ask_owner(path.parent)
+        return Owner(group=above.group, mode=0o660 if above.mode & 0o010 else 0)
     return Owner(group=found.st_gid, mode=found.st_mode)
 
 

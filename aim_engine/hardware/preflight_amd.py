@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 from aim_engine.hardware.cgroup import read_text
 from aim_engine.hardware.check import DEVICES, Check, Needs, Site, failure, ok, skipped, warning
+from aim_engine.hardware.device_nodes import is_here, is_sign_of_gpu
 from aim_engine.hardware.inventory import Gpu
 from aim_engine.hardware.links import has_links, hives
 
 # The file that every process which computes must open, beside its GPU's render node.
 _DRIVER_FILE = {"amd": "/dev/kfd"}
-_SIGNS = ("/dev/kfd", "/sys/module/amdgpu", "/sys/class/kfd")
 _NO_GPU = "no AMD GPU is to be used"
 _MANY = 4  # files that are still named one by one
 # Set for the mock that AMD ships with amdsmi: there are no device files behind it.
@@ -52,7 +52,7 @@ def devices(needs: Needs, site: Site) -> Check:
     nodes = _nodes(needs, site)
     if not nodes:
         return skipped("devices", _NO_GPU)
-    missing = [node for node in nodes if not site.path(node).exists()]
+    missing = [node for node in nodes if not is_here(site.root, node)]
     closed = [node for node in nodes if node not in missing and not site.may_use(site.path(node))]
     sentences = [f"{_list(missing)} {_is(missing)} not here"] if missing else []
     sentences += [f"{_list(closed)} cannot be opened by {site.who}: permission denied"] if closed else []
@@ -137,7 +137,7 @@ def _nodes(needs: Needs, site: Site) -> tuple[str, ...]:
     if gpus:
         own = (gpu.render_node for gpu in gpus)
         return (*{_DRIVER_FILE[gpu.vendor]: None for gpu in gpus}, *dict.fromkeys(node for node in own if node))
-    if needs.planned or needs.gpus or not any(site.path(sign).exists() for sign in _SIGNS):
+    if needs.planned or needs.gpus or not is_sign_of_gpu(site.root):
         return ()
     here = sorted(path.name for path in site.path("/dev/dri").glob("renderD*") if _is_amd(path.name, site))
     return (*_DRIVER_FILE.values(), *(f"/dev/dri/{name}" for name in here or ("renderD*",)))

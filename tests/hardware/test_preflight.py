@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 
 from aim_engine.errors import CacheError, DoesNotFitError, NoAcceleratorError
 from aim_engine.hardware import preflight
-from aim_engine.hardware.check import Check, Checkpoint, Needs, Site, Space, recorded_site, this_site
+from aim_engine.hardware.check import Check, Checkpoint, Needs, Site, Space, may_use, recorded_site, this_site
 from aim_engine.hardware.inventory import Gpu, Holder, Surroundings
 from aim_engine.hardware.kfd import KfdDetector
 from aim_engine.hardware.preflight import CHECKS, error_of, look, look_from_elsewhere, worst
 from tests.building import examples
 from tests.fakes.trees import plant_host, read_host
-from tests.hardware.conftest import Plant
+from tests.hardware.conftest import Nobody, Plant
 
 GIB, MIB = 2**30, 2**20
 DOCKER = {".dockerenv": ""}
@@ -133,6 +133,20 @@ def test_a_closed_render_node_in_a_pod(devices: Path) -> None:
 def test_a_group_without_a_number_here_cannot_be_added(devices: Path) -> None:
     given_to(devices, dri_renderD128=65534)
     assert "keep-groups" in check("devices", needs(gpu(0)), devices, may_use=closed).remedy
+
+
+def test_a_folder_of_devices_that_may_not_be_searched(open_folder: Path, nobody: Nobody) -> None:
+    for name in ("dev/dri/renderD128", "dev/kfd", ".dockerenv"):
+        (open_folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (open_folder / name).touch()
+        (open_folder / name).chmod(0o666)
+    os.chown(open_folder / "dev/dri", 0, 44)
+    (open_folder / "dev/dri").chmod(0o750)
+    with nobody():
+        found = check("devices", needs(gpu(0)), open_folder, may_use=may_use)
+    assert (found.outcome, found.code) == ("error", 20)
+    assert found.sentence == "/dev/dri/renderD128 cannot be opened by uid 1000: permission denied"
+    assert found.remedy == "start the container with --group-add 44"
 
 
 def test_a_group_that_may_not_either(devices: Path) -> None:
