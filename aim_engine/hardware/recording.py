@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aim_engine.hardware.cgroup import read_text
 from aim_engine.hardware.kfd_read import RECORDING
 from aim_engine.hardware.visibility import NAMES
 
@@ -57,9 +58,8 @@ def _node(state: Mapping[str, Any]) -> DeviceNode:
 
 def _part(root: Path, key: str) -> Mapping[str, Any]:
     try:
-        with (root / RECORDING).open("rb") as file:
-            said = json.loads(file.read(_MOST_BYTES))
-    except (OSError, ValueError, RecursionError):
+        said = json.loads(read_text(root / RECORDING, most_bytes=_MOST_BYTES) or "")
+    except (ValueError, RecursionError):
         return {}
     part = said.get(key) if isinstance(said, dict) else None
     return part if isinstance(part, dict) else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,11 @@ def test_the_remedy_names_each_node_and_each_group_once() -> None:
     text = remedy(["/dev/kfd", "/dev/dri/renderD128", "/dev/kfd"], [109, None, 44, 109])
     assert text.startswith("to open /dev/kfd, /dev/dri/renderD128: docker run --device /dev/kfd --device /dev/dri")
     assert "/dev/dri --group-add 44 --group-add 109, or on a host join" in text
+
+
+def test_a_pipe_in_place_of_what_the_recording_says_is_not_waited_for(plant: Plant) -> None:
+    root = plant({"dev/kfd": ""})
+    os.mkfifo(root / "recording.json")
+    signal.alarm(10)
+    assert closed(root, "/dev/kfd") == ""
+    signal.alarm(0)
