@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from aim_engine.errors import InputError
+from aim_engine.hardware.amd_order import is_about_size
 from aim_engine.hardware.inventory import Finding, Gpu
 
 ROCR, HIP, CUDA = "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"
@@ -45,6 +46,16 @@ def visible(gpus: tuple[Gpu, ...], environment: Mapping[str, str]) -> Visible:
     Raises:
         InputError: the variables contradict each other, or name something that is not here.
     """
+    counted = [gpu for gpu in gpus if gpu.usable or is_about_size(gpu.unusable)] or list(gpus)
+    others = [gpu for gpu in gpus if not _among(gpu, counted)]  # which no runtime counts: see amd_order.py
+    try:
+        return _visible(counted, others, environment)
+    except InputError as error:
+        aside = f"; {len(others)} more cannot be used: {others[0].unusable}" if others else ""
+        raise InputError(error.message, hint=error.hint + aside) from None
+
+
+def _visible(gpus: list[Gpu], others: list[Gpu], environment: Mapping[str, str]) -> Visible:
     if not gpus:
         return Visible(gpus=())
     notes = list(_asides(environment))
@@ -64,7 +75,7 @@ def visible(gpus: tuple[Gpu, ...], environment: Mapping[str, str]) -> Visible:
         _refuse_none(left, before, setting, hip_names)
         hidden_by |= {id(gpu): setting for gpu in before if not _among(gpu, left)}
         settings += [f"{name}={hip[1]}" for name in hip_names]
-    order = [*left, *(gpu for gpu in gpus if not _among(gpu, left))]
+    order = [*left, *(gpu for gpu in gpus if not _among(gpu, left)), *others]
     return Visible(gpus=_renumbered(order, hidden_by), settings=tuple(settings), notes=tuple(notes))
 
 

@@ -92,9 +92,22 @@ def test_without_variables_nothing_changes() -> None:
     assert visible((), {HIP: "nonsense"}).gpus == ()
 
 
-def test_an_unusable_gpu_keeps_its_reason_where_it_is_visible() -> None:
+def test_an_unusable_gpu_keeps_its_reason() -> None:
     broken = (*FOUR[:3], replace(FOUR[3], unusable="closed"))
-    assert [gpu.unusable for gpu in visible(broken, {HIP: "3"}).gpus] == ["closed", *[f"hidden by {HIP}=3"] * 3]
+    assert [gpu.unusable for gpu in visible(broken, {HIP: "2"}).gpus] == [None, *[f"hidden by {HIP}=2"] * 2, "closed"]
+    assert refused({HIP: "3"}, broken)[1].endswith("; 1 more cannot be used: closed")
+    closed = tuple(replace(gpu, unusable="closed") for gpu in FOUR)
+    assert visible(closed, {HIP: "3"}).gpus[0].unusable == "closed"
+
+
+def test_gpus_that_are_not_ours_are_not_counted() -> None:
+    foreign = tuple(replace(gpu, unusable="its render node is not here") for gpu in FOUR[2:])
+    assert "".join(seen({HIP: "1,0"}, (*FOUR[:2], *foreign))) == "10"
+    assert "".join(seen({HIP: "0,2,1"}, (*FOUR[:2], *foreign))) == "0"
+    message, hint = refused({HIP: "2"}, (*FOUR[:2], *foreign))
+    assert "2" in message
+    assert "0:00.0" in hint
+    assert "0000:02" not in hint
 
 
 def test_devices_that_are_equal_in_everything_known_are_still_two() -> None:
