@@ -54,7 +54,7 @@ def test_without_an_engine(tmp_path: Path, said: str, text: str) -> None:
     ("said", "code", "text"),
     [
         ("write /var/lib/docker/x: no space left on device", 42, "the disk is full; free some space"),
-        ("manifest for rocm/vllm:x not found: manifest unknown", 60, "--base names another image"),
+        ("manifest for rocm/vllm:x not found: manifest unknown", 60, "name another image with --base"),
     ],
 )
 def test_a_build_that_fails(tmp_path: Path, said: str, code: int, text: str) -> None:
