@@ -132,7 +132,6 @@ REFUSED = [
     pytest.param(["--max-model-len", "999999"], {}, 50, "context of 999999 tokens", id="too long for the model"),
     pytest.param(["--kv-cache-memory-bytes", "300000"], {}, 21, "at most", id="too long for the memory"),
     pytest.param([], {"model": "/nowhere/model"}, 40, "no such model", id="missing folder"),
-    pytest.param([], {"model": "nobody/nothing"}, 40, "not in the cache", id="missing repository"),
 ]
 
 
@@ -144,6 +143,15 @@ def test_what_is_refused_takes_one_attempt(
     assert server.wait(90) == code, server.out + server.err
     assert text in server.words()["message"], server.words()
     assert len(server.read("attempts.json")["attempts"]) == 1
+
+
+def test_a_repository_that_is_not_in_the_cache_takes_no_attempt(serve: Serve) -> None:
+    """Offline, a look into the cache tells it; no engine is started."""
+    server = serve(max_retries=2, model="nobody/nothing")
+    assert server.wait(30) == 40, server.out + server.err
+    assert "does not hold nobody/nothing" in server.words()["message"]
+    assert "hf download nobody/nothing" in server.words()["hint"]
+    assert not (server.state / "attempts.json").exists()
 
 
 def test_a_port_that_is_taken_while_it_starts(serve: Serve) -> None:
