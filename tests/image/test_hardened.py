@@ -140,11 +140,8 @@ def test_the_images_inspection_of_the_model_is_used(ready: Container) -> None:
 def test_docker_calls_it_healthy(ready: Container) -> None:
     ready.until(lambda: ready.inspect(".State.Health.Status") == "healthy", 30, "waiting for docker's health check")
     ready.execute("env", "AIM_HEALTH_PORT=8080", *ready.inspect(".Config.Healthcheck.Test")[1:])
-    wrong = docker(
-        "exec", ready.id, "env", "AIM_HEALTH_PORT=8081", *ready.inspect(".Config.Healthcheck.Test")[1:], check=False
-    )
-    assert wrong.returncode == 1
-    assert "8081 does not answer" in wrong.stdout
+    # the running server's own port is what counts, whatever the variable of whoever asks says
+    ready.execute("env", "AIM_HEALTH_PORT=8081", *ready.inspect(".Config.Healthcheck.Test")[1:])
 
 
 # --- the second container on the same volume: root, TLS, text, drained by docker stop --------------------------------
