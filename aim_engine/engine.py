@@ -45,6 +45,13 @@ def decide(request: Request, *, to_serve: bool = False) -> Plan | Refusal:
     return make_plan(replace(request, offline=True), inventory, told, engine)
 
 
+def survey(request: Request, inventory: Inventory) -> Plan | Refusal:
+    """Every candidate for the model, judged for what the hardware could do: whichever engine is installed, and without
+    asking the hub.
+    """
+    return make_plan(request, inventory, know(replace(request, offline=True), inventory))
+
+
 def _with_doubts(plan: Plan) -> Plan:
     """The plan with a warning, where it could not be served for want of a network. Only the disk is asked."""
     if not _offline_by(plan.request) or plan.inventory.declared:

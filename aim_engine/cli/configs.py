@@ -5,13 +5,12 @@ declared hardware, and the one that would be chosen.
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from typing import Any
 
 from aim_engine.cli.arguments import add_model, add_settings, typed_flags
 from aim_engine.cli.terminal import Terminal
-from aim_engine.engine import know, look
-from aim_engine.plan import Plan, candidates_json, make_plan
+from aim_engine.engine import look, survey
+from aim_engine.plan import Plan, candidates_json
 from aim_engine.report import recipes_text
 from aim_engine.request import read_request
 
@@ -34,8 +33,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
     request = read_request(typed_flags(arguments), environment)
     model = request.required_model
     inventory = look(request)
-    # without the installed engine: the list is of what the hardware could do
-    outcome = make_plan(request, inventory, know(replace(request, offline=True), inventory))
+    outcome = survey(request, inventory)
     chosen = outcome.winner if isinstance(outcome, Plan) else None
     if arguments.json:
         configurations = [

@@ -11,9 +11,9 @@ from typing import Any
 from aim_engine.catalog.load import catalog_folders, known_models, load_catalog
 from aim_engine.cli.arguments import add_model, add_settings, typed_flags
 from aim_engine.cli.terminal import Terminal
-from aim_engine.engine import know, look
+from aim_engine.engine import look, survey
 from aim_engine.hardware.inventory import Inventory
-from aim_engine.plan import Plan, Refusal, candidates_json, make_plan
+from aim_engine.plan import Plan, candidates_json, make_plan
 from aim_engine.report import recipes_text
 from aim_engine.request import Request, read_request
 from aim_engine.selection.candidate import Judged
@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
     inventory = look(request)
     folders = catalog_folders(request.recipes_dir, request.models_dir)
     models = [request.model] if request.model else list(known_models(folders))
-    outcomes = [_outcome(replace(request, model=model), inventory) for model in models]
+    outcomes = [survey(replace(request, model=model), inventory) for model in models]
     judged = [one for outcome in outcomes for one in outcome.judged]
     if request.model is None:  # whether a family serves one of the known models is not the question then
         own = [one for one in judged if not one.candidate.recipe.is_family]
@@ -46,11 +46,6 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
         terminal.say(f"on {inventory.in_words()}:")
         terminal.result(recipes_text(rows, winners, terminal.paint))
     return 0
-
-
-def _outcome(request: Request, inventory: Inventory) -> Plan | Refusal:
-    # without the installed engine: the list is of what the hardware could do
-    return make_plan(request, inventory, know(replace(request, offline=True), inventory))
 
 
 def _families(request: Request, inventory: Inventory) -> tuple[Judged, ...]:

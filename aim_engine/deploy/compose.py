@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 
 from aim_engine.deploy.inside import Mount, PassedVariable
+from aim_engine.deploy.names import checked_text
 from aim_engine.deploy.spec import GIB, ContainerSpec
-from aim_engine.errors import InputError
 
 _HEADER_WIDTH = 116
 _HOW = (
@@ -158,18 +158,7 @@ def _escaped(value: Any) -> Any:
         return [_escaped(one) for one in value]
     if isinstance(value, _Raw) or not isinstance(value, str):
         return str(value) if isinstance(value, str) else value
-    return _encodable(value).replace("$", "$$")
-
-
-def _encodable(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        shown = text.encode("utf-8", "backslashreplace").decode()
-        raise InputError(
-            f"{shown} is not UTF-8, and a compose file is", hint="rename the file or folder, or mount it by hand"
-        ) from None
-    return text
+    return checked_text(value, "a compose file is", "rename the file or folder, or mount it by hand").replace("$", "$$")
 
 
 def _marked(value: Any) -> Any:

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from aim_engine.deploy.inside import Mount
+from aim_engine.deploy.names import checked_text
 from aim_engine.deploy.spec import ContainerSpec, Port
 from aim_engine.errors import InputError
 
@@ -189,10 +190,4 @@ def _check_encodable(value: Any) -> None:
         for one in value:
             _check_encodable(one)
     elif isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            shown = value.encode("utf-8", "backslashreplace").decode()
-            raise InputError(
-                f"{shown} is not UTF-8, and the Docker Engine takes nothing else", hint="rename the file or folder"
-            ) from None
+        checked_text(value, "the Docker Engine takes nothing else", "rename the file or folder")

@@ -58,6 +58,20 @@ def checked_name(name: str) -> str:
     )
 
 
+def checked_text(text: str, taker: str, hint: str) -> str:
+    """A text that `taker` ("a compose file is") can be given.
+
+    Raises:
+        InputError: it is not UTF-8; a path of the file system need not be.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        shown = text.encode("utf-8", "backslashreplace").decode()
+        raise InputError(f"{shown} is not UTF-8, and {taker}", hint=hint) from None
+    return text
+
+
 def checked_image(image: str) -> str:
     """A typed image reference.
 

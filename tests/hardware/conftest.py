@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -60,3 +61,16 @@ def nobody() -> Nobody:
             os.setgroups(groups)
 
     return become
+
+
+def has_ended(pid: str) -> bool:
+    """Killed a moment ago, so it may still be about to go, or wait for somebody to take note."""
+    for _ in range(50):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.1)
+    return False

@@ -11,6 +11,7 @@ import pytest
 
 from aim_engine.hardware import amd_ask
 from aim_engine.hardware.amd_ask import Ending
+from tests.hardware.conftest import has_ended
 
 HERE = {"PATH": "/usr/bin:/bin"}
 
@@ -61,19 +62,6 @@ def test_what_a_program_leaves_behind_costs_nothing_and_is_ended(leader: str, tm
     assert seconds < 3
     assert (ending.status, ending.output) == (3 if "exit" in leader else -9, b"said\n")
     assert has_ended((tmp_path / "pid").read_text().strip())
-
-
-def has_ended(pid: str) -> bool:
-    """Killed a moment ago, so it may still be about to go, or wait for somebody to take note."""
-    for _ in range(50):
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.1)
-    return False
 
 
 def test_all_of_an_answer_is_heard_that_comes_just_before_the_end() -> None:

@@ -16,7 +16,7 @@ from aim_engine.hardware.detect import detect
 from aim_engine.hardware.inventory import Finding, Surroundings
 from aim_engine.hardware.kfd import KfdDetector
 from tests.fakes.trees import plant_host, read_host
-from tests.hardware.conftest import Plant
+from tests.hardware.conftest import Plant, has_ended
 
 # The script finds the answer to `amd-smi list -e --json` in the file "list -e --json" next to it.
 SCRIPT = """#!/bin/sh
@@ -175,19 +175,6 @@ def test_a_program_that_never_returns_is_ended_with_its_children(folder: Path) -
     assert "it did not answer within 0.5 seconds" in finding.reason
     assert (folder / "asked").read_text().splitlines() == ["list -e --json"]
     assert has_ended((folder / "child").read_text().strip())
-
-
-def has_ended(pid: str) -> bool:
-    """Killed a moment ago, so it may still be about to go, or wait for somebody to take note."""
-    for _ in range(50):
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.1)
-    return False
 
 
 @pytest.mark.parametrize("answer", ["", "no JSON", "{", '{"gpu_data": 1}', "3", "[" * 100_000])
