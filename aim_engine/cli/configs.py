@@ -9,7 +9,7 @@ from typing import Any
 
 from aim_engine.cli.arguments import add_model, add_settings, typed_flags
 from aim_engine.cli.terminal import Terminal
-from aim_engine.engine import look, survey
+from aim_engine.decide import look, survey
 from aim_engine.plan import Plan, candidates_json
 from aim_engine.report import recipes_text
 from aim_engine.request import read_request

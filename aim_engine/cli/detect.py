@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from aim_engine.cli.terminal import Terminal
-from aim_engine.engine import look
+from aim_engine.decide import look
 from aim_engine.hardware.inventory import nothing_usable
 from aim_engine.report import inventory_text
 from aim_engine.request import read_request

@@ -72,7 +72,7 @@ def examine(request: Request) -> list[Check]:
     """Every check of this machine, and of the plan where a model was named. A layer that fails is a finding, and the
     others are asked all the same.
     """
-    from aim_engine.engine import look as look_for_hardware
+    from aim_engine.decide import look as look_for_hardware
     from aim_engine.hardware import preflight
     from aim_engine.hardware.check import skipped, this_site
     from aim_engine.hardware.detect import is_this_machine
@@ -148,7 +148,7 @@ def _remedy(inventory: Inventory, request: Request) -> str:
 def _plan(request: Request, inventory: Inventory) -> tuple[Plan | None, Check]:
     """The plan, where there is one, and what is to be said of it."""
     from aim_engine.backends.registry import backend
-    from aim_engine.engine import know
+    from aim_engine.decide import know
     from aim_engine.hardware.check import ok, warning
     from aim_engine.hardware.preflight_files import of_error
     from aim_engine.plan import Refusal, make_plan

@@ -116,7 +116,7 @@ def _launch(arguments: argparse.Namespace, steps: Steps, environment: dict[str, 
         steps.end(request.required_model)
         for text in request.warnings:
             steps.warn(text)
-        from aim_engine.engine import look
+        from aim_engine.decide import look
 
         steps.begin("detect")
         inventory = look(request)
@@ -172,7 +172,7 @@ class _Planner:
         self._catalog: Any = None
 
     def __call__(self, request: Request, inventory: Inventory) -> Plan | Refusal:
-        from aim_engine.engine import know
+        from aim_engine.decide import know
         from aim_engine.plan import make_plan
 
         if self._catalog is None:

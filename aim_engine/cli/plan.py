@@ -7,7 +7,7 @@ from typing import Any
 
 from aim_engine.cli.arguments import add_model, add_settings, typed_flags
 from aim_engine.cli.terminal import Terminal
-from aim_engine.engine import decide
+from aim_engine.decide import decide
 from aim_engine.errors import DoesNotFitError, NoAcceleratorError, NoRecipeError, UsageError
 from aim_engine.plan import Plan, Refusal
 from aim_engine.report import operator_profiles, plan_text, refusal_text

@@ -11,7 +11,7 @@ from typing import Any
 from aim_engine.catalog.load import catalog_folders, known_models, load_catalog
 from aim_engine.cli.arguments import add_model, add_settings, typed_flags
 from aim_engine.cli.terminal import Terminal
-from aim_engine.engine import look, survey
+from aim_engine.decide import look, survey
 from aim_engine.hardware.inventory import Inventory
 from aim_engine.plan import Plan, candidates_json, make_plan
 from aim_engine.report import recipes_text

@@ -98,7 +98,7 @@ def add_to(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str, str]) -> int:
-    from aim_engine.engine import decide
+    from aim_engine.decide import decide
     from aim_engine.plan import Refusal
     from aim_engine.report import refusal_text
 

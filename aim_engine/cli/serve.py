@@ -87,7 +87,7 @@ def _serve(request: Request, terminal: Terminal) -> NoReturn:
 
     spare = handover.begin()
     # only now, while supervisord gets ready on the other core: these imports are most of a plan's time
-    from aim_engine.engine import decide
+    from aim_engine.decide import decide
     from aim_engine.hardware.check import this_site
     from aim_engine.plan import Refusal
     from aim_engine.runtime.log import Log

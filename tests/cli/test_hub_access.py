@@ -16,7 +16,7 @@ import pytest
 
 from aim_engine.catalog.hub_access import answers
 from aim_engine.catalog.hub_cache import what_is_missing
-from aim_engine.engine import decide
+from aim_engine.decide import decide
 from aim_engine.errors import HubUnreachableError, ModelAccessError
 from aim_engine.plan import Plan
 from aim_engine.request import read_request
@@ -99,7 +99,7 @@ def test_a_hub_that_answers_is_left_to_the_engine(to_serve: Decide, hub: tuple[s
 
 DECIDE = """
 import os
-from aim_engine.engine import decide
+from aim_engine.decide import decide
 from aim_engine.request import read_request
 plan = decide(read_request({"model": "org/good", "hardware": "cpu"}, dict(os.environ)), to_serve=True)
 print(plan.command.env.get("HF_HUB_OFFLINE"))

@@ -1,4 +1,4 @@
-"""The Python API. For now its heart: `decide`, from request to plan, asking disk, hardware and the hub.
+"""From request to plan: a `Request` in, a `Plan` or a `Refusal` out, asking disk, hardware and the hub on the way.
 
 Everything it calls is a function from values to a value; only this file and the two ends touch the world.
 """
