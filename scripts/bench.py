@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from scripts.bench_container import why_no_engine
 from scripts.bench_detect import bench_detect
 from scripts.bench_image import bench_image
+from scripts.bench_launch import bench_launch
 from scripts.bench_numbers import BenchError, Result, as_rows, say
 from scripts.bench_plan import bench_plan
 from scripts.bench_serve import bench_exec, bench_memory, bench_ready
@@ -32,8 +33,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("benchmarks", metavar="NAME", nargs="*", default=["all"], choices=[*BENCHMARKS, "all"],
                         help=f"{', '.join(BENCHMARKS)} or all (the default)")  # fmt: skip
-    parser.add_argument("--runs", type=int, help="how often each thing is run (default: 21 for plan, 11 for detect, "
-                        "10 for the way to the exec of the image's server, 2 for memory, 5 otherwise)")  # fmt: skip
+    parser.add_argument("--runs", type=int, help="how often each thing is run (default: 21 for plan, 11 for detect "
+                        "and launch, 10 for the way to the exec of the image's server, 2 for memory, 5 "
+                        "otherwise)")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="JSON instead of a Markdown table")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started is ended then, too
@@ -58,8 +60,8 @@ def names_of(asked: Sequence[str]) -> list[str]:
         return list(dict.fromkeys(asked))
     if not (reason := why_no_engine()):
         return list(BENCHMARKS)
-    say(f"NOT MEASURED: the image. No Docker Engine answers ({reason}); see scripts/docker-engine.")
-    return [name for name in BENCHMARKS if name != "image"]
+    say(f"NOT MEASURED: launch and the image. No Docker Engine answers ({reason}); see scripts/docker-engine.")
+    return [name for name in BENCHMARKS if name not in ("launch", "image")]
 
 
 def _machine() -> str:
@@ -90,6 +92,7 @@ BENCHMARKS: dict[str, Callable[[int | None], list[Result]]] = {
     "exec": bench_exec,
     "ready": bench_ready,
     "memory": bench_memory,
+    "launch": bench_launch,
     "image": bench_image,
 }
 

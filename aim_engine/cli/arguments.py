@@ -27,10 +27,25 @@ _METAVARS = {
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are `UsageError`s, so that they end like every other error."""
+    """An argument parser whose complaints are `UsageError`s, so that they end like every other error. With `mixed`
+    positional words may stand behind flags too.
+    """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, *, mixed: bool = False, **kwargs: Any) -> None:
         super().__init__(**{"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter, **kwargs})
+        self._mixed = mixed
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """argparse takes an optional word for missing as soon as a flag comes first; its own way round that calls this
+        again.
+        """
+        if not self._mixed:
+            return super().parse_known_args(args, namespace)
+        self._mixed = False
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._mixed = True
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         try:

@@ -46,7 +46,7 @@ _MODES = ("auto", "devices", "cdi", "runtime")
 
 def add_to(subparsers: Any) -> None:
     parser = subparsers.add_parser(
-        "launch", help="serve a model in a container of its own", description=_DESCRIPTION, epilog=_EXAMPLES
+        "launch", mixed=True, help="serve a model in a container of its own", description=_DESCRIPTION, epilog=_EXAMPLES
     )
     add_model(parser)
     parser.add_argument("gpus_word", nargs="?", metavar="GPUS", help="the same as --gpus")

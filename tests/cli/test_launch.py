@@ -39,6 +39,47 @@ def test_the_same_as_json(cli: Run) -> None:
     assert said["argv"] == shlex.split(said["line"].replace("\\\n", ""))
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        (MODEL, "--port", "9000", "4"),
+        (MODEL, "--json", "4", "--port", "9000"),
+        ("--port", "9000", MODEL, "4"),
+        ("--model", MODEL, "--port", "9000", "--gpus", "4"),
+        ("--env", "A=1", MODEL, "--detach", "4", "--port", "9000"),
+        ("--port", "9000", "--", MODEL, "4"),
+    ],
+)
+def test_the_number_of_gpus_may_stand_anywhere(cli: Run, words: tuple[str, ...]) -> None:
+    done = cli("launch", "--json", *ON, "--dry-run", *words, **NOWHERE)
+    assert done.code == 0, done.stderr
+    argv = done.json["argv"]
+    assert "AIM_GPU_COUNT=4" in values_of(argv, "--env")
+    assert "0.0.0.0:9000:8000" in values_of(argv, "--publish")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((MODEL, "4", "--json", "5"), "'5' is not understood"),
+        ((MODEL, "--jsn", "4"), "did you mean --json?"),
+        ((MODEL, "--port"), "expected one argument"),
+        ((MODEL, "--wait", "4", "--detach"), "not allowed with"),
+    ],
+)
+def test_words_anywhere_are_still_judged(cli: Run, words: tuple[str, ...], said: str) -> None:
+    done = cli("launch", *words, *ON, "--dry-run", **NOWHERE)
+    assert done.code == 2
+    assert said in done.stderr
+
+
+def test_help_and_completion_say_what_they_said(cli: Run) -> None:
+    assert "[MODEL] [GPUS]" in " ".join(cli("launch", "--help").stdout.split())
+    done = cli("completion", "bash")
+    assert done.code == 0
+    assert "--device-mode" in done.stdout
+
+
 def test_every_flag_of_the_container(cli: Run, tmp_path: Path) -> None:
     write_recipe(tmp_path / "config" / "recipes", "mine")
     done = cli(
