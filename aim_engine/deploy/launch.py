@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from aim_engine.deploy.devices import holds_alone
 from aim_engine.deploy.docker import guarded, is_about_a_port
@@ -27,6 +27,7 @@ from aim_engine.deploy.launch_create import (
     spec_of,
 )
 from aim_engine.deploy.launch_lock import remove_labelled
+from aim_engine.deploy.launched import Launched
 from aim_engine.deploy.names import checked_image, checked_name, checked_network, checked_user, publish_address
 from aim_engine.deploy.secrets import remove_secrets, secret_values
 from aim_engine.errors import AimError, EngineStartTimeoutError
@@ -35,7 +36,6 @@ from aim_engine.plan import Plan
 if TYPE_CHECKING:
     from docker import DockerClient
 
-    from aim_engine.deploy.endpoint import InferenceTest
     from aim_engine.deploy.endpoints import Endpoint
 
 _PORT_TRIES = 5
@@ -58,43 +58,6 @@ class Teller(Protocol):
 
     def warn(self, text: str) -> None:
         """Something that a person should know."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Launched:
-    """What there is now. `tested` is None where nobody waited, or where the endpoint cannot be reached from here."""
-
-    container_id: str
-    decision: Decision
-    endpoint: Endpoint
-    status: str
-    ready_seconds: float | None = None
-    tested: InferenceTest | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """The specification's answer, and what was tested."""
-        plan = self.decision.plan
-        origins, gpus = plan.request.origins, [gpu for gpu in plan.winner.gpus if holds_alone(gpu)]
-        return {
-            "success": True,
-            "model_id": plan.model,
-            "recipe_id": plan.recipe_id,
-            "container_id": self.container_id[:12],
-            "container_name": self.decision.spec.name,
-            "endpoint_url": self.endpoint.url,
-            "health_url": self.endpoint.health_url,
-            "gpu_count": len(gpus),
-            "available_gpus": len(self.decision.allocation.free),
-            "precision": plan.winner.recipe.precision,
-            "backend": plan.winner.variant.backend,
-            "port": plan.request.port,
-            "status": self.status,
-            "auto_selected": {name: origins.get(name, "default") == "default" for name in ("gpu_count", "precision")},
-            "gpus": [gpu.pci_address or gpu.uuid for gpu in gpus],
-            "image": self.decision.spec.image,
-            "ready_seconds": None if self.ready_seconds is None else round(self.ready_seconds, 1),
-            "test": self.tested.as_json() if self.tested else None,
-        }
 
 
 def check_wishes(wishes: Wishes) -> None:
