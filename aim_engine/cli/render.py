@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from aim_engine.cli.arguments import add_model, add_settings, typed_flags
+from aim_engine.cli.arguments import add_model, add_settings
+from aim_engine.cli.container_flags import add_container_flags, settings_typed, variables_typed, wishes_typed
 from aim_engine.cli.terminal import Terminal
 from aim_engine.errors import CacheError
 from aim_engine.request import read_request
@@ -29,7 +30,8 @@ _COMPOSE_EXAMPLES = """examples:
                                                               a model folder, published to this host alone
 
 --host, --port and --health-port are the host's; inside, the API is at 8000 and the health sidecar at 8080.
---cache-dir is a folder of the host; without it the cache is the volume aim-engine-cache.
+--cache-dir is a folder of the host; without it the cache is the volume aim-engine-cache. --env NAME without a value
+leaves it to the environment of docker compose.
 """
 
 
@@ -52,23 +54,20 @@ class Target:
 
 
 def _add_compose_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--image", help="the image to run [default aim-engine-unified]")
-    parser.add_argument("--name", help="the container's name [default made from the plan]")
-    parser.add_argument("--user", metavar="UID[:GID]", help="whom the container runs as [default as the image says]")
+    add_container_flags(parser, user="as the image says")
 
 
 def _compose(plan: Any, arguments: argparse.Namespace) -> Rendered:
     from aim_engine.deploy.compose import compose_document, compose_text
-    from aim_engine.deploy.devices import device_groups
-    from aim_engine.deploy.spec import DEFAULT_IMAGE, container_spec
+    from aim_engine.deploy.inside import PassedVariable
+    from aim_engine.deploy.launch_create import container_as_wished
 
-    spec = container_spec(
-        plan,
-        image=arguments.image if arguments.image is not None else DEFAULT_IMAGE,
-        name=arguments.name,
-        user=arguments.user,
-        groups=device_groups(plan),
-    )
+    # a value that was not typed here is none for a file: whoever uses the file supplies it
+    named = [word for word in arguments.env if "=" not in word]
+    extra = variables_typed([word for word in arguments.env if "=" in word], {})
+    spec = container_as_wished(plan, wishes_typed(arguments, extra))
+    passed = (*spec.passed, *(PassedVariable(name=name, required=True) for name in named))
+    spec = replace(spec, passed=passed)
     return Rendered(text=compose_text(spec), document=compose_document(spec))
 
 
@@ -102,7 +101,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
     from aim_engine.plan import Refusal
     from aim_engine.report import refusal_text
 
-    plan = decide(read_request(typed_flags(arguments), environment))
+    variables = variables_typed(arguments.env, environment)
+    plan = decide(read_request(settings_typed(arguments), {**environment, **variables}))
     if isinstance(plan, Refusal):
         if arguments.json:
             terminal.result_json(plan.as_json())

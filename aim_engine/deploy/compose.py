@@ -67,6 +67,8 @@ def compose_document(spec: ContainerSpec) -> dict[str, Any]:
     if named:
         # a name of its own: without it every project would download the weights again
         document["volumes"] = {source: {"name": source} for source in named}
+    if _is_named(spec.network):
+        document["networks"] = {spec.network: {"external": True, "name": spec.network}}
     escaped: dict[str, Any] = _escaped(document)
     return escaped
 
@@ -76,13 +78,18 @@ def _service(spec: ContainerSpec) -> dict[str, Any]:
         "image": spec.image,
         "container_name": spec.name,
         "command": list(spec.arguments),
+        "network_mode": None if _is_named(spec.network) else _MODES.get(spec.network or "", spec.network),
+        "networks": [spec.network] if _is_named(spec.network) else None,
         "user": spec.user,
         "environment": {**spec.environment, **{one.name: _reference(one) for one in spec.passed}},
         "devices": [f"{path}:{path}" for path in spec.devices],
+        "deploy": _reservations(spec) if spec.cdi_devices else None,
+        "runtime": spec.runtime,
         "group_add": _groups(spec),
         "ipc": spec.ipc,
         "shm_size": _size(spec.shm_bytes),
         "mem_limit": _size(spec.memory_bytes) if spec.memory_bytes else None,
+        "memswap_limit": _swap(spec.memory_swap_bytes) if spec.memory_swap_bytes else None,
         "read_only": spec.read_only,
         "tmpfs": list(spec.tmpfs),
         "cap_drop": list(spec.capabilities_dropped),
@@ -97,6 +104,28 @@ def _service(spec: ContainerSpec) -> dict[str, Any]:
         "labels": dict(spec.labels),
     }
     return {key: value for key, value in words.items() if value is not None and value != []}
+
+
+# Networks of the engine's own, which no service can be attached to by name; `default` is another name of the bridge.
+_MODES = {"host": "host", "bridge": "bridge", "default": "bridge"}
+
+
+def _is_named(network: str | None) -> bool:
+    """Whether it is a network that somebody made, and no file makes again."""
+    return network is not None and network not in _MODES
+
+
+def _reservations(spec: ContainerSpec) -> dict[str, Any]:
+    """CDI devices as Compose 1.28 and newer say them. The capability is there for Compose 2's schema; the engine does
+    not look at it where the driver is cdi (moby/moby, daemon/devices.go).
+    """
+    wanted = {"driver": "cdi", "device_ids": list(spec.cdi_devices), "capabilities": ["gpu"]}
+    return {"resources": {"reservations": {"devices": [wanted]}}}
+
+
+def _swap(size_bytes: int) -> str | int:
+    # a number: as a text Compose 2 would take -1 for a size with a unit
+    return size_bytes if size_bytes < 0 else _size(size_bytes)
 
 
 def _reference(variable: PassedVariable) -> _Raw:

@@ -166,26 +166,42 @@ def check_devices(plan: Plan, mode: str) -> None:
 
 def spec_of(job: Job, plan: Plan, names: set[str], client: DockerClient | None) -> ContainerSpec:
     """The container for the plan, under a name that none of `names` is."""
-    wishes = job.wishes
-    cdi, runtime, variables = _device_words(plan, wishes.device_mode, client)
-    spec = container_spec(
+    cdi, runtime, variables = _device_words(plan, job.wishes.device_mode, client)
+    wishes = replace(
+        job.wishes,
+        name=_free_name(plan, job.wishes.name, names),
+        user=job.wishes.user or _owner_of_cache(plan),
+        extra={**job.wishes.extra, **variables},
+    )
+    spec = container_as_wished(plan, wishes, cdi_devices=cdi, runtime=runtime)
+    return replace(spec, labels={**spec.labels, TOKEN: job.token})
+
+
+def container_as_wished(
+    plan: Plan, wishes: Wishes, *, cdi_devices: tuple[str, ...] = (), runtime: str | None = None
+) -> ContainerSpec:
+    """The container for the plan with everything that was asked of it.
+
+    Raises:
+        InputError: a wish cannot be fulfilled.
+    """
+    return container_spec(
         plan,
         image=image_name(plan, wishes.image),
-        name=_free_name(plan, wishes.name, names),
+        name=wishes.name,
         groups=device_groups(plan),
-        user=wishes.user or _owner_of_cache(plan),
+        user=wishes.user,
         restart=wishes.restart,
         memory_bytes=wishes.memory_bytes,
         memory_swap_bytes=wishes.memory_swap_bytes,
         shm_bytes=wishes.shm_bytes,
         network=wishes.network,
-        extra={**wishes.extra, **variables},
-        cdi_devices=cdi,
+        extra=wishes.extra,
+        cdi_devices=cdi_devices,
         runtime=runtime,
         seccomp=wishes.seccomp,
         log_options=wishes.log_options,
     )
-    return replace(spec, labels={**spec.labels, TOKEN: job.token})
 
 
 def _device_words(

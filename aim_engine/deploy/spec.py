@@ -37,6 +37,7 @@ GIB = 1024**3
 _SHM_ALONE = 1 * GIB
 _SHM_TOGETHER = 16 * GIB
 
+_RESTART = "on-failure:3"
 _SECURITY = ("no-new-privileges:true",)
 _LOG_OPTIONS = {"max-size": "50m", "max-file": "5"}  # without a limit a log grows until the disk is full
 
@@ -120,7 +121,7 @@ def container_spec(
     name: str | None = None,
     groups: tuple[int, ...] | None = None,
     user: str | None = None,
-    restart: str = "on-failure:3",
+    restart: str = _RESTART,
     memory_bytes: int | None = None,
     shm_bytes: int | None = None,
     memory_swap_bytes: int | None = None,
@@ -170,7 +171,7 @@ def container_spec(
         log_options={**_LOG_OPTIONS, **(log_options or {})},
         labels=_labels(plan),
         about=_about(plan),
-        remarks=tuple(_remarks(plan, devices, mounts, user)),
+        remarks=(*_remarks(plan, devices, mounts, user), *_limits_in_words(plan, memory_bytes, restart)),
     )
 
 
@@ -237,14 +238,10 @@ def _remarks(plan: Plan, devices: tuple[str, ...], mounts: tuple[Mount, ...], us
         yield "privileges: none; AMD's own serving images run without SYS_PTRACE and an open seccomp profile too"
     yield ("shm_size: a limit, not a reservation. Docker's 64 MB would not do: each of vLLM's workers keeps 240 MiB of "
            "ring buffers there, and RCCL its own")  # fmt: skip
-    if _memory_bytes(plan):
-        yield "mem_limit: a quarter and 2 GiB above what the plan computes for weights, cache and processes"
     if user is None and any(not mount.is_volume for mount in mounts):
         yield ("folders and files of the host: without capabilities root is an ordinary user to them, so they must "
                "be readable by all, the cache writable; or render with --user and the owner's numbers")  # fmt: skip
     yield "healthcheck: the image's own, which asks the health sidecar; the time for a start follows from the model"
-    yield ("restart: three times at most, and only after a failure. Exit codes 10 to 42 and 50 are permanent, no "
-           "restart can help; the engine itself is started again inside, without ending the container")  # fmt: skip
     sources = [mount.source for mount in mounts if not mount.is_volume]
     if sources and inside.in_the_image(plan.request):
         what = "is its path" if len(sources) == 1 else "are its paths"
@@ -252,3 +249,12 @@ def _remarks(plan: Plan, devices: tuple[str, ...], mounts: tuple[Mount, ...], us
                "the same, or render on the host")  # fmt: skip
     if plan.request.state_dir is not None:
         yield "AIM_STATE_DIR is left out: in the container the state lies on the tmpfs at /tmp"
+
+
+def _limits_in_words(plan: Plan, memory_bytes: int | None, restart: str) -> Iterator[str]:
+    """About what is ours and not asked for."""
+    if memory_bytes is None and _memory_bytes(plan):
+        yield "mem_limit: a quarter and 2 GiB above what the plan computes for weights, cache and processes"
+    if restart == _RESTART:
+        yield ("restart: three times at most, and only after a failure. Exit codes 10 to 42 and 50 are permanent, no "
+               "restart can help; the engine itself is started again inside, without ending the container")  # fmt: skip

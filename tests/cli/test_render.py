@@ -30,6 +30,36 @@ def test_its_own_flags(cli: Run) -> None:
     assert service["environment"]["AIM_GPU_COUNT"] == "2"
 
 
+def test_the_flags_of_launch_that_a_file_can_say(cli: Run) -> None:
+    done = cli("render", "compose", MODEL, *ON, "--network", "models", "--memory", "64g", "--memory-swap=-1",
+               "--shm-size", "2g", "--restart", "no", "--env", "A=$1", "--log-opt", "max-size=1m", "--seccomp",
+               "unconfined")  # fmt: skip
+    document = yaml.safe_load(done.stdout)
+    (service,) = document["services"].values()
+    assert document["networks"]["models"]["external"] is True
+    assert (service["mem_limit"], service["memswap_limit"], service["shm_size"]) == ("64g", -1, "2g")
+    assert service["environment"]["A"] == "$$1"
+    assert service["restart"] == "no"
+    assert service["logging"]["options"] == {"max-size": "1m", "max-file": "5"}
+    assert service["security_opt"] == ["no-new-privileges:true", "seccomp=unconfined"]
+
+
+def test_a_variable_without_a_value_is_a_reference(cli: Run) -> None:
+    done = cli("render", "compose", MODEL, *ON, "--env", "VLLM_ROCM_USE_AITER", "--env", "MINE",
+               VLLM_ROCM_USE_AITER="s3cret-0", MINE="s3cret-1")  # fmt: skip
+    environment = service_of(done.stdout)["environment"]
+    assert "s3cret" not in done.stdout
+    assert environment["MINE"].startswith("${MINE:?")
+    assert environment["VLLM_ROCM_USE_AITER"].startswith("${VLLM_ROCM_USE_AITER:?")
+
+
+def test_the_image_is_the_one_for_the_devices(cli: Run, tmp_path: Path) -> None:
+    folder = str(write_model(tmp_path / "m"))
+    assert service_of(cli("render", "compose", MODEL, *ON).stdout)["image"] == "aim-engine-unified"
+    done = cli("render", "compose", folder, "--hardware", "cpu", AIM_ENGINE_REGISTRY="r.example/aim")
+    assert service_of(done.stdout)["image"] == "r.example/aim/aim-engine-unified-cpu"
+
+
 def test_as_json(cli: Run) -> None:
     text = cli("render", "compose", MODEL, *ON).stdout
     assert cli("render", "compose", MODEL, *ON, "--json").json == yaml.safe_load(text)
@@ -64,6 +94,11 @@ def test_a_refusal(cli: Run) -> None:
         (["render", "compose", MODEL, *ON, "--name", "a b"], 10),
         (["render", "compose", MODEL, *ON, "--host", "example.org"], 10),
         (["render", "compose", "a b", *ON], 10),
+        (["render", "compose", MODEL, *ON, "--memory", "lots"], 10),
+        (["render", "compose", MODEL, *ON, "--network", "none"], 10),
+        (["render", "compose", MODEL, *ON, "--env", "NOT_SET"], 10),
+        (["render", "compose", MODEL, *ON, "--env", "HF_TOKEN=x"], 10),
+        (["render", "compose", MODEL, *ON, "--restart", "often"], 10),
     ],
 )
 def test_what_is_wrong(cli: Run, words: list[str], code: int) -> None:

@@ -59,8 +59,12 @@ def with_nodes(wish: str = "MI300X:8") -> Inventory:
 # The keys used here and their types, from the compose specification's own JSON schema (compose-spec.json).
 _SERVICE: dict[str, Any] = {
     "image": str, "container_name": str, "command": [str], "user": str, "environment": {str: str}, "devices": [str],
-    "group_add": [str], "ipc": str, "shm_size": re.compile(r"\d+[bg]"), "mem_limit": re.compile(r"\d+[bg]"),
-    "read_only": bool, "tmpfs": [str], "cap_drop": [str], "security_opt": [str],
+    "group_add": [str], "runtime": str, "network_mode": re.compile("host|bridge"), "networks": [str],
+    "deploy": {"resources": {"reservations": {"devices": [
+        {"driver": re.compile("cdi"), "device_ids": [str], "capabilities": [str]}]}}},
+    "ipc": str, "shm_size": re.compile(r"\d+[bg]"), "mem_limit": re.compile(r"\d+[bg]"),
+    "memswap_limit": re.compile(r"-1|\d+[bg]"), "read_only": bool, "tmpfs": [str], "cap_drop": [str],
+    "security_opt": [str],
     "ports": [re.compile(r"(\[[0-9a-f:]+\]|[\d.]+):\d+:\d+")],
     "volumes": [{"type": re.compile("bind|volume"), "source": str, "target": str, "read_only": bool}],
     "healthcheck": {"interval": re.compile(r"\d+s"), "timeout": re.compile(r"\d+s"), "retries": int,
@@ -73,19 +77,21 @@ _NAMED = re.compile(r"[a-zA-Z0-9._-]+")
 
 def check_compose(document: Any) -> None:
     """Fail unless the document has the keys and types above and no others."""
-    assert document.keys() <= {"services", "volumes"}
+    assert document.keys() <= {"services", "volumes", "networks"}
     for name, service in document["services"].items():
         assert _NAMED.fullmatch(name)
         _check(service, _SERVICE, name)
     for name, volume in document.get("volumes", {}).items():
         assert _NAMED.fullmatch(name)
         assert volume == {"name": name}
+    for name, network in document.get("networks", {}).items():
+        assert network == {"external": True, "name": name}
 
 
 def _check(value: Any, kind: Any, where: str) -> None:
     if isinstance(kind, re.Pattern):
-        assert isinstance(value, str), where
-        assert kind.fullmatch(value), (where, value)
+        assert isinstance(value, str) or value == -1, where
+        assert kind.fullmatch(str(value)), (where, value)
     elif isinstance(kind, list):
         assert isinstance(value, list), where
         for one in value:

@@ -146,9 +146,91 @@ def test_the_header_stays_a_comment() -> None:
     assert "\x1b" not in header
 
 
-@pytest.mark.skipif(shutil.which("docker-compose") is None, reason="docker-compose is not installed")
+def test_a_network_that_somebody_made_is_joined_and_not_made() -> None:
+    document = compose_document(container_spec(planned(), network="models"))
+    check_compose(document)
+    (service,) = document["services"].values()
+    assert service["networks"] == ["models"]
+    assert document["networks"] == {"models": {"external": True, "name": "models"}}
+
+
+@pytest.mark.parametrize(("network", "mode"), [("host", "host"), ("bridge", "bridge"), ("default", "bridge")])
+def test_a_network_of_the_engine_s_own_is_a_mode(network: str, mode: str) -> None:
+    document = compose_document(container_spec(planned(port="9000"), network=network))
+    check_compose(document)
+    (service,) = document["services"].values()
+    assert service["network_mode"] == mode
+    assert "networks" not in {**document, **service}
+    assert ("ports" in service) is (network != "host")
+    assert service["environment"].get("AIM_PORT") == ("9000" if network == "host" else None)
+
+
+def test_swap_devices_by_name_and_a_profile() -> None:
+    def service(**options: Any) -> dict[str, Any]:
+        return service_of(compose_text(container_spec(planned(on=with_nodes()), **options)))
+
+    assert service(memory_swap_bytes=-1)["memswap_limit"] == -1
+    assert service(memory_bytes=2**36, memory_swap_bytes=2**37)["memswap_limit"] == "128g"
+    named = service(cdi_devices=("amd.com/gpu=0", "amd.com/gpu=1"))
+    assert "devices" not in named
+    (wanted,) = named["deploy"]["resources"]["reservations"]["devices"]
+    assert (wanted["driver"], wanted["device_ids"]) == ("cdi", ["amd.com/gpu=0", "amd.com/gpu=1"])
+    ran = service(runtime="amd")
+    assert (ran["runtime"], "devices" in ran) == ("amd", False)
+    assert service(seccomp="unconfined")["security_opt"] == ["no-new-privileges:true", "seccomp=unconfined"]
+
+
+def test_what_is_said_of_our_own_limits_is_not_said_of_others() -> None:
+    ours = compose_text(container_spec(cpu_plan()))
+    theirs = compose_text(container_spec(cpu_plan(), memory_bytes=2**36, restart="no"))
+    assert "# mem_limit" in ours
+    assert "# restart" in ours
+    assert "# mem_limit" not in theirs
+    assert "# restart" not in theirs
+
+
+needs_compose = pytest.mark.skipif(shutil.which("docker-compose") is None, reason="docker-compose is not installed")
+
+
+def read_by_compose(path: Path, **environment: str) -> Any:
+    """What `docker-compose config` makes of a file, which it checks against the compose specification's schema."""
+    done = subprocess.run(
+        ["docker-compose", "-f", str(path), "config"],
+        env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", **environment},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return yaml.safe_load(done.stdout)
+
+
+@needs_compose
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.yaml")), ids=lambda path: str(path.stem))
+def test_docker_compose_reads_the_golden_files(path: Path) -> None:
+    assert read_by_compose(path)["services"]
+
+
+@needs_compose
+def test_docker_compose_reads_every_field(tmp_path: Path) -> None:
+    plan, path = planned(on=with_nodes()), tmp_path / "compose.yaml"
+    spec = container_spec(plan, network="models", memory_bytes=2**36, memory_swap_bytes=-1, seccomp="unconfined",
+                          cdi_devices=("amd.com/gpu=0",), runtime="amd", groups=(44,), user="1:2")  # fmt: skip
+    path.write_text(compose_text(spec))
+    (service,) = read_by_compose(path)["services"].values()
+    assert service["memswap_limit"] == -1
+    assert service["runtime"] == "amd"
+    assert list(service["networks"]) == ["models"]
+    assert "seccomp=unconfined" in str(service["security_opt"]).replace(":", "=")
+    path.write_text(compose_text(container_spec(plan, network="host")))
+    (service,) = read_by_compose(path)["services"].values()
+    assert service["network_mode"] == "host"
+
+
+@needs_compose
 def test_docker_compose_reads_it_so_too(tmp_path: Path) -> None:
-    """`config` checks the file against the compose specification's schema and prints it with every `$` doubled.
+    """`config` prints the file with every `$` doubled.
 
     Without the rarer line breaks: its own printing makes blanks of them.
     """
@@ -156,16 +238,7 @@ def test_docker_compose_reads_it_so_too(tmp_path: Path) -> None:
     spec = replace(hostile("$(id) a:b '\"é", PLAN), arguments=("serve", *texts))
     path = tmp_path / "compose.yaml"
     path.write_text(compose_text(spec), encoding="utf-8")
-    done = subprocess.run(
-        ["docker-compose", "-f", str(path), "config"],
-        env={"PATH": os.environ["PATH"], "HF_TOKEN": "t0ken", "LC_ALL": "C.UTF-8"},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    (service,) = yaml.safe_load(done.stdout)["services"].values()
+    (service,) = read_by_compose(path, HF_TOKEN="t0ken")["services"].values()
     assert [text.replace("$$", "$") for text in service["command"][1:]] == texts
     assert service["environment"]["AIM_MODEL"].replace("$$", "$") == "$(id) a:b '\"é"
     assert service["environment"]["HF_TOKEN"] == "t0ken"
