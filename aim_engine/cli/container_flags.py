@@ -13,7 +13,7 @@ from aim_engine.cli.arguments import typed_flags
 from aim_engine.errors import InputError
 
 if TYPE_CHECKING:
-    from aim_engine.deploy.launch_create import Wishes
+    from aim_engine.deploy.launch_job import Wishes
 
 
 def add_container_flags(parser: argparse.ArgumentParser, *, user: str) -> Any:
@@ -46,7 +46,7 @@ def wishes_typed(arguments: argparse.Namespace, extra: Mapping[str, str], **more
         InputError: something cannot be used.
     """
     from aim_engine.deploy.launch import check_wishes
-    from aim_engine.deploy.launch_create import Wishes
+    from aim_engine.deploy.launch_job import Wishes
 
     wishes = Wishes(
         image=arguments.image,

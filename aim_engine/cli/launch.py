@@ -22,7 +22,7 @@ from aim_engine.values import RefusedError, seconds
 if TYPE_CHECKING:
     from docker import DockerClient
 
-    from aim_engine.deploy.launch_create import Job, Wishes
+    from aim_engine.deploy.launch_job import Job, Wishes
     from aim_engine.hardware.inventory import Inventory
     from aim_engine.plan import Plan, Refusal
 
@@ -129,7 +129,7 @@ def _client(connecting: Future[DockerClient], *, dry: bool, steps: Steps) -> Doc
 
 
 def _job(request: Request, inventory: Inventory, wishes: Wishes, environment: Mapping[str, str], steps: Steps) -> Job:
-    from aim_engine.deploy.launch_create import Job
+    from aim_engine.deploy.launch_job import Job
 
     return Job(
         request=request,

@@ -60,7 +60,7 @@ def _add_compose_flags(parser: argparse.ArgumentParser) -> None:
 def _compose(plan: Any, arguments: argparse.Namespace) -> Rendered:
     from aim_engine.deploy.compose import compose_document, compose_text
     from aim_engine.deploy.inside import PassedVariable
-    from aim_engine.deploy.launch_create import container_as_wished
+    from aim_engine.deploy.launch_decide import container_as_wished
 
     # a value that was not typed here is none for a file: whoever uses the file supplies it
     named = [word for word in arguments.env if "=" not in word]

@@ -14,18 +14,9 @@ from aim_engine.deploy.devices import holds_alone
 from aim_engine.deploy.docker import guarded, is_about_a_port
 from aim_engine.deploy.docker_words import restart_policy, run_line
 from aim_engine.deploy.images import image_name, is_here, pull
-from aim_engine.deploy.launch_create import (
-    TOKEN,
-    Decision,
-    Job,
-    Wishes,
-    check_devices,
-    create_alone,
-    decide_now,
-    plan_of,
-    remove,
-    spec_of,
-)
+from aim_engine.deploy.launch_create import create_alone, remove
+from aim_engine.deploy.launch_decide import check_devices, decide_now, plan_of, spec_of
+from aim_engine.deploy.launch_job import TOKEN, Decision, Job, Wishes
 from aim_engine.deploy.launch_lock import remove_labelled
 from aim_engine.deploy.launched import Launched
 from aim_engine.deploy.names import checked_image, checked_name, checked_network, checked_user, publish_address

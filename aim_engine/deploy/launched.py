@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from aim_engine.deploy.devices import holds_alone
-from aim_engine.deploy.launch_create import Decision
+from aim_engine.deploy.launch_job import Decision
 
 if TYPE_CHECKING:
     from aim_engine.deploy.endpoint import InferenceTest

@@ -68,6 +68,15 @@ def vantage(client: DockerClient, root: Path = Path("/")) -> Vantage:
     return Vantage(host=_engine_host(client))
 
 
+def is_this_host(client: DockerClient) -> bool:
+    """Whether the engine's files and ports are those of this process: we reach it by a socket, and it does not run us
+    as one of its containers.
+    """
+    base = str(client.api.base_url)
+    by_socket = base.startswith("http+docker://") and not base.startswith("http+docker://ssh")
+    return by_socket and vantage(client).networks is None
+
+
 def _own_container(client: DockerClient, root: Path) -> Mapping[str, Any] | None:
     """What `docker inspect` says of the container that we are in, if this engine runs it."""
     from docker.errors import APIError

@@ -23,11 +23,12 @@ from typing import Any
 import pytest
 
 from aim_engine.catalog.load import Catalog
-from aim_engine.deploy import launch_create, launch_lock
+from aim_engine.deploy import launch_create, launch_decide, launch_lock
 from aim_engine.deploy.docker import connect
 from aim_engine.deploy.endpoints import list_endpoints
 from aim_engine.deploy.launch import launch
-from aim_engine.deploy.launch_create import TOKEN, Job, Wishes, create_alone
+from aim_engine.deploy.launch_create import create_alone
+from aim_engine.deploy.launch_job import TOKEN, Job, Wishes
 from aim_engine.deploy.launch_lock import NAME as LOCK
 from aim_engine.deploy.launch_lock import LockLostError, remove_labelled
 from aim_engine.deploy.secrets import secrets_folder
@@ -207,7 +208,7 @@ def test_the_engine_sees_files_and_no_secret(client: Any, job: Jobs, tmp_path: P
 def test_an_engine_that_does_not_see_our_files_gets_a_variable_and_a_warning(
     client: Any, job: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launch_create, "_is_this_host", lambda _client: False)
+    monkeypatch.setattr(launch_create, "is_this_host", lambda _client: False)
     told: list[str] = []
     made, _ = create_alone(client, replace(job(), warn=told.append))
     assert f"AIM_API_KEY={KEY}" in client.api.inspect_container(made)["Config"]["Env"]
@@ -445,7 +446,7 @@ def test_a_port_taken_by_a_program_that_nobody_could_see(
     client: Any, job: Jobs, image: str, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As from within a container: the engine refuses the port at the start, and the next one is taken."""
-    monkeypatch.setattr(launch_create, "_is_this_host", lambda _client: False)
+    monkeypatch.setattr(launch_decide, "is_this_host", lambda _client: False)
     with socket.socket() as busy:
         busy.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         busy.bind(("127.0.0.1", 23001))

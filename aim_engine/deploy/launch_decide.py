@@ -1,0 +1,167 @@
+"""What would be created now: a `Job` and what the engine's containers leave in; GPUs, ports and names allocated, the
+plans made, the containers described, out. Creates nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from aim_engine.deploy.allocation import Allocation, allocate
+from aim_engine.deploy.cdi import cdi_devices
+from aim_engine.deploy.devices import access_of, device_groups, own_files, runtime_words
+from aim_engine.deploy.docker import guarded
+from aim_engine.deploy.endpoints import list_endpoints
+from aim_engine.deploy.free_ports import listens_elsewhere, listens_here, ports_of_containers, with_free_ports
+from aim_engine.deploy.images import image_name
+from aim_engine.deploy.launch_job import TOKEN, Decision, Job, Wishes
+from aim_engine.deploy.names import checked_name, container_name, numbered
+from aim_engine.deploy.reach import is_this_host
+from aim_engine.deploy.spec import ContainerSpec, container_spec
+from aim_engine.errors import DockerError, InputError, NoAcceleratorError
+from aim_engine.plan import Plan, Refusal
+from aim_engine.request import Request
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+
+def decide_now(client: DockerClient, job: Job, avoid: frozenset[int] = frozenset()) -> Decision:
+    """What this engine's containers leave. Creates nothing, and holds nothing: only under the lock it stays true.
+
+    Raises:
+        AimError: nothing can be planned.
+    """
+    with guarded("list its containers"):
+        endpoints = list_endpoints(client, all=True)
+        listed = client.api.containers(all=True)
+    allocation = allocate(job.inventory, endpoints)
+    taken = {**ports_of_containers(listed, endpoints), **dict.fromkeys(avoid, "another")}
+    listens = listens_here if is_this_host(client) else listens_elsewhere
+    request = with_free_ports(job.request, taken, listens=listens)
+    names = {name.removeprefix("/") for one in listed for name in one.get("Names") or ()}
+    plan = plan_of(job, request, allocation)
+    return Decision(plan=plan, allocation=allocation, spec=spec_of(job, plan, names, client))
+
+
+def plan_of(job: Job, request: Request, allocation: Allocation) -> Plan:
+    """The plan, made by whoever knows how, and fit to be a container's.
+
+    Raises:
+        AimError: there is none; of too few GPUs, with who holds the others.
+    """
+    found = job.planner(request, allocation.inventory)
+    if isinstance(found, Refusal):
+        raise allocation.busy(found.error, request.gpu_count)
+    return found
+
+
+def check_devices(plan: Plan, mode: str) -> None:
+    """That the container can be given the planned GPUs and no others.
+
+    Raises:
+        InputError: they are merely declared.
+        NoAcceleratorError: their device files are not known.
+    """
+    addressed = all(gpu.pci_address or gpu.uuid for gpu in plan.winner.gpus)
+    if not access_of(plan).always or (own_files(plan) and addressed):
+        return
+    if plan.inventory.declared:
+        raise InputError(
+            f"cannot launch on declared hardware ({plan.inventory.in_words()})",
+            hint="leave AIM_HARDWARE out, or give it the file that aim-engine detect --json wrote on Docker's host; "
+                 "--dry-run shows what would be run",
+        )  # fmt: skip
+    if mode != "runtime":
+        raise NoAcceleratorError(
+            "the planned GPUs' own device files or addresses are not known, so the container could not be given these "
+            "GPUs alone",
+            hint="aim-engine doctor says what is amiss",
+        )
+
+
+def spec_of(job: Job, plan: Plan, names: set[str], client: DockerClient | None) -> ContainerSpec:
+    """The container for the plan, under a name that none of `names` is."""
+    cdi, runtime, variables = _device_words(plan, job.wishes.device_mode, client)
+    wishes = replace(
+        job.wishes,
+        name=_free_name(plan, job.wishes.name, names),
+        user=job.wishes.user or _owner_of_cache(plan),
+        extra={**job.wishes.extra, **variables},
+    )
+    spec = container_as_wished(plan, wishes, cdi_devices=cdi, runtime=runtime)
+    return replace(spec, labels={**spec.labels, TOKEN: job.token})
+
+
+def container_as_wished(
+    plan: Plan, wishes: Wishes, *, cdi_devices: tuple[str, ...] = (), runtime: str | None = None
+) -> ContainerSpec:
+    """The container for the plan with everything that was asked of it.
+
+    Raises:
+        InputError: a wish cannot be fulfilled.
+    """
+    return container_spec(
+        plan,
+        image=image_name(plan, wishes.image),
+        name=wishes.name,
+        groups=device_groups(plan),
+        user=wishes.user,
+        restart=wishes.restart,
+        memory_bytes=wishes.memory_bytes,
+        memory_swap_bytes=wishes.memory_swap_bytes,
+        shm_bytes=wishes.shm_bytes,
+        network=wishes.network,
+        extra=wishes.extra,
+        cdi_devices=cdi_devices,
+        runtime=runtime,
+        seccomp=wishes.seccomp,
+        log_options=wishes.log_options,
+    )
+
+
+def _device_words(
+    plan: Plan, mode: str, client: DockerClient | None
+) -> tuple[tuple[str, ...], str | None, dict[str, str]]:
+    """CDI devices, a runtime, and the variables that go with it: device files need none of them."""
+    if mode in ("auto", "devices") or not access_of(plan).always:
+        return (), None, {}
+    if client is None:
+        raise DockerError(f"--device-mode {mode} needs a Docker Engine to ask", hint="leave it out")
+    with guarded("say what it can do"):
+        info = client.info()
+    if mode == "cdi":
+        return cdi_devices(plan, info), None, {}
+    name, variables = runtime_words(plan)
+    if name not in (info.get("Runtimes") or {}):
+        raise DockerError(
+            f"this Docker Engine has no runtime {name}",
+            hint="install AMD's container toolkit (amd-ctk runtime configure), or --device-mode devices",
+        )
+    return (), name, variables
+
+
+def _free_name(plan: Plan, asked: str | None, names: set[str]) -> str:
+    if asked is not None:
+        if checked_name(asked) in names:
+            raise InputError(
+                f"--name {asked}: a container of that name is there already",
+                hint=f"choose another, or leave it out; docker rm {asked} removes that one",
+            )
+        return asked
+    name, number = container_name(plan), 2
+    free = name
+    while free in names:
+        free, number = numbered(name, number), number + 1
+    return free
+
+
+def _owner_of_cache(plan: Plan) -> str | None:
+    """The owner of a cache that is a folder of this host: without capabilities the image's root could not write it."""
+    if plan.request.origins.get("cache_dir", "default") == "default":
+        return None
+    try:
+        found = plan.request.cache_dir.stat()
+    except OSError:
+        return None
+    return f"{found.st_uid}:{found.st_gid}" if found.st_uid else None
