@@ -27,6 +27,7 @@ from scripts.bench_launch import bench_launch
 from scripts.bench_numbers import BenchError, Result, as_rows, say
 from scripts.bench_plan import bench_plan
 from scripts.bench_serve import bench_exec, bench_memory, bench_ready
+from scripts.bench_throughput import bench_throughput
 
 
 def main() -> int:
@@ -35,7 +36,7 @@ def main() -> int:
                         help=f"{', '.join(BENCHMARKS)} or all (the default)")  # fmt: skip
     parser.add_argument("--runs", type=int, help="how often each thing is run (default: 21 for plan, 11 for detect "
                         "and launch, 10 for the way to the exec of the image's server, 2 for memory, 5 "
-                        "otherwise)")  # fmt: skip
+                        "otherwise; rounds of throughput)")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="JSON instead of a Markdown table")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started is ended then, too
@@ -60,8 +61,8 @@ def names_of(asked: Sequence[str]) -> list[str]:
         return list(dict.fromkeys(asked))
     if not (reason := why_no_engine()):
         return list(BENCHMARKS)
-    say(f"NOT MEASURED: launch and the image. No Docker Engine answers ({reason}); see scripts/docker-engine.")
-    return [name for name in BENCHMARKS if name not in ("launch", "image")]
+    say(f"NOT MEASURED: {', '.join(OF_DOCKER)}. No Docker Engine answers ({reason}); see scripts/docker-engine.")
+    return [name for name in BENCHMARKS if name not in OF_DOCKER]
 
 
 def _machine() -> str:
@@ -94,7 +95,10 @@ BENCHMARKS: dict[str, Callable[[int | None], list[Result]]] = {
     "memory": bench_memory,
     "launch": bench_launch,
     "image": bench_image,
+    "throughput": bench_throughput,
 }
+
+OF_DOCKER = ("launch", "image", "throughput")
 
 if __name__ == "__main__":
     sys.exit(main())

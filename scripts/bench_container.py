@@ -20,7 +20,7 @@ from scripts import serving
 from scripts.bench_bare import BareCommand
 from scripts.bench_numbers import BenchError, say
 from scripts.bench_phases import log_lines, seconds_of
-from scripts.bench_serve import FIRST_QUESTION, MODEL, START_LIMIT_SECONDS
+from scripts.bench_serve import FIRST_QUESTION, MODEL, ROOT, START_LIMIT_SECONDS, make_model
 
 LABEL = "aim-engine-bench"
 CACHE, STATE, WEIGHTS = "/workspace/model-cache", "/state", "/models/tiny"
@@ -60,6 +60,17 @@ def remove_leftovers() -> None:
     if found := docker("ps", "--all", "--quiet", "--filter", f"label={LABEL}").split():
         say(f"removing {len(found)} containers that were left")
         docker("rm", "--force", "--volumes", *found)
+
+
+def built_image() -> str:
+    """Build the image as anybody builds it, make the model it serves, and return the name of the image's base."""
+    if reason := why_no_engine():
+        raise BenchError(f"no Docker Engine answers ({reason}); see scripts/docker-engine")
+    remove_leftovers()
+    if subprocess.run([ROOT / "scripts" / "build", "--cpu", "--tag", IMAGE], check=False).returncode != 0:
+        raise BenchError("scripts/build --cpu made no image")
+    make_model()
+    return docker("inspect", "--format", '{{index .Config.Labels "org.opencontainers.image.base.name"}}', IMAGE)
 
 
 class Container:

@@ -5,7 +5,6 @@ with where their time goes, and what it adds in size. What it costs in tokens pe
 from __future__ import annotations
 
 import json
-import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,37 +17,28 @@ from scripts.bench_container import (
     IMAGE,
     PYTHON,
     Container,
+    built_image,
     docker,
     remove_leftovers,
     removed,
     run_bare,
     run_image,
     scratch,
-    why_no_engine,
 )
-from scripts.bench_numbers import BenchError, Result, difference, in_turns, ratio, result, say
+from scripts.bench_numbers import Result, difference, in_turns, ratio, result, say
 from scripts.bench_phases import phases
-from scripts.bench_serve import ROOT, executed_at, make_model
-from scripts.bench_throughput import throughput_rows
+from scripts.bench_serve import executed_at
 
 
 def bench_image(runs: int | None) -> list[Result]:
     """Everything about the image, which is built first, as anybody builds it."""
-    if reason := why_no_engine():
-        raise BenchError(f"no Docker Engine answers ({reason}); see scripts/docker-engine")
-    remove_leftovers()
-    if subprocess.run([ROOT / "scripts" / "build", "--cpu", "--tag", IMAGE], check=False).returncode != 0:
-        raise BenchError("scripts/build --cpu made no image")
-    make_model()
-    base = docker("inspect", "--format", '{{index .Config.Labels "org.opencontainers.image.base.name"}}', IMAGE)
+    base = built_image()
     results = _size_rows(base)
     try:
         say("image: to the exec ...")
         results += _exec_rows(base, runs or 10)
         say("image: cold and warm starts ...")
-        results += _start_rows(base, runs or 5)
-        say("image: tokens per second ...")
-        return results + throughput_rows(base, runs or 5)
+        return results + _start_rows(base, runs or 5)
     finally:
         remove_leftovers()
 

@@ -59,18 +59,20 @@ def in_turns(measures: Mapping[K, Callable[[], V]], runs: int) -> dict[K, list[V
     return samples
 
 
-def result(name: str, unit: str, goal: float | None, samples: Sequence[float]) -> Result:
-    return Result(name=name, value=statistics.median(samples), unit=unit, goal=goal, runs=len(samples),
-                  low=min(samples), high=max(samples))  # fmt: skip
+def result(
+    name: str, unit: str, goal: float | None, samples: Sequence[float], tolerance: float | None = None
+) -> Result:
+    return Result(name=name, value=statistics.median(samples), unit=unit, goal=goal, tolerance=tolerance,
+                  runs=len(samples), low=min(samples), high=max(samples))  # fmt: skip
 
 
 def ratio(
-    name: str, goal: float | None, above: Sequence[float], below: Sequence[float], tolerance: float | None = None
-) -> Result:
+    name: str, goal: float | None, above: Sequence[float], below: Sequence[float]
+) -> Result:  # fmt: skip
     """The ratio of the medians; low and high are those of the single turns."""
     turns = [a / b for a, b in zip(above, below, strict=True)]
     return Result(name=name, value=statistics.median(above) / statistics.median(below), unit="×", goal=goal,
-                  tolerance=tolerance, runs=len(turns), low=min(turns), high=max(turns))  # fmt: skip
+                  runs=len(turns), low=min(turns), high=max(turns))  # fmt: skip
 
 
 def difference(

@@ -1,17 +1,19 @@
 """Measure tokens per second through our image, through its base image's vLLM in a container, and through the same vLLM
-command bare on this host. All three live through the whole measurement, and while one works the others are stopped
-dead: an idle vLLM looks for work fifty times a second, and our own processes would burden the others too.
+command bare on this host. All three live through a whole round, and while one works the others are stopped dead: an
+idle vLLM looks for work fifty times a second, and our own processes would burden the others too.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,12 +21,23 @@ from typing import Any, Protocol
 from aim_engine.runtime.processes import Process, descendants, look, send
 from scripts import serving
 from scripts.bench_bare import bare
-from scripts.bench_container import CACHE, PYTHON, WEIGHTS, removed, run_bare, run_image, scratch
+from scripts.bench_container import (
+    CACHE,
+    PYTHON,
+    WEIGHTS,
+    built_image,
+    remove_leftovers,
+    removed,
+    run_bare,
+    run_image,
+    scratch,
+)
 from scripts.bench_load import STREAMS, requests_for, tokens_per_second
-from scripts.bench_numbers import BenchError, Result, in_turns, ratio, result, say
+from scripts.bench_numbers import BenchError, Result, in_turns, result, say
 from scripts.bench_serve import MODEL, Run, ended, first_answer
 
-SETTLE_SECONDS = 1.0  # after a thaw
+SETTLE_SECONDS = 0.3  # after a thaw
+ROUNDS, TURNS = 5, 12
 TOLERANCE = 0.03
 VERSIONS = (
     "import platform; from importlib.metadata import version; "
@@ -71,8 +84,51 @@ class HostServer:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def throughput_rows(base: str, runs: int) -> list[Result]:
-    """Of the built image and of its base; the versions of Python are in the names, for they may differ."""
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """One start of each side: its samples in tokens per second, in their order, and what each runs on."""
+
+    samples: Mapping[str, Sequence[float]]
+    notes: Mapping[str, str]
+
+    def rate(self, side: str) -> float:
+        return statistics.median(self.samples[side])
+
+    def ratio(self, above: str, below: str) -> float:
+        """The median of the ratios of samples that stand side by side: both met the same mood of the machine."""
+        pairs = zip(self.samples[above], self.samples[below], strict=True)
+        return statistics.median(a / b for a, b in pairs)
+
+
+def bench_throughput(rounds: int | None) -> list[Result]:
+    """Of the image, which is built first, of its base, and of the same command bare on this host."""
+    base = built_image()
+    try:
+        return throughput_rows(base, rounds or ROUNDS)
+    finally:
+        remove_leftovers()
+
+
+def throughput_rows(base: str, rounds: int) -> list[Result]:
+    """Every round starts each side anew: where the kernel puts a process' memory makes one start some percent quicker
+    or slower than another, for as long as it lives. The versions of Python are in the names, for they may differ.
+    """
+    found = [_round(base, number) for number in range(1, rounds + 1)]
+    notes = found[-1].notes
+    ratios = {
+        "tokens per second: image / bare on this host": (1.0, "image", "bare on this host"),
+        "tokens per second: image / base image": (1.0, "image", "base image"),
+        "tokens per second: base image / bare on this host": (None, "base image", "bare on this host"),
+    }
+    return [
+        *(result(f"tokens per second: {name} ({note})", "tokens/s", None, [one.rate(name) for one in found])
+          for name, note in notes.items()),
+        *(result(name, "×", goal, [one.ratio(above, below) for one in found], TOLERANCE if goal else None)
+          for name, (goal, above, below) in ratios.items()),
+    ]  # fmt: skip
+
+
+def _round(base: str, number: int) -> Round:
     with ExitStack() as stack:
         sides = _start_all(base, stack)
         threads = _threads(sides)
@@ -82,16 +138,12 @@ def throughput_rows(base: str, runs: int) -> list[Result]:
             side.freeze()
         rates = [_sample(side, 1) for _ in range(2) for side in sides.values()]  # the first of each is the warm-up
         requests = requests_for(rates[-1])
-        say(f"one sample is {STREAMS} streams x {requests} requests")
-        samples = in_turns({name: partial(_sample, side, requests) for name, side in sides.items()}, runs)
-    image, in_base, host = samples.values()
-    return [
-        *(result(f"tokens per second: {name} ({notes[name]})", "tokens/s", None, found)
-          for name, found in samples.items()),
-        ratio("tokens per second: image / bare on this host", 1.0, image, host, TOLERANCE),
-        ratio("tokens per second: image / base image", 1.0, image, in_base, TOLERANCE),
-        ratio("tokens per second: base image / bare on this host", None, in_base, host),
-    ]  # fmt: skip
+        samples = in_turns({name: partial(_sample, side, requests) for name, side in sides.items()}, TURNS)
+    found = Round(samples=samples, notes=notes)
+    say(f"round {number}: " + ", ".join(f"{name} {found.rate(name):,.0f} tokens/s" for name in samples)
+        + f"; image / bare {found.ratio('image', 'bare on this host'):.3f}"
+        + f", image / base {found.ratio('image', 'base image'):.3f}")  # fmt: skip
+    return found
 
 
 def _start_all(base: str, stack: ExitStack) -> dict[str, Side]:

@@ -14,6 +14,7 @@ from scripts.bench_bare import bare
 from scripts.bench_load import SAMPLE_SECONDS, STREAMS, TOKENS, requests_for, tokens_of
 from scripts.bench_numbers import BenchError, Result, as_rows, difference, in_turns, ratio, result
 from scripts.bench_phases import ANSWER, EXEC, log_lines, phases
+from scripts.bench_throughput import Round
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,8 +54,15 @@ def test_a_result_is_the_median_of_its_runs() -> None:
 
 
 def test_a_ratio_is_that_of_the_medians_and_its_range_that_of_the_turns() -> None:
-    found = ratio("x", 1.0, [2.0, 4.0, 6.0], [1.0, 4.0, 8.0], 0.03)
+    found = ratio("x", 1.0, [2.0, 4.0, 6.0], [1.0, 4.0, 8.0])
     assert (found.value, found.low, found.high, found.verdict) == (1.0, 0.75, 2.0, "ok")
+
+
+def test_a_round_compares_samples_that_stand_side_by_side() -> None:
+    found = Round(samples={"a": [10.0, 5.0, 1.1], "b": [10.0, 5.0, 1.0]}, notes={})
+    assert (found.rate("a"), found.ratio("a", "b")) == (5.0, 1.0)
+    slower = Round(samples={"a": [8.0, 4.0, 0.8], "b": [10.0, 5.0, 1.0]}, notes={})
+    assert slower.ratio("a", "b") == 0.8
 
 
 def test_a_difference_is_that_of_the_medians_and_its_range_that_of_the_turns() -> None:
@@ -188,11 +196,11 @@ def test_an_image_cannot_be_measured_without_docker(tmp_path: Path) -> None:
 def test_all_without_docker_is_everything_else_and_says_so(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from scripts.bench import BENCHMARKS, names_of
+    from scripts.bench import BENCHMARKS, OF_DOCKER, names_of
 
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert names_of(["all"]) == [name for name in BENCHMARKS if name not in ("launch", "image")]
-    assert "NOT MEASURED: launch and the image" in capsys.readouterr().err
+    assert names_of(["all"]) == [name for name in BENCHMARKS if name not in OF_DOCKER]
+    assert "NOT MEASURED: launch, image, throughput" in capsys.readouterr().err
     assert names_of(["image", "plan", "image"]) == ["image", "plan"]
 
 
