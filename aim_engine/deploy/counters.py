@@ -1,31 +1,12 @@
-"""An engine's counters, and what two looks at them say: Prometheus text in, `Counters` and rates out.
-
-Pure. The names of each engine's metrics are in one table.
-"""
+"""An engine's counters, and what two looks at them say: Prometheus text in, `Counters` and rates out. Pure."""
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-# vLLM's names (vllm/v1/metrics/loggers.py); kv_cache_usage_perc was gpu_cache_usage_perc until 0.9, and is a part of 1
-_NAMES: Mapping[str, str] = {
-    "vllm:num_requests_running": "running",
-    "vllm:num_requests_waiting": "waiting",
-    "vllm:kv_cache_usage_perc": "kv_cache_usage",
-    "vllm:gpu_cache_usage_perc": "kv_cache_usage",
-    "vllm:generation_tokens_total": "generation_tokens",
-    "vllm:prompt_tokens_total": "prompt_tokens",
-    "vllm:e2e_request_latency_seconds_sum": "request_seconds",
-    "vllm:e2e_request_latency_seconds_count": "requests",
-    "vllm:time_to_first_token_seconds_sum": "first_token_seconds",
-    "vllm:time_to_first_token_seconds_count": "first_tokens",
-}
-_SHARES = ("kv_cache_usage",)  # a part of 1 for each of the engine's copies: averaged, where all else is summed
-_SAMPLE = re.compile(r"^(?P<name>[a-zA-Z_:][\w:]*)(?:\{.*\})? +(?P<value>\S+)(?: +-?\d+)?$", re.MULTILINE | re.ASCII)
+from aim_engine.backends.counters import finite, read_counters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,30 +30,16 @@ _FIELDS = tuple(one.name for one in fields(Counters) if one.name != "at")
 
 def from_metrics(text: str, at: float) -> Counters:
     """From an engine's own /metrics."""
-    found: dict[str, list[float]] = {}
-    for sample in _SAMPLE.finditer(text):
-        name, value = _NAMES.get(sample["name"]), _number(sample["value"])
-        if name is not None and value is not None:
-            found.setdefault(name, []).append(value)
-    return Counters(at=at, **{
-        name: sum(values) / (len(values) if name in _SHARES else 1) for name, values in found.items()
-    })  # fmt: skip
+    return _of(read_counters(text), at)
 
 
 def from_status(engine: Any, at: float) -> Counters:
     """From the `engine` part of the sidecar's /status, which may be some seconds old."""
-    said = engine if isinstance(engine, Mapping) else {}
-    return Counters(at=at, **{name: _number(said[name]) for name in _FIELDS if name in said})
+    return _of(engine if isinstance(engine, Mapping) else {}, at)
 
 
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool):
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
+def _of(said: Mapping[str, Any], at: float) -> Counters:
+    return Counters(at=at, **{name: finite(said[name]) for name in _FIELDS if name in said})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import re
 import socket
 import threading
 import time
@@ -16,6 +15,7 @@ import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from aim_engine.backends.counters import read_counters
 from aim_engine.runtime import processes
 from aim_engine.runtime import state as files
 from aim_engine.runtime.contract import Contract
@@ -26,18 +26,6 @@ _HEALTH_SECONDS = 5.0
 _PROBE_SECONDS = 1800.0  # the first request may compile kernels for many minutes
 _PROBE_AGAIN_SECONDS = 2.0
 _COUNT_EVERY_SECONDS = 5.0
-
-# vLLM's names (vllm/v1/metrics/loggers.py); kv_cache_usage_perc was gpu_cache_usage_perc until 0.9
-COUNTERS: Mapping[str, str] = {
-    "vllm:num_requests_running": "running",
-    "vllm:num_requests_waiting": "waiting",
-    "vllm:kv_cache_usage_perc": "kv_cache_usage",
-    "vllm:gpu_cache_usage_perc": "kv_cache_usage",
-    "vllm:generation_tokens_total": "generation_tokens",
-    "vllm:prompt_tokens_total": "prompt_tokens",
-    "vllm:iteration_tokens_total_count": "iterations",
-}
-_SAMPLE = re.compile(r"^(?P<name>[\w:]+)(?:\{.*\})? (?P<value>\S+)(?: \d+)?$", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,19 +98,6 @@ def error_text(answer: Answer) -> str:
     if answer.status == 0:
         return "the server ended the connection without an answer"
     return f"the engine answered {answer.status}: {text.strip()[:300] or 'nothing'}"
-
-
-def read_counters(text: str) -> dict[str, float]:
-    """The counters we show, summed over an engine's replicas, from Prometheus text."""
-    found: dict[str, float] = {}
-    for sample in _SAMPLE.finditer(text):
-        name = COUNTERS.get(sample["name"])
-        if name is not None:
-            try:
-                found[name] = found.get(name, 0.0) + float(sample["value"])
-            except ValueError:
-                continue
-    return found
 
 
 @dataclass

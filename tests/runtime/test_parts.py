@@ -20,7 +20,7 @@ from aim_engine.runtime import log, prepare, processes, supervisord
 from aim_engine.runtime.contract import read_contract
 from aim_engine.runtime.ending import say_last_words
 from aim_engine.runtime.events import Lines, Reader
-from aim_engine.runtime.poller import Answer, error_text, read_counters
+from aim_engine.runtime.poller import Answer, error_text
 from aim_engine.runtime.serve import server_environment
 from aim_engine.runtime.state import State
 
@@ -138,17 +138,6 @@ def test_the_engine_s_environment(tmp_path: Path) -> None:
 
 
 # --- poller
-
-
-def test_counters_are_summed_over_engines() -> None:
-    text = (
-        "# HELP vllm:num_requests_running x\n"
-        'vllm:num_requests_running{engine="0",model_name="a b} c"} 2.0\n'
-        'vllm:num_requests_running{engine="1",model_name="a b} c"} 1.0\n'
-        'vllm:iteration_tokens_total_count{engine="0"} 7.0 1700000000\n'
-        'vllm:iteration_tokens_total_bucket{le="1"} 5.0\nvllm:broken x\n'
-    )
-    assert read_counters(text) == {"running": 3.0, "iterations": 7.0}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,48 @@
+"""What an engine counts: the Prometheus text of its /metrics in, numbers by our own names out, over all its copies.
+
+Pure, and light: the health sidecar loads it. The names of each engine's metrics are in one table.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+# vLLM's names (vllm/v1/metrics/loggers.py); kv_cache_usage_perc was gpu_cache_usage_perc until 0.9, and is a part of 1
+_NAMES: Mapping[str, str] = {
+    "vllm:num_requests_running": "running",
+    "vllm:num_requests_waiting": "waiting",
+    "vllm:kv_cache_usage_perc": "kv_cache_usage",
+    "vllm:gpu_cache_usage_perc": "kv_cache_usage",
+    "vllm:generation_tokens_total": "generation_tokens",
+    "vllm:prompt_tokens_total": "prompt_tokens",
+    "vllm:iteration_tokens_total_count": "iterations",
+    "vllm:e2e_request_latency_seconds_sum": "request_seconds",
+    "vllm:e2e_request_latency_seconds_count": "requests",
+    "vllm:time_to_first_token_seconds_sum": "first_token_seconds",
+    "vllm:time_to_first_token_seconds_count": "first_tokens",
+}
+_SHARES = ("kv_cache_usage",)  # a part of 1 for each of the engine's copies: averaged, where all else is summed
+_SAMPLE = re.compile(r"^(?P<name>[a-zA-Z_:][\w:]*)(?:\{.*\})? +(?P<value>\S+)(?: +-?\d+)?$", re.MULTILINE | re.ASCII)
+
+
+def read_counters(text: str) -> dict[str, float]:
+    """Every counter we know that is in the text; what is no finite number is left out."""
+    found: dict[str, list[float]] = {}
+    for sample in _SAMPLE.finditer(text):
+        name, value = _NAMES.get(sample["name"]), finite(sample["value"])
+        if name is not None and value is not None:
+            found.setdefault(name, []).append(value)
+    return {name: sum(values) / (len(values) if name in _SHARES else 1) for name, values in found.items()}
+
+
+def finite(value: object) -> float | None:
+    """The number that a text or a JSON value is; None where it is none."""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None

@@ -1,0 +1,25 @@
+"""An engine's Prometheus text, read by our own names."""
+
+from __future__ import annotations
+
+from aim_engine.backends.counters import read_counters
+
+
+def test_counters_are_summed_over_engines() -> None:
+    text = (
+        "# HELP vllm:num_requests_running x\n"
+        'vllm:num_requests_running{engine="0",model_name="a b} c"} 2.0\n'
+        'vllm:num_requests_running{engine="1",model_name="a b} c"} 1.0\n'
+        'vllm:iteration_tokens_total_count{engine="0"} 7.0 1700000000\n'
+        'vllm:iteration_tokens_total_bucket{le="1"} 5.0\nvllm:broken x\n'
+    )
+    assert read_counters(text) == {"running": 3.0, "iterations": 7.0}
+
+
+def test_a_share_is_averaged_over_engines() -> None:
+    text = 'vllm:kv_cache_usage_perc{engine="0"} 0.5\nvllm:kv_cache_usage_perc{engine="1"} 0.25\n'
+    assert read_counters(text) == {"kv_cache_usage": 0.375}
+
+
+def test_what_is_no_finite_number_is_left_out() -> None:
+    assert read_counters("vllm:num_requests_running NaN\nvllm:num_requests_waiting +Inf\n") == {}
