@@ -150,7 +150,9 @@ SETTINGS: tuple[Setting, ...] = (
             default=str(DEFAULT_PORT_RANGE), legal="FIRST-LAST",
             meaning="Where launch looks for free ports when none is named; the health sidecar's from 8080 on."),
     Setting(variable="AIM_ENGINE_REGISTRY", field="engine_registry", parse=text_line, default=None,
-            legal="registry/path", meaning="Where launch takes the image from unless one is named."),
+            legal="registry/path, or an image",
+            meaning="Where launch takes the image from unless one is named: its name follows; with a tag or a digest "
+                    "it is the whole image. Unset, an orchestrator takes its own image."),
 )  # fmt: skip
 
 

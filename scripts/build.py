@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -19,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from aim_engine import __version__
 from aim_engine.catalog.load import catalog_folders, load_everything
-from aim_engine.errors import AimError, DockerError
+from aim_engine.errors import AimError, DockerError, InputError
 from scripts.cpu_base import CpuBase, is_here
 from scripts.steps import ROOT, Steps
 
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build(steps: Steps, options: argparse.Namespace) -> None:
     require_engine()
-    base = CpuBase(steps).make() if options.cpu else options.base
+    base = CpuBase(steps).make() if options.cpu else options.base or base_from(os.environ.get("VLLM_BASE_REGISTRY", ""))
     tag = options.tag or ("aim-engine-unified-cpu" if options.cpu else "aim-engine-unified")
     wheels(steps)
     values = {
@@ -89,6 +90,24 @@ def advice(base: str | None, *, cpu: bool) -> str:
         "(docker save), --base MIRROR/NAME takes it from elsewhere (BASE_IMAGE of a plain docker build), and --cpu "
         "needs no image of AMD's"
     )
+
+
+def base_from(repository: str) -> str | None:
+    """The Dockerfile's base, with its tag or digest, out of another repository (VLLM_BASE_REGISTRY); None without one.
+
+    Raises:
+        InputError: it cannot be a repository.
+    """
+    if not repository:
+        return None
+    if not IMAGE_NAME.fullmatch(repository) or ":" in repository.rpartition("/")[2]:
+        raise InputError(
+            f"VLLM_BASE_REGISTRY={repository[:80]!r} is no repository of images",
+            hint="use registry/path without a tag: registry.example.com/mirror/vllm; --base names a whole image",
+        )
+    last = default_base().rpartition("/")[2]
+    pinned = re.search("[:@]", last)
+    return repository + (last[pinned.start() :] if pinned else "")
 
 
 def default_base() -> str:

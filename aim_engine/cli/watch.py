@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -51,11 +52,14 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
         live = sys.stdout.isatty() and not arguments.json
         show: Any = _Live(terminal) if live else nullcontext(lambda rows: _plain(rows, arguments, terminal))
         with show as tell:
+            before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a container's way of saying ^C
             try:
                 for rows in _forever(looker, interval):
                     tell(rows)
             except KeyboardInterrupt:  # how it is meant to end
                 return 0
+            finally:
+                signal.signal(signal.SIGTERM, before)
     return 0
 
 

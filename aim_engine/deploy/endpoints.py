@@ -34,9 +34,10 @@ _NEVER = "0001-01-01"  # how Go writes a time that has not come
 class Endpoint:
     """One of our containers. `address`, `port` and `health_port` are where its host reaches it; a port is None where
     none is published, and `every_address` says that they are published on all of the host's. `inner_port` and
-    `inner_health_port` are the same within its `networks`, which are its addresses by the networks' names. `state`,
-    `state_error` and `docker_health` are Docker's words. `stop_seconds` is how long a stop may take, `certificate` and
-    `key_file` are files of the host: what the API shows, and the key that it asks for.
+    `inner_health_port` are the same within its `networks`, which are its addresses by the networks' names; `published`
+    are its ports on the host, from wherever it is reached. `state`, `state_error` and `docker_health` are Docker's
+    words. `stop_seconds` is how long a stop may take, `certificate` and `key_file` are files of the host: what the API
+    shows, and the key that it asks for.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Endpoint:
     every_address: bool = False
     certificate: str | None = None
     key_file: str | None = None
+    published: tuple[int, ...] = ()
 
     @property
     def url(self) -> str | None:
@@ -206,7 +208,8 @@ def _addresses(inspected: Mapping[str, Any], said: Mapping[str, str]) -> dict[st
     api_port, health_port = _inner(inspected, "AIM_PORT", API_PORT), _inner(inspected, "AIM_HEALTH_PORT", HEALTH_PORT)
     inner = {"inner_port": api_port, "inner_health_port": health_port}
     if _map(inspected, "HostConfig").get("NetworkMode") == "host":
-        return {**inner, "address": "127.0.0.1", "port": api_port, "health_port": health_port, "every_address": True}
+        return {**inner, "address": "127.0.0.1", "port": api_port, "health_port": health_port, "every_address": True,
+                "published": (api_port, health_port)}  # fmt: skip
     now, asked = _map(_map(inspected, "NetworkSettings"), "Ports"), _map(_map(inspected, "HostConfig"), "PortBindings")
     api, health = _published(now, asked, api_port), _published(now, asked, health_port)
     host = (api or health or (said.get("address", ""), 0))[0].strip("[]")
@@ -217,6 +220,7 @@ def _addresses(inspected: Mapping[str, Any], said: Mapping[str, str]) -> dict[st
         "port": api and api[1],
         "health_port": health and health[1],
         "every_address": host in _EVERY_ADDRESS,
+        "published": tuple(found[1] for found in (api, health) if found),
     }
 
 

@@ -5,6 +5,7 @@ Ports that were named are checked, others are the next free ones of the range. S
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ from aim_engine.deploy.endpoints import Endpoint
 from aim_engine.errors import InputError
 from aim_engine.hardware.ports import check_port
 from aim_engine.request import Request
+from aim_engine.values import PortRange
 
 _HEALTH_FROM = 8080  # where people look for it; the range's beginning where it does not reach so far
 _OVER = ("exited", "dead")
@@ -47,10 +49,10 @@ def with_free_ports(request: Request, taken: Mapping[int, str], *, listens: Call
             raise InputError(f"{_VARIABLES[name]}={port}: {who} has that port", hint=_hint(name))
     avoid = {*taken, *named.values()}
     if "health_port" not in named:
-        named["health_port"] = _next_free(request, _HEALTH_FROM, avoid, listens)
+        named["health_port"] = _next_free(request, _HEALTH_FROM, avoid, listens, taken)
         avoid.add(named["health_port"])
     if "port" not in named:
-        named["port"] = _next_free(request, request.port_range.first, avoid, listens)
+        named["port"] = _next_free(request, request.port_range.first, avoid, listens, taken)
     return replace(request, **named)
 
 
@@ -61,13 +63,24 @@ def _hint(name: str) -> str:
     return f"choose another --{name.replace('_', '-')}, or leave it out: the next free one is taken then"
 
 
-def _next_free(request: Request, first: int, avoid: set[int], listens: Callable[[Request, int], bool]) -> int:
+def _next_free(
+    request: Request, first: int, avoid: set[int], listens: Callable[[Request, int], bool], taken: Mapping[int, str]
+) -> int:
     limits = request.port_range
     first = first if limits.first <= first <= limits.last else limits.first
     for port in (*range(first, limits.last + 1), *range(limits.first, first)):
         if port not in avoid and not listens(request, port):
             return int(port)
-    raise InputError(f"no port from {limits} is free", hint="stop an endpoint, or widen --port-range")
+    raise InputError(
+        f"no port from {limits} is free{_mostly(taken, limits)}", hint="stop an endpoint, or widen --port-range"
+    )
+
+
+def _mostly(taken: Mapping[int, str], limits: PortRange) -> str:
+    """Whose most of them are: an orchestrator that publishes its endpoints' range itself leaves them none."""
+    owners = Counter(who for port, who in taken.items() if limits.first <= port <= limits.last)
+    who, count = next(iter(owners.most_common(1)), ("", 0))
+    return f": {count} of them are published by the container {who}" if count > 1 else ""
 
 
 def listens_here(request: Request, port: int) -> bool:

@@ -4,6 +4,7 @@ absent, with what has come so far. Knows no container.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,15 @@ from aim_engine.plan import Plan
 if TYPE_CHECKING:
     from docker import DockerClient
 
+# distribution/reference, normalize.go: what has a dot, or is localhost, is a host
+_HOST_AND_PORT = re.compile(r"(localhost|[^:]*\.[^:]*):\d{1,5}", re.ASCII)
+
 OnPull = Callable[[int, int, str], None]  # bytes that have come, bytes known of, and in words
 
 
-def image_name(plan: Plan, asked: str | None) -> str:
-    """The image that was asked for, else the one made for the planned devices, from AIM_ENGINE_REGISTRY if that is set.
+def image_name(plan: Plan, asked: str | None, own: Callable[[], str | None] = lambda: None) -> str:
+    """The image that was asked for; else AIM_ENGINE_REGISTRY, where that is a whole image, or with the name of the
+    image for the planned devices behind it; else `own`, the one that we run from; else the name alone.
 
     Raises:
         InputError: it cannot be an image.
@@ -29,7 +34,17 @@ def image_name(plan: Plan, asked: str | None) -> str:
         return checked_image(asked)
     registry = plan.request.engine_registry
     name = access_of(plan).image
-    return checked_image(f"{registry.rstrip('/')}/{name}" if registry else name)
+    if not registry:
+        return own() or name
+    return checked_image(registry if _is_whole(registry) else f"{registry.rstrip('/')}/{name}")
+
+
+def _is_whole(registry: str) -> bool:
+    """Whether a tag or a digest says that it names an image; `registry.example.com:5000` is a host with its port."""
+    host, slash, _ = registry.partition("/")
+    if not slash and _HOST_AND_PORT.fullmatch(host):
+        return False
+    return "@" in registry or ":" in registry.rpartition("/")[2]
 
 
 def is_here(client: DockerClient, image: str) -> bool:

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Protocol
 from aim_engine.deploy.devices import holds_alone
 from aim_engine.deploy.docker import guarded, is_about_a_port
 from aim_engine.deploy.docker_words import restart_policy, run_line
-from aim_engine.deploy.images import image_name, is_here, pull
+from aim_engine.deploy.images import is_here, pull
 from aim_engine.deploy.launch_create import create_alone, remove
 from aim_engine.deploy.launch_decide import check_devices, decide_now, plan_of, spec_of
 from aim_engine.deploy.launch_job import TOKEN, Decision, Job, Wishes
 from aim_engine.deploy.launch_lock import remove_labelled
 from aim_engine.deploy.launched import Launched
 from aim_engine.deploy.names import checked_image, checked_name, checked_network, checked_user, publish_address
+from aim_engine.deploy.reach import Vantage, vantage
 from aim_engine.deploy.secrets import remove_secrets, secret_values
 from aim_engine.errors import AimError, EngineStartTimeoutError
 from aim_engine.plan import Plan
@@ -78,7 +79,7 @@ def launch(client: DockerClient, job: Job, teller: Teller) -> Launched:
     teller.end(_in_short(first))
     for text in _cautions(first.plan):
         teller.warn(text)
-    _fetch(client, image_name(first.plan, job.wishes.image), teller)
+    _fetch(client, first.spec.image, teller)
     with _nothing_left(client, job) as made:
         teller.begin("create")
         container, decision = _created_and_started(client, job, teller, made)
@@ -173,7 +174,6 @@ def _endpoint(client: DockerClient, container: str) -> Endpoint:
 
 def _ready_and_tested(client: DockerClient, job: Job, teller: Teller, launched: Launched) -> Launched:
     from aim_engine.deploy.endpoint import test_inference, wait_for_endpoint_ready
-    from aim_engine.deploy.reach import vantage
 
     plan = launched.decision.plan
     limit = job.wishes.timeout_seconds or plan.start_timeout_seconds * _PATIENCE
@@ -216,7 +216,7 @@ def dry_run(client: DockerClient | None, job: Job) -> tuple[str, Decision]:
 
         allocation = allocate(job.inventory, ())
         plan = plan_of(job, job.request, allocation)
-        decision = Decision(plan=plan, allocation=allocation, spec=spec_of(job, plan, set(), None))
+        decision = Decision(plan=plan, allocation=allocation, spec=spec_of(job, plan, set(), None, Vantage()))
     spec = decision.spec
     labels: Mapping[str, str] = {name: text for name, text in spec.labels.items() if name != TOKEN}
     given = secret_values(decision.plan.request)

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING
 
 from aim_engine.deploy.docker import guarded, is_about_a_name
 from aim_engine.deploy.docker_words import create_words
-from aim_engine.deploy.images import image_name
 from aim_engine.deploy.launch_decide import decide_now
 from aim_engine.deploy.launch_job import Decision, Job
 from aim_engine.deploy.launch_lock import LockLostError, launch_lock
-from aim_engine.deploy.reach import is_this_host
 from aim_engine.deploy.secrets import remove_secrets, secret_values, secrets_folder, with_secret_files, write_secrets
+from aim_engine.deploy.shared_files import make_cache, shown_secrets
 from aim_engine.deploy.spec import ContainerSpec
-from aim_engine.errors import AimError, CacheError, DockerError, InputError
-from aim_engine.plan import Plan
+from aim_engine.errors import AimError, DockerError, InputError
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -32,10 +30,10 @@ def create_alone(client: DockerClient, job: Job, avoid: frozenset[int] = frozens
     Raises:
         AimError: nothing can be planned, or the engine refuses.
     """
-    plan = decide_now(client, job, avoid).plan
+    image = decide_now(client, job, avoid).spec.image
     for _ in range(_TRIES):
         try:
-            with launch_lock(client, image_name(plan, job.wishes.image)) as lock:
+            with launch_lock(client, image) as lock:
                 decision = decide_now(client, job, avoid)
                 made = _create(client, job, decision)
                 try:
@@ -55,38 +53,28 @@ def create_alone(client: DockerClient, job: Job, avoid: frozenset[int] = frozens
 
 def _create(client: DockerClient, job: Job, decision: Decision) -> str:
     """Create it, with its secrets as files where the engine sees ours, else in its environment."""
-    spec, values = decision.spec, secret_values(decision.plan.request)
+    spec, values, place = decision.spec, secret_values(decision.plan.request), decision.place
     job.on_name(spec.name)
-    _make_cache(client, decision.plan)
+    make_cache(decision.plan, place)
     folder = secrets_folder(job.environment, spec.name)
-    by_file = with_secret_files(spec, values, folder)
+    seen = place.on_host(folder)
+    by_file = with_secret_files(spec, values, seen or folder)
     if by_file.passed == spec.passed:
         return create(client, spec, values)
-    if is_this_host(client):
+    if seen is not None:
         write_secrets(folder, values)
         try:
             return create(client, by_file, values)
         except AimError as error:
             remove_secrets(job.environment, spec.name)
-            if str(folder) not in error.message:
+            if str(seen) not in error.message:
                 raise
         except BaseException:
             remove_secrets(job.environment, spec.name)
             raise
     names = ", ".join(one.name for one in spec.passed if one not in by_file.passed)
-    job.warn(f"{names}: the Docker Engine does not see this machine's files, so the container gets it as a variable, "
-             "and docker inspect shows it")  # fmt: skip
+    job.warn(shown_secrets(names, folder, place))
     return create(client, spec, values)
-
-
-def _make_cache(client: DockerClient, plan: Plan) -> None:
-    """The folder that was named for the cache; the engine makes none."""
-    if plan.request.origins.get("cache_dir", "default") == "default" or not is_this_host(client):
-        return
-    try:
-        plan.request.cache_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CacheError(f"{plan.request.cache_dir} cannot be made: {error.strerror}", hint="name another") from None
 
 
 def create(client: DockerClient, spec: ContainerSpec, values: Mapping[str, str]) -> str:

@@ -5,6 +5,7 @@ plans made, the containers described, out. Creates nothing.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from aim_engine.deploy.allocation import Allocation, allocate
@@ -16,7 +17,9 @@ from aim_engine.deploy.free_ports import listens_elsewhere, listens_here, ports_
 from aim_engine.deploy.images import image_name
 from aim_engine.deploy.launch_job import TOKEN, Decision, Job, Wishes
 from aim_engine.deploy.names import checked_name, container_name, numbered
-from aim_engine.deploy.reach import is_this_host
+from aim_engine.deploy.orchestrator import own_image, own_network
+from aim_engine.deploy.reach import Vantage, vantage
+from aim_engine.deploy.shared_files import owner_of_cache
 from aim_engine.deploy.spec import ContainerSpec, container_spec
 from aim_engine.errors import DockerError, InputError, NoAcceleratorError
 from aim_engine.plan import Plan, Refusal
@@ -37,11 +40,12 @@ def decide_now(client: DockerClient, job: Job, avoid: frozenset[int] = frozenset
         listed = client.api.containers(all=True)
     allocation = allocate(job.inventory, endpoints)
     taken = {**ports_of_containers(listed, endpoints), **dict.fromkeys(avoid, "another")}
-    listens = listens_here if is_this_host(client) else listens_elsewhere
+    place = vantage(client)
+    listens = listens_here if place.shares_ports else listens_elsewhere
     request = with_free_ports(job.request, taken, listens=listens)
     names = {name.removeprefix("/") for one in listed for name in one.get("Names") or ()}
     plan = plan_of(job, request, allocation)
-    return Decision(plan=plan, allocation=allocation, spec=spec_of(job, plan, names, client))
+    return Decision(plan=plan, allocation=allocation, spec=spec_of(job, plan, names, client, place), place=place)
 
 
 def plan_of(job: Job, request: Request, allocation: Allocation) -> Plan:
@@ -80,17 +84,28 @@ def check_devices(plan: Plan, mode: str) -> None:
         )
 
 
-def spec_of(job: Job, plan: Plan, names: set[str], client: DockerClient | None) -> ContainerSpec:
-    """The container for the plan, under a name that none of `names` is."""
+def spec_of(job: Job, plan: Plan, names: set[str], client: DockerClient | None, place: Vantage) -> ContainerSpec:
+    """The container for the plan, under a name that none of `names` is; in an orchestrator with its paths as the host
+    calls them, and unless told otherwise of its image and in its network.
+
+    Raises:
+        InputError: a wish cannot be fulfilled, or a path that was named is none of the host's.
+    """
     cdi, runtime, variables = _device_words(plan, job.wishes.device_mode, client)
     wishes = replace(
         job.wishes,
+        image=image_name(plan, job.wishes.image, lambda: own_image(client, place.own, plan) if client else None),
+        network=job.wishes.network or (own_network(client, place.networks) if client else None),
         name=_free_name(plan, job.wishes.name, names),
-        user=job.wishes.user or _owner_of_cache(plan),
+        user=job.wishes.user or owner_of_cache(plan),
         extra={**job.wishes.extra, **variables},
     )
     spec = container_as_wished(plan, wishes, cdi_devices=cdi, runtime=runtime)
-    return replace(spec, labels={**spec.labels, TOKEN: job.token})
+    return replace(
+        spec,
+        labels={**spec.labels, TOKEN: job.token},
+        mounts=spec.mounts if place.paths is None else tuple(chain(*map(place.paths.translated, spec.mounts))),
+    )
 
 
 def container_as_wished(
@@ -154,14 +169,3 @@ def _free_name(plan: Plan, asked: str | None, names: set[str]) -> str:
     while free in names:
         free, number = numbered(name, number), number + 1
     return free
-
-
-def _owner_of_cache(plan: Plan) -> str | None:
-    """The owner of a cache that is a folder of this host: without capabilities the image's root could not write it."""
-    if plan.request.origins.get("cache_dir", "default") == "default":
-        return None
-    try:
-        found = plan.request.cache_dir.stat()
-    except OSError:
-        return None
-    return f"{found.st_uid}:{found.st_gid}" if found.st_uid else None

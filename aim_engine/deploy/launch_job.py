@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from aim_engine.deploy.allocation import Allocation
+from aim_engine.deploy.reach import Vantage
 from aim_engine.deploy.spec import LABEL, ContainerSpec
 from aim_engine.hardware.inventory import Inventory
 from aim_engine.plan import Plan, Refusal
@@ -56,8 +57,11 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What would be created: the plan for GPUs and ports that are free, and the container under a free name."""
+    """What would be created: the plan for GPUs and ports that are free, and the container under a free name; and where
+    whoever decided it stands.
+    """
 
     plan: Plan
     allocation: Allocation
     spec: ContainerSpec
+    place: Vantage = field(default_factory=Vantage)

@@ -7,41 +7,72 @@ loopback is out of reach; there it is the endpoint's own address on a network th
 
 from __future__ import annotations
 
-import re
-import socket
+import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from aim_engine.deploy.endpoints import Endpoint
+from aim_engine.deploy.host_paths import HostPaths, host_paths
+from aim_engine.deploy.orchestrator import own_container
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
 _LOOPBACK = "127.0.0.1"
-# Docker mounts these files of its own into every container: the way to one's own id, whatever the hostname is.
-_OWN_ID = re.compile(r"/containers/([0-9a-f]{64})/(?:hostname|hosts|resolv\.conf) ")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Vantage:
     """The place that is asked from. `networks` are those of our own container, each with its gateway; None where we
-    are on a host. `host` is the Docker Engine's, where that is another machine.
+    are on a host, or on its network. `host` is the Docker Engine's, where that is another machine. `own` is what
+    `docker inspect` says of our own container and `paths` what its mounts are on the host; None where we are in none.
     """
 
     networks: Mapping[str, str] | None = None
     host: str = field(default=_LOOPBACK)
+    by_socket: bool = True
+    own: Mapping[str, Any] | None = None
+    paths: HostPaths | None = None
 
     @property
     def is_here(self) -> bool:
         """Whether the Docker Engine is on this machine, so that its GPUs are those in our /sys."""
         return self.host == _LOOPBACK
 
+    @property
+    def shares_files(self) -> bool:
+        """Whether the engine's files are ours."""
+        return self.by_socket and self.own is None
+
+    @property
+    def shares_ports(self) -> bool:
+        """Whether the engine publishes on the machine, or the network, that we are on."""
+        return self.by_socket and self.networks is None
+
+    def on_host(self, path: Path) -> Path | None:
+        """What the engine's host calls one of our paths; None for what it does not see."""
+        if self.paths is None:
+            return path if self.shares_files else None
+        found = self.paths.on_host(os.path.realpath(path))
+        return Path(found) if found else None
+
     def reach(self, endpoint: Endpoint) -> Endpoint:
-        """The endpoint with the address and ports that lead to it from here; without ports where none does."""
+        """The endpoint with the address and ports that lead to it from here, without ports where none does; and with
+        its files as they are called here.
+        """
+        if self.paths is not None:
+            seen = self.paths.inside
+            endpoint = replace(
+                endpoint,
+                certificate=endpoint.certificate and seen(endpoint.certificate),
+                key_file=endpoint.key_file and seen(endpoint.key_file),
+            )
+        return self._addressed(endpoint)
+
+    def _addressed(self, endpoint: Endpoint) -> Endpoint:
         if self.networks is None:
             return replace(endpoint, address=self.host) if endpoint.address == _LOOPBACK else endpoint
         for network in self.networks:
@@ -60,43 +91,20 @@ class Vantage:
 
 def vantage(client: DockerClient, root: Path = Path("/")) -> Vantage:
     """Where this process stands."""
-    own = _own_container(client, root)
-    if own is not None:
-        networks = own.get("NetworkSettings", {}).get("Networks") or {}
-        if "host" not in networks:
-            return Vantage(networks={name: (one or {}).get("Gateway") or "" for name, one in networks.items()})
-    return Vantage(host=_engine_host(client))
-
-
-def is_this_host(client: DockerClient) -> bool:
-    """Whether the engine's files and ports are those of this process: we reach it by a socket, and it does not run us
-    as one of its containers.
-    """
     base = str(client.api.base_url)
     by_socket = base.startswith("http+docker://") and not base.startswith("http+docker://ssh")
-    return by_socket and vantage(client).networks is None
-
-
-def _own_container(client: DockerClient, root: Path) -> Mapping[str, Any] | None:
-    """What `docker inspect` says of the container that we are in, if this engine runs it."""
-    from docker.errors import APIError
-
-    if not (root / ".dockerenv").exists() and not (root / "run/.containerenv").exists():
-        return None
-    for name in _own_names(root):
-        with suppress(APIError):
-            found: Mapping[str, Any] = client.api.inspect_container(name)
-            # a stranger may bear our host name as its name
-            if name == found.get("Id") or found.get("Config", {}).get("Hostname") == socket.gethostname():
-                return found
-    return None
-
-
-def _own_names(root: Path) -> list[str]:
-    mounts = ""
-    with suppress(OSError):
-        mounts = (root / "proc/self/mountinfo").read_text(errors="replace")
-    return list(dict.fromkeys([*_OWN_ID.findall(mounts), socket.gethostname()]))
+    own = own_container(client, root)
+    if own is None:
+        return Vantage(host=_engine_host(client), by_socket=by_socket)
+    networks = own.get("NetworkSettings", {}).get("Networks") or {}
+    shared = {name: (one or {}).get("Gateway") or "" for name, one in networks.items()}
+    # our engine's host is our own, whatever way leads to the engine (a socket, or a proxy before it)
+    return Vantage(
+        networks=None if "host" in networks else shared,
+        by_socket=by_socket,
+        own=own,
+        paths=host_paths(client, own),
+    )
 
 
 def _engine_host(client: DockerClient) -> str:

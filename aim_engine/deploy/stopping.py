@@ -54,7 +54,7 @@ class Stopped:
         if self.error is not None or not (self.was_running or self.removed):
             return ""
         gpus, count = self.endpoint.gpus, self.endpoint.gpu_count
-        ports = [str(port) for port in (self.endpoint.port, self.endpoint.health_port) if port]
+        ports = [str(port) for port in self.endpoint.published]
         parts = []
         if count:
             parts.append(f"{count} GPU{'s' * (count != 1)}" + (f" ({', '.join(gpus)})" if gpus else ""))
@@ -76,7 +76,7 @@ class Stopped:
             "freed": {
                 "gpu_count": one.gpu_count,
                 "gpus": list(one.gpus),
-                "ports": [port for port in (one.port, one.health_port) if port],
+                "ports": list(one.published),
             },
             "error": self.error.as_json() if self.error else None,
         }

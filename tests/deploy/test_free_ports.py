@@ -69,6 +69,12 @@ def test_a_range_that_is_full() -> None:
         chosen({8000: "x"}, port_range="8000-8001")
 
 
+def test_an_orchestrator_that_publishes_the_whole_range_itself_is_named() -> None:
+    """As the specification's docker run does."""
+    with pytest.raises(InputError, match="11 of them are published by the container aim-engine-prod"):
+        chosen(dict.fromkeys(range(8000, 8011), "aim-engine-prod"), port_range="8000-8010")
+
+
 def test_ports_of_running_containers_and_of_ours_that_were_created() -> None:
     listed: list[dict[str, Any]] = [
         {"Names": ["/web"], "Ports": [{"PublicPort": 80, "PrivatePort": 80}, {"PrivatePort": 9}]},

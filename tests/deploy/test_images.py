@@ -21,6 +21,26 @@ def test_the_name_follows_the_devices_and_the_registry() -> None:
         image_name(planned({"AIM_ENGINE_REGISTRY": "-x"}), None)
 
 
+@pytest.mark.parametrize(
+    ("registry", "image"),
+    [
+        ("your-registry.com/aim-engine:latest", "your-registry.com/aim-engine:latest"),
+        ("r:5000/a@sha256:0123", "r:5000/a@sha256:0123"),
+        ("aim-engine:1.0", "aim-engine:1.0"),
+        ("your-registry.com/aim-engine", "your-registry.com/aim-engine/aim-engine-unified"),
+        ("registry.example.com:5000", "registry.example.com:5000/aim-engine-unified"),
+        ("localhost:5000", "localhost:5000/aim-engine-unified"),
+    ],
+)
+def test_with_a_tag_or_a_digest_it_is_the_whole_image(registry: str, image: str) -> None:
+    assert image_name(planned({"AIM_ENGINE_REGISTRY": registry}), None, lambda: "own") == image
+
+
+def test_our_own_image_comes_after_what_was_asked_for() -> None:
+    assert image_name(planned(), None, lambda: "own:1") == "own:1"
+    assert image_name(planned(), "asked:1", lambda: "own:1") == "asked:1"
+
+
 LINES: list[dict[str, Any]] = [
     {"status": "Pulling from x/y", "id": "latest"},
     {"status": "Pulling fs layer", "id": "a"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from aim_engine.deploy.endpoints import Endpoint
+from aim_engine.deploy.host_paths import HostPaths, OwnMount
 from aim_engine.deploy.reach import Vantage, vantage
 from tests.deploy.running import FakeDocker, endpoint
 
@@ -84,3 +86,26 @@ def test_a_container_in_the_host_s_network_is_a_host(tmp_path: Path, fake_docker
 
 def test_an_endpoint_without_ports_stays_without() -> None:
     assert Vantage().reach(endpoint()).url is None
+
+
+def test_files_of_the_host_are_found_where_they_are_mounted_here() -> None:
+    paths = HostPaths(mounts=(OwnMount(target="/state", source="/srv/state"),))
+    files = replace(endpoint(), key_file="/srv/state/secrets/a/AIM_API_KEY", certificate="/etc/tls/cert.pem")
+    found = Vantage(networks={}, paths=paths).reach(files)
+    assert (found.key_file, found.certificate) == ("/state/secrets/a/AIM_API_KEY", None)
+    assert Vantage().reach(files).key_file == files.key_file
+
+
+def test_what_is_shared_with_the_engine() -> None:
+    """A container in the host's network shares its ports and not its files; another host shares nothing."""
+    host, in_network = Vantage(), Vantage(own={}, paths=HostPaths(mounts=()))
+    assert (host.shares_files, host.shares_ports) == (True, True)
+    assert (in_network.shares_files, in_network.shares_ports) == (False, True)
+    assert Vantage(networks={}).shares_ports is False
+    assert Vantage(by_socket=False).shares_files is False
+
+
+def test_the_ports_on_the_host_are_known_wherever_it_is_reached_from() -> None:
+    found = Vantage(networks={"bridge": "172.17.0.1"}).reach(published())
+    assert found.port == 8000
+    assert found.published == (40000, 40001)

@@ -31,6 +31,7 @@ from aim_engine.deploy.launch_create import create_alone
 from aim_engine.deploy.launch_job import TOKEN, Job, Wishes
 from aim_engine.deploy.launch_lock import NAME as LOCK
 from aim_engine.deploy.launch_lock import LockLostError, remove_labelled
+from aim_engine.deploy.reach import Vantage
 from aim_engine.deploy.secrets import secrets_folder
 from aim_engine.errors import AimError, DockerError, InputError, NoAcceleratorError
 from aim_engine.hardware.inventory import Inventory
@@ -208,7 +209,7 @@ def test_the_engine_sees_files_and_no_secret(client: Any, job: Jobs, tmp_path: P
 def test_an_engine_that_does_not_see_our_files_gets_a_variable_and_a_warning(
     client: Any, job: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launch_create, "is_this_host", lambda _client: False)
+    monkeypatch.setattr(launch_decide, "vantage", lambda _client: Vantage(by_socket=False))
     told: list[str] = []
     made, _ = create_alone(client, replace(job(), warn=told.append))
     assert f"AIM_API_KEY={KEY}" in client.api.inspect_container(made)["Config"]["Env"]
@@ -446,7 +447,7 @@ def test_a_port_taken_by_a_program_that_nobody_could_see(
     client: Any, job: Jobs, image: str, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As from within a container: the engine refuses the port at the start, and the next one is taken."""
-    monkeypatch.setattr(launch_decide, "is_this_host", lambda _client: False)
+    monkeypatch.setattr(launch_decide, "vantage", lambda _client: Vantage(by_socket=False))
     with socket.socket() as busy:
         busy.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         busy.bind(("127.0.0.1", 23001))

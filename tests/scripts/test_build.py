@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aim_engine.errors import DockerError
+from aim_engine.errors import DockerError, InputError
 from scripts import build
 from scripts.steps import Steps
 
@@ -62,3 +62,30 @@ def test_a_name_that_no_image_can_have_is_told_first(tag: str, capsys: pytest.Ca
 @pytest.mark.parametrize("tag", ["a", "aim-engine-unified-cpu:1.0_x", "r.example:5000/Team/a", "localhost/a__b/c"])
 def test_names_that_images_have(tag: str) -> None:
     assert bool(build.IMAGE_NAME.fullmatch(tag)) is ("Team" not in tag)
+
+
+def test_the_base_from_a_mirror_keeps_its_tag() -> None:
+    tag = build.default_base().partition(":")[2]
+    assert build.base_from("registry.example.com:5000/mirror/vllm") == f"registry.example.com:5000/mirror/vllm:{tag}"
+    assert build.base_from("rocm/vllm") == build.default_base()
+    assert build.base_from("") is None
+
+
+@pytest.mark.parametrize(
+    ("base", "rest"), [("r:5/a/b@sha256:ab", "@sha256:ab"), ("a/b:1@sha256:ab", ":1@sha256:ab"), ("r:5/a/b", "")]
+)
+def test_and_its_digest(base: str, rest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "default_base", lambda: base)
+    assert build.base_from("m/v") == f"m/v{rest}"
+
+
+@pytest.mark.parametrize("repository", ["rocm/vllm:latest", "-x", "r.example/A", "a b", "a@sha256:00", "https://r/a"])
+def test_a_mirror_that_is_no_repository_is_told_first(
+    repository: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(InputError, match="is no repository"):
+        build.base_from(repository)
+    monkeypatch.setattr(build, "require_engine", lambda: None)
+    monkeypatch.setenv("VLLM_BASE_REGISTRY", repository)
+    assert build.main([]) == 10
+    assert "VLLM_BASE_REGISTRY" in capsys.readouterr().err
