@@ -11,9 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from aim_engine.backends.registry import backend
-from aim_engine.catalog.hub import HUB, card_from_folder, card_from_hub
+from aim_engine.catalog.checkpoint import HUB
+from aim_engine.catalog.checkpoint_card import card_of
+from aim_engine.catalog.hub import checkpoint_at_hub
 from aim_engine.catalog.hub_cache import cached_folder
 from aim_engine.catalog.load import Catalog, catalog_folders, load_catalog, nearest_models
+from aim_engine.catalog.model_files import checkpoint_in
 from aim_engine.errors import HubUnreachableError, ModelAccessError
 from aim_engine.hardware.detect import detect
 from aim_engine.hardware.inventory import Inventory, Surroundings
@@ -110,16 +113,17 @@ def know(request: Request, inventory: Inventory) -> Catalog:
     if catalog.card is not None:
         return catalog
     if folder is not None:
-        return replace(catalog, card=card_from_folder(folder, request.required_model))
+        return replace(catalog, card=card_of(checkpoint_in(folder, request.required_model)))
     if not any(gpus_of_type(inventory, recipe.gpu_type) for recipe in catalog.recipes):
         return catalog  # nothing here could serve it anyway: do not ask the network
     cached = cached_folder(request.required_model, hub_cache(request))
     if cached is not None:
-        return replace(catalog, card=card_from_folder(cached, request.required_model))
+        return replace(catalog, card=card_of(checkpoint_in(cached, request.required_model)))
     if _offline_by(request):
         return catalog
     try:
-        return replace(catalog, card=card_from_hub(request.required_model, token=request.hf_token))
+        checkpoint = checkpoint_at_hub(request.required_model, token=request.hf_token)
+        return replace(catalog, card=card_of(checkpoint) if checkpoint else None)
     except (HubUnreachableError, ModelAccessError) as error:
         unheard = isinstance(error, HubUnreachableError)  # then it may well exist
         near = nearest_models(request.required_model, catalog.known_models, misspelt=unheard)

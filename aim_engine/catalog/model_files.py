@@ -1,4 +1,4 @@
-"""A model folder's files in, checked: its config.json and the headers of its safetensors, never the weights.
+"""A model folder in, its `Checkpoint` out: its config.json and the headers of its safetensors, never the weights.
 
 Whatever a folder holds (a pipe, a device, a file of lies), the answer is a value or one `ModelAccessError`.
 """
@@ -7,24 +7,62 @@ from __future__ import annotations
 
 import errno
 import json
-import math
 import os
 import stat
-import struct
 from pathlib import Path
 from typing import Any
 
+from aim_engine.catalog.checkpoint import Checkpoint, Tensor, quantization_of
+from aim_engine.catalog.safetensors_header import START_BYTES, DamagedHeaderError, header_bytes, tensors_of
 from aim_engine.errors import ModelAccessError
 
-_MAX_HEADER_BYTES = 100_000_000  # the format's own limit (safetensors documentation)
 _MAX_JSON_BYTES = 50_000_000  # the index of a model of 200,000 tensors has 20 MB
 _INDEX = "model.safetensors.index.json"
-# The format's data types (safetensors documentation); those of less than a byte are left out, and not checked.
-ELEMENT_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "I64": 8, "I32": 4,
-                 "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1, "C64": 8}  # fmt: skip
 _SMALL_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "generation_config.json", "vocab.json",
                 "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")  # fmt: skip
 _HINT = "give a folder with config.json, tokenizer and safetensors files"
+
+
+def checkpoint_in(folder: Path, model_id: str) -> Checkpoint:
+    """The checkpoint that lies in a folder.
+
+    Raises:
+        ModelAccessError: no such folder, no or a damaged config.json, a truncated safetensors file, a file beside them
+            that is none or cannot be read.
+    """
+    config = read_config(folder)
+    check_small_files(folder)
+    if not quantization_of(config):
+        config |= read_quantization(folder)
+    tensors = read_headers(folder)
+    return Checkpoint(
+        model_id=model_id,
+        source=str(folder),
+        kind="safetensors" if tensors else "bin",
+        config=config,
+        generation_config=_read_generation(folder),
+        tensors=tensors,
+        files=_sizes(folder),
+    )
+
+
+def _read_generation(folder: Path) -> dict[str, Any]:
+    path = folder / "generation_config.json"
+    try:
+        said = json.loads(_read(path))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    except (ValueError, RecursionError):
+        raise _damaged(path) from None
+    return said if isinstance(said, dict) else {}
+
+
+def _sizes(folder: Path) -> tuple[tuple[str, int], ...]:
+    """The folder's own files, by name; what lies below is no part of what an engine loads."""
+    with os.scandir(folder) as entries:
+        return tuple(sorted((one.name, one.stat().st_size) for one in entries if one.is_file()))
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -75,9 +113,8 @@ def read_quantization(folder: Path) -> dict[str, Any]:
     return {"quantization_config": said["quantization"]} if isinstance(said, dict) and "quantization" in said else {}
 
 
-def read_headers(folder: Path) -> list[dict[str, Any]]:
-    """The headers of all safetensors files: for each file `{name: {dtype, shape, data_offsets}}`; none where the
-    weights are of an older kind.
+def read_headers(folder: Path) -> dict[str, Tensor]:
+    """The tensors of all safetensors files, from their headers; none where the weights are of an older kind.
 
     Raises:
         ModelAccessError: no weights, a file the index names is missing, a file damaged or not downloaded whole.
@@ -93,7 +130,7 @@ def read_headers(folder: Path) -> list[dict[str, Any]]:
         raise ModelAccessError(f"{folder} lacks {missing[0]}{more}, which {_INDEX} names", hint="download it again")
     if not present and not any(name.endswith((".bin", ".pt")) for name in names):
         raise ModelAccessError(f"{folder} holds no weights", hint=_HINT)
-    return [_header(path) for path in present]
+    return {name: tensor for path in present for name, tensor in _header(path).items()}
 
 
 def check_small_files(folder: Path) -> None:
@@ -143,40 +180,19 @@ def _read(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _header(path: Path) -> dict[str, Any]:
-    """The tensors of one file, checked against each other and the file's size."""
+def _header(path: Path) -> dict[str, Tensor]:
+    """The tensors of one file."""
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
             raise ModelAccessError(f"{path} is not a regular file", hint=_HINT)
         with path.open("rb") as file:
-            start = file.read(8)
-            length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-            if not 2 <= length <= min(_MAX_HEADER_BYTES, max(0, found.st_size - 8)):
-                raise _damaged(path)
-            header = json.loads(file.read(length))
-        tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        ends = [_end(entry) for entry in tensors.values()]
+            length = header_bytes(file.read(START_BYTES), found.st_size)
+            return tensors_of(file.read(length), found.st_size)
     except OSError as error:
         raise _unreadable(path, error) from None
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
+    except DamagedHeaderError:
         raise _damaged(path) from None
-    if 8 + length + max(ends, default=0) != found.st_size:
-        raise _damaged(path)
-    return tensors
-
-
-def _end(entry: dict[str, Any]) -> int:
-    """Where a tensor's bytes end. Raises ValueError or TypeError where its size and its place do not agree."""
-    begin, end = entry["data_offsets"]
-    for number in (begin, end, *entry["shape"]):
-        if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-            raise ValueError("a size or a place is no whole number")
-    elements = math.prod(entry["shape"])
-    width = ELEMENT_BYTES.get(entry["dtype"])
-    if end < begin or (width is not None and end - begin != elements * width):
-        raise ValueError("a tensor's size and its place do not agree")
-    return int(end)
 
 
 def _is_word(value: Any) -> bool:

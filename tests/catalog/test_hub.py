@@ -12,12 +12,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aim_engine.catalog.hub import card_from_folder
+from aim_engine.catalog.checkpoint import Tensor
+from aim_engine.catalog.checkpoint_card import card_of
 from aim_engine.catalog.hub_cache import cached_folder
+from aim_engine.catalog.model_card import ModelCard
+from aim_engine.catalog.model_files import checkpoint_in
 from aim_engine.errors import ModelAccessError
 from tests.building import TINY_CONFIG, examples, safetensors, write_model
 
 TWO_TENSORS = {"a": ("BF16", (512, 64), 2), "b": ("BF16", (10,), 2)}
+
+
+def card_from_folder(folder: Path, model_id: str) -> ModelCard:
+    return card_of(checkpoint_in(folder, model_id))
 
 
 def test_the_card_of_a_folder(tmp_path: Path) -> None:
@@ -405,3 +412,14 @@ def test_any_config_gives_a_card(tmp_path_factory: pytest.TempPathFactory, confi
         shape, message = None, refused.message
     assert message == "" or message.startswith(f"{folder}/config.json")
     assert shape is None or shape.head_dim > 0
+
+
+def test_a_checkpoint_s_own_words(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m", weights=safetensors(TWO_TENSORS))
+    (folder / "generation_config.json").write_text('{"temperature": 0.6}')
+    found = checkpoint_in(folder, "mine")
+    assert (found.model_id, found.source, found.revision, found.kind) == ("mine", str(folder), None, "safetensors")
+    assert found.tensors["a"] == Tensor(dtype="BF16", shape=(512, 64), bytes=2 * 512 * 64)
+    assert found.generation_config == {"temperature": 0.6}
+    assert dict(found.files)["model.safetensors"] == (folder / "model.safetensors").stat().st_size
+    assert [name for name, _ in found.files] == ["config.json", "generation_config.json", "model.safetensors"]

@@ -1,0 +1,85 @@
+"""A `Checkpoint` in, its `ModelCard` out. Opens no file and asks nobody."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aim_engine.catalog.checkpoint import Checkpoint, Tensor, quantization_of
+from aim_engine.catalog.model_card import ModelCard
+from aim_engine.catalog.model_shape import architecture, check_shape
+
+_PRECISIONS = {"bfloat16": "bf16", "float16": "fp16", "fp8": "fp8", "awq": "int4", "gptq": "int4", "mxfp4": "fp4"}
+
+
+def card_of(checkpoint: Checkpoint) -> ModelCard:
+    """The card of a checkpoint.
+
+    Raises:
+        ModelAccessError: its config has a number that no model can have.
+    """
+    config = checkpoint.config
+    inner = config.get("text_config")
+    text = inner if isinstance(inner, dict) else config
+    check_shape(text, checkpoint.config_path)
+    precision, stored = _precision(config, text), _stored_format(config)
+    return ModelCard(
+        model_id=checkpoint.model_id,
+        name=checkpoint.model_id,
+        family=_first_word(config.get("architectures")),
+        precision=precision,
+        architecture=architecture(text),
+        weights_bytes=_weights(checkpoint.tensors, precision),
+        weights_basis="exact",
+        quantization=stored,
+        source=checkpoint.source,
+        doubts=(*checkpoint.doubts, *_doubts(config, checkpoint.config_path)),
+    )
+
+
+def _doubts(config: Mapping[str, Any], path: Path) -> tuple[str, ...]:
+    """vLLM and transformers look a model up by its model_type; only a few are known without, or bring their code."""
+    if config.get("model_type") or config.get("auto_map"):
+        return ()
+    return (f"{path} names no model_type: the engine may not know the model",)
+
+
+def _first_word(value: Any) -> str:
+    first = value[0] if isinstance(value, list) and value else ""
+    return first if isinstance(first, str) else ""
+
+
+def _precision(config: Mapping[str, Any], text: Mapping[str, Any]) -> str | None:
+    if _stored_format(config) == "nvfp4":
+        return "fp4"
+    if said := quantization_of(config):
+        return _PRECISIONS.get(str(said.get("quant_method")))
+    return _PRECISIONS.get(str(text.get("dtype") or text.get("torch_dtype") or config.get("torch_dtype")))
+
+
+def _stored_format(config: Mapping[str, Any]) -> str:
+    """ "nvfp4" where any layer is stored so: ModelOpt says it in quant_algo, for all layers or for some; an older one
+    calls the method modelopt_fp4; compressed-tensors says it in format.
+    """
+    left: list[Any] = [quantization_of(config)]
+    while left:
+        for key, value in left.pop().items():
+            if isinstance(value, dict):
+                left.append(value)
+            elif key in ("quant_method", "quant_algo", "format") and isinstance(value, str):
+                word = value.lower()
+                if "nvfp4" in word or word == "modelopt_fp4":
+                    return "nvfp4"
+    return ""
+
+
+def _weights(tensors: Mapping[str, Tensor], precision: str | None) -> dict[str, int]:
+    """Bytes by the precision they are served in: as they are, or two bytes an element in a 16-bit precision."""
+    if not tensors:
+        return {}
+    if precision in (None, "bf16", "fp16"):
+        elements = sum(math.prod(tensor.shape) for tensor in tensors.values())
+        return {"bf16": 2 * elements, "fp16": 2 * elements}
+    return {str(precision): sum(tensor.bytes for tensor in tensors.values())}
