@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from aim_engine.hardware.amd import AmdSmiDetector
+from aim_engine.hardware.amd.detector import AmdSmiDetector
 from aim_engine.hardware.inventory import Surroundings
 from scripts.bench_numbers import BenchError, Result, result
 from scripts.bench_plan import AIM_ENGINE, run

@@ -1,7 +1,7 @@
 """Records a host: the tree that the hardware detectors read comes in, a redacted copy of those few files goes out.
 
 Run it as scripts/record-host. Plain Python from 3.8 on, because it runs on hosts that have nothing else. The list of
-the driver's files is the detector's own (aim_engine/hardware/kfd_read.py).
+the driver's files is the detector's own (aim_engine/hardware/kfd/read.py).
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ def hardware_folder() -> Path:
 
 
 def read_driver(root: Path) -> dict[str, Any] | None:
-    """kfd_read.py's answer, from a process of its own: a wedged driver may never answer it. None when it did not."""
-    command = [sys.executable, str(hardware_folder() / "kfd_read.py"), str(root)]
+    """kfd/read.py's answer, from a process of its own: a wedged driver may never answer it. None when it did not."""
+    command = [sys.executable, str(hardware_folder() / "kfd" / "read.py"), str(root)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
     try:
         output, _ = process.communicate(timeout=LIMIT_SECONDS)
@@ -113,7 +113,7 @@ def ask_amdsmi() -> dict[str, Any]:
         return {"reason": "python3 is older than 3.11, with which it is asked"}
     sys.path.insert(0, str(hardware_folder().parent.parent))
     try:
-        from aim_engine.hardware.amd_ask import ask_raw
+        from aim_engine.hardware.amd.ask import ask_raw
     except ImportError as error:
         return {"reason": f"this is no whole checkout: {error}"}
     return dict(ask_raw(os.environ, LIMIT_SECONDS))

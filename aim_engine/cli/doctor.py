@@ -14,8 +14,8 @@ from aim_engine.errors import AimError
 from aim_engine.request import Request, read_request
 
 if TYPE_CHECKING:
-    from aim_engine.hardware.check import Check, Needs, Site
     from aim_engine.hardware.inventory import Inventory
+    from aim_engine.hardware.preflight.check import Check, Needs, Site
     from aim_engine.plan import Plan
 
 _DESCRIPTION = """What on this machine would break or spoil a start, with the one thing to change for each.
@@ -49,7 +49,7 @@ def add_to(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str, str]) -> int:
-    from aim_engine.hardware.preflight import error_of, worst
+    from aim_engine.hardware.preflight.look import error_of, worst
 
     request = read_request(typed_flags(arguments), environment)
     for text in request.warnings:
@@ -73,10 +73,10 @@ def examine(request: Request) -> list[Check]:
     others are asked all the same.
     """
     from aim_engine.decide import look as look_for_hardware
-    from aim_engine.hardware import preflight
-    from aim_engine.hardware.check import skipped, this_site
     from aim_engine.hardware.detect import is_this_machine
-    from aim_engine.hardware.preflight_files import of_error
+    from aim_engine.hardware.preflight import look as preflight
+    from aim_engine.hardware.preflight.check import skipped, this_site
+    from aim_engine.hardware.preflight.files import of_error
     from aim_engine.runtime.needs import needs_of
 
     inventory = None
@@ -100,9 +100,9 @@ def examine(request: Request) -> list[Check]:
 
 def _site(request: Request) -> Site | None:
     """Where the hardware is that was asked for, if that can be looked at: here, or in the folder of a recorded host."""
-    from aim_engine.hardware.check import recorded_site, this_site
     from aim_engine.hardware.declared import recorded_host
     from aim_engine.hardware.detect import is_this_machine
+    from aim_engine.hardware.preflight.check import recorded_site, this_site
 
     if is_this_machine(request.hardware):
         return this_site(request.environment)
@@ -114,7 +114,7 @@ def _site(request: Request) -> Site | None:
 
 
 def _hardware(inventory: Inventory, request: Request) -> Check:
-    from aim_engine.hardware.check import DEVICES, failure, ok, warning
+    from aim_engine.hardware.preflight.check import DEVICES, failure, ok, warning
     from aim_engine.selection.groups import equal_groups
 
     words = inventory.in_words()
@@ -136,7 +136,7 @@ def _hardware(inventory: Inventory, request: Request) -> Check:
 
 def _remedy(inventory: Inventory, request: Request) -> str:
     """What makes the GPUs usable that are not: their device files, where it is these."""
-    from aim_engine.hardware.preflight_amd import devices
+    from aim_engine.hardware.preflight.amd import devices
 
     lost = tuple(gpu for gpu in inventory.gpus if not gpu.usable)
     needs = replace(_needs_of_anything(request, inventory), gpus=lost)
@@ -149,8 +149,8 @@ def _plan(request: Request, inventory: Inventory) -> tuple[Plan | None, Check]:
     """The plan, where there is one, and what is to be said of it."""
     from aim_engine.backends.registry import backend
     from aim_engine.decide import know
-    from aim_engine.hardware.check import ok, warning
-    from aim_engine.hardware.preflight_files import of_error
+    from aim_engine.hardware.preflight.check import ok, warning
+    from aim_engine.hardware.preflight.files import of_error
     from aim_engine.plan import Refusal, make_plan
 
     try:
@@ -171,7 +171,7 @@ def _needs_of_anything(request: Request, inventory: Inventory | None) -> Needs:
     """Without a plan: what any start on the GPUs that are here might need. No more work together than the largest group
     of equal GPUs has, and partitions not at all.
     """
-    from aim_engine.hardware.check import Needs
+    from aim_engine.hardware.preflight.check import Needs
     from aim_engine.selection.groups import equal_groups
 
     gpus = (inventory.usable_gpus or inventory.gpus) if inventory else ()

@@ -17,7 +17,7 @@ from aim_engine.request import Request, read_request, secrets_from_files
 from aim_engine.settings import SETTINGS
 
 if TYPE_CHECKING:
-    from aim_engine.hardware.check import Site
+    from aim_engine.hardware.preflight.check import Site
     from aim_engine.plan import Plan, Refusal
 
 _EXAMPLES = """examples:
@@ -88,7 +88,7 @@ def _serve(request: Request, terminal: Terminal) -> NoReturn:
     spare = handover.begin()
     # only now, while supervisord gets ready on the other core: these imports are most of a plan's time
     from aim_engine.decide import decide
-    from aim_engine.hardware.check import this_site
+    from aim_engine.hardware.preflight.check import this_site
     from aim_engine.plan import Refusal
     from aim_engine.runtime.log import Log
 

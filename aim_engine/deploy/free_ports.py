@@ -12,7 +12,7 @@ from typing import Any
 
 from aim_engine.deploy.endpoints import Endpoint
 from aim_engine.errors import InputError
-from aim_engine.hardware.ports import check_port
+from aim_engine.hardware.preflight.ports import check_port
 from aim_engine.request import Request
 from aim_engine.values import PortRange
 

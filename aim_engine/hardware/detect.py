@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from aim_engine.errors import NoAcceleratorError
-from aim_engine.hardware.amd import AmdSmiDetector
-from aim_engine.hardware.amd_cli import AmdSmiProgramDetector
+from aim_engine.hardware.amd.cli import AmdSmiProgramDetector
+from aim_engine.hardware.amd.detector import AmdSmiDetector
 from aim_engine.hardware.cpu import CpuDetector, survey_host
 from aim_engine.hardware.inventory import Detector, Finding, Inventory, Surroundings
-from aim_engine.hardware.kfd import KfdDetector
-from aim_engine.hardware.nvidia import NvmlDetector
+from aim_engine.hardware.kfd.detector import KfdDetector
+from aim_engine.hardware.nvidia.detector import NvmlDetector
 
 # The first that finds something is believed, so the order is from the best device to the last resort.
 DETECTORS: tuple[Detector, ...] = (

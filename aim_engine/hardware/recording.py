@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from aim_engine.hardware.cgroup import read_text
-from aim_engine.hardware.kfd_read import RECORDING
+from aim_engine.hardware.kfd.read import RECORDING
 from aim_engine.hardware.visibility import NAMES
 
 _MOST_BYTES = 2**20

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from aim_engine.errors import InputError
-from aim_engine.hardware.amd_order import is_about_size
+from aim_engine.hardware.amd.order import is_about_size
 from aim_engine.hardware.inventory import Finding, Gpu
 
 ROCR, HIP, CUDA = "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"
@@ -47,7 +47,7 @@ def visible(gpus: tuple[Gpu, ...], environment: Mapping[str, str]) -> Visible:
         InputError: the variables contradict each other, or name something that is not here.
     """
     counted = [gpu for gpu in gpus if gpu.usable or is_about_size(gpu.unusable)] or list(gpus)
-    others = [gpu for gpu in gpus if not _among(gpu, counted)]  # which no runtime counts: see amd_order.py
+    others = [gpu for gpu in gpus if not _among(gpu, counted)]  # which no runtime counts: see amd/order.py
     try:
         return _visible(counted, others, environment)
     except InputError as error:

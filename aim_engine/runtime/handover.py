@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from aim_engine.errors import AimError
-from aim_engine.hardware.ports import check_port
+from aim_engine.hardware.preflight.ports import check_port
 from aim_engine.runtime import processes
 from aim_engine.runtime import state as files
 from aim_engine.runtime.log import Log

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aim_engine.errors import CacheError
-from aim_engine.hardware.folders import unwritable
+from aim_engine.hardware.preflight.folders import unwritable
 from aim_engine.runtime.contract import Contract
 
 _FOLDER_MODE, _FILE_MODE = 0o755, 0o644  # whatever the umask

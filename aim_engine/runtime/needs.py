@@ -12,8 +12,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from aim_engine.hardware.check import Checkpoint, Needs, Presence
 from aim_engine.hardware.inventory import Firmware, Gpu, Holder
+from aim_engine.hardware.preflight.check import Checkpoint, Needs, Presence
 
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 _GPU_FIELDS = frozenset(field.name for field in fields(Gpu))

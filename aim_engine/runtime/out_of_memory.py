@@ -20,7 +20,7 @@ def kills(root: Path = _ROOT) -> int:
 def since(before: int, root: Path = _ROOT) -> str:
     """Why there were more kills than `before`; "" when there were none."""
     from aim_engine.hardware.cgroup import read_limits
-    from aim_engine.hardware.check import in_words
+    from aim_engine.hardware.preflight.check import in_words
 
     if kills(root) <= before:
         return ""

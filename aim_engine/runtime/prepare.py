@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aim_engine.errors import InputError, ModelAccessError
-from aim_engine.hardware.folders import check_writable, unwritable
-from aim_engine.hardware.ports import check_port
+from aim_engine.hardware.preflight.folders import check_writable, unwritable
+from aim_engine.hardware.preflight.ports import check_port
 from aim_engine.runtime import state as files
 from aim_engine.runtime.contract import Contract, read_contract
 from aim_engine.runtime.layout import lay_out
@@ -25,7 +25,7 @@ from aim_engine.runtime.log import Log
 from aim_engine.runtime.state import State
 
 if TYPE_CHECKING:
-    from aim_engine.hardware.check import Site
+    from aim_engine.hardware.preflight.check import Site
 
 # sockaddr_un holds 108 bytes (unix(7)), and supervisord first binds `supervisor.sock.PID` (supervisor/http.py)
 LONGEST_STATE_DIR = 80
@@ -87,8 +87,8 @@ def check_site(plan: Mapping[str, Any], contract: Contract, site: Site | None) -
         AimError: the gravest of the errors found, with the others as its details.
     """
     # here: the folder's name, which the command line asks of this module, must not cost these imports
-    from aim_engine.hardware.check import this_site
-    from aim_engine.hardware.preflight import error_of, look
+    from aim_engine.hardware.preflight.check import this_site
+    from aim_engine.hardware.preflight.look import error_of, look
     from aim_engine.runtime.needs import needs_of
 
     site = site or this_site(os.environ)

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from aim_engine.cli import doctor
-from aim_engine.hardware.check import Needs, this_site
 from aim_engine.hardware.inventory import Inventory
-from aim_engine.hardware.preflight import CHECKS
+from aim_engine.hardware.preflight.check import Needs, this_site
+from aim_engine.hardware.preflight.look import CHECKS
 from tests.building import MODEL, cpu_here, here, request, write_model
 from tests.cli.conftest import Run
 from tests.fakes.trees import plant_host, read_host

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aim_engine.cli.serve import exposure
-from aim_engine.hardware.check import Site
+from aim_engine.hardware.preflight.check import Site
 from tests.building import request
 
 

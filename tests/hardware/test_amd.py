@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from aim_engine.errors import NoAcceleratorError
-from aim_engine.hardware import amd_ask
-from aim_engine.hardware.amd import AmdSmiDetector
+from aim_engine.hardware.amd import ask as amd_ask
+from aim_engine.hardware.amd.detector import AmdSmiDetector
 from aim_engine.hardware.detect import detect
 from aim_engine.hardware.inventory import Finding, Firmware, Holder, Surroundings
 from aim_engine.hardware.products import Product, all_products
@@ -347,7 +347,7 @@ def test_extras_end_long_before_the_limit(stand_in: StandIn) -> None:
 def children_of_this_process() -> Iterator[str]:
     for task in Path("/proc/self/task").glob("*/children"):
         for pid in task.read_text().split():
-            if "amd_child" in Path(f"/proc/{pid}/cmdline").read_text():
+            if "amd/child.py" in Path(f"/proc/{pid}/cmdline").read_text():
                 yield pid
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from aim_engine.hardware.amd_answer import read_answer
-from aim_engine.hardware.amd_values import address, text, unique_id, whole
+from aim_engine.hardware.amd.answer import read_answer
+from aim_engine.hardware.amd.values import address, text, unique_id, whole
 from aim_engine.hardware.inventory import Finding, Inventory
 from tests.hardware.conftest import Plant
 

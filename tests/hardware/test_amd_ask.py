@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from aim_engine.hardware import amd_ask
-from aim_engine.hardware.amd_ask import Ending
+from aim_engine.hardware.amd import ask as amd_ask
+from aim_engine.hardware.amd.ask import Ending
 from tests.hardware.conftest import has_ended
 
 HERE = {"PATH": "/usr/bin:/bin"}

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from aim_engine.hardware import amd_cli
-from aim_engine.hardware.amd_cli import AmdSmiProgramDetector
+from aim_engine.hardware.amd import cli as amd_cli
+from aim_engine.hardware.amd.cli import AmdSmiProgramDetector
 from aim_engine.hardware.detect import detect
 from aim_engine.hardware.inventory import Finding, Surroundings
-from aim_engine.hardware.kfd import KfdDetector
+from aim_engine.hardware.kfd.detector import KfdDetector
 from tests.fakes.trees import plant_host, read_host
 from tests.hardware.conftest import Plant, has_ended
 

@@ -15,7 +15,7 @@ from aim_engine.hardware.cpu import CpuDetector
 from aim_engine.hardware.declared import declared_inventory, recorded_host
 from aim_engine.hardware.detect import detect
 from aim_engine.hardware.inventory import Gpu, Host, Inventory, Surroundings
-from aim_engine.hardware.kfd import KfdDetector
+from aim_engine.hardware.kfd.detector import KfdDetector
 from tests.fakes.trees import host_names, plant_host, read_host
 
 LIVE = Inventory(

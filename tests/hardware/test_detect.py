@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from aim_engine.errors import InputError, NoAcceleratorError
-from aim_engine.hardware.amd_failures import without_answer
+from aim_engine.hardware.amd.failures import without_answer
 from aim_engine.hardware.detect import DETECTORS, detect, is_this_machine
 from aim_engine.hardware.inventory import Detector, Finding, Gpu, Surroundings
 from tests.fakes.trees import plant_host, read_host
@@ -183,25 +183,19 @@ def test_the_table_ends_with_the_cpu_and_names_no_layer_twice() -> None:
     assert len(names) == len(set(names))
 
 
-COST = """
-import dataclasses, pathlib, sys, time, typing
-start = time.process_time()
+LOADED = """
+import pathlib, sys
 from aim_engine.hardware.detect import detect
 from aim_engine.hardware.inventory import Surroundings
 detect("detect", Surroundings(root=pathlib.Path(sys.argv[1]), environment={}))
-print(time.process_time() - start)
 heavy = ("pydantic", "subprocess", "multiprocessing", "yaml", "amdsmi", "ctypes")
 print([name for name in heavy if name in sys.modules])
 """
 
 
-def test_a_machine_without_a_gpu_pays_next_to_nothing(plant: Plant) -> None:
+def test_a_machine_without_a_gpu_loads_nothing_heavy(plant: Plant) -> None:
+    """What it costs in time `scripts/bench detect` says."""
     root = plant({"proc/meminfo": "MemTotal: 1048576 kB\n"})
-    seconds = []
-    for _ in range(5):
-        command = [sys.executable, "-c", COST, str(root)]
-        output = subprocess.run(command, capture_output=True, text=True, check=True, env=dict(os.environ)).stdout
-        spent, imported = output.splitlines()
-        assert imported == "[]"
-        seconds.append(float(spent))
-    assert min(seconds) < 0.015
+    command = [sys.executable, "-c", LOADED, str(root)]
+    output = subprocess.run(command, capture_output=True, text=True, check=True, env=dict(os.environ)).stdout
+    assert output.strip() == "[]"

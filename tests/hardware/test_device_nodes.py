@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aim_engine.hardware.device_nodes import closed, group_of, is_here, is_sign_of_gpu, remedy
-from aim_engine.hardware.kfd_read import _Reader, read_tree
+from aim_engine.hardware.kfd.read import _Reader, read_tree
 from tests.hardware.conftest import Nobody, Plant
 
 

@@ -16,8 +16,8 @@ from aim_engine.errors import InputError, NoAcceleratorError
 from aim_engine.hardware.cpu import CpuDetector
 from aim_engine.hardware.detect import detect
 from aim_engine.hardware.inventory import Finding, Firmware, Gpu, Holder, Inventory, Surroundings
-from aim_engine.hardware.kfd import KfdDetector, understand
-from aim_engine.hardware.kfd_read import read_tree
+from aim_engine.hardware.kfd.detector import KfdDetector, understand
+from aim_engine.hardware.kfd.read import read_tree
 from tests.fakes.trees import NODES, host_names, plant_host, read_host
 
 HOSTS = host_names()
@@ -242,7 +242,8 @@ def test_a_recorded_group_and_opening_come_before_the_stand_ins_own(tmp_path: Pa
 
 def test_a_live_look_is_a_child_process_that_gives_the_same(tmp_path: Path) -> None:
     """The child over a recorded tree answers what reading it here does; this machine itself has no AMD GPU."""
-    from aim_engine.hardware import amd_ask, kfd_read
+    from aim_engine.hardware.amd import ask as amd_ask
+    from aim_engine.hardware.kfd import read as kfd_read
 
     root = plant_host(read_host("mi300x-cpx-nps4"), tmp_path)
     ending = amd_ask.run_child({}, 20, script=Path(kfd_read.__file__), arguments=(str(root),))
@@ -251,8 +252,8 @@ def test_a_live_look_is_a_child_process_that_gives_the_same(tmp_path: Path) -> N
 
 
 def test_a_read_that_never_returns_costs_the_time_limit_and_says_so(tmp_path: Path) -> None:
-    from aim_engine.hardware import amd_ask
-    from aim_engine.hardware.kfd import finding_of_child
+    from aim_engine.hardware.amd import ask as amd_ask
+    from aim_engine.hardware.kfd.detector import finding_of_child
 
     script = tmp_path / "hangs.py"
     script.write_text("import time; time.sleep(60)")

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from aim_engine.hardware.inventory import Gpu, Inventory, Surroundings
-from aim_engine.hardware.kfd import KfdDetector, understand
-from aim_engine.hardware.kfd_read import read_tree
+from aim_engine.hardware.kfd.detector import KfdDetector, understand
+from aim_engine.hardware.kfd.read import read_tree
 from tests.fakes.trees import plant_host, read_host
 
 TREES = 10_000

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aim_engine.hardware.inventory import Surroundings
-from aim_engine.hardware.kfd import KfdDetector
+from aim_engine.hardware.kfd.detector import KfdDetector
 from aim_engine.hardware.links import hives, in_ranges, xgmi_in_words
 from tests.building import here
 from tests.fakes.trees import plant_host, read_host

@@ -12,7 +12,7 @@ from aim_engine.errors import NoAcceleratorError
 from aim_engine.hardware.cpu import CpuDetector
 from aim_engine.hardware.detect import DETECTORS, detect
 from aim_engine.hardware.inventory import Finding, Inventory, Surroundings
-from aim_engine.hardware.nvidia import NvmlDetector, look, read_answer
+from aim_engine.hardware.nvidia.detector import NvmlDetector, look, read_answer
 from tests.hardware.conftest import Plant
 
 SOURCE = Path(__file__).parents[1] / "fakes" / "nvml.c"

@@ -98,7 +98,7 @@ def test_a_render_node_without_the_compute_node(plant: Plant) -> None:
 
 
 def test_a_device_file_of_nvidias_is_a_sign(plant: Plant) -> None:
-    from aim_engine.hardware.nvidia import NvmlDetector
+    from aim_engine.hardware.nvidia.detector import NvmlDetector
 
     root = plant({"dev/nvidia7": ""})
     assert not NvmlDetector().detect(Surroundings(root=root, environment={})).reason

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from aim_engine.errors import InputError
-from aim_engine.hardware.ports import check_port
+from aim_engine.hardware.preflight.ports import check_port
 
 
 def test_ports() -> None:

@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aim_engine.errors import CacheError, DoesNotFitError, NoAcceleratorError
-from aim_engine.hardware import preflight
-from aim_engine.hardware.check import Check, Checkpoint, Needs, Site, Space, may_use, recorded_site, this_site
 from aim_engine.hardware.inventory import Gpu, Holder, Surroundings
-from aim_engine.hardware.kfd import KfdDetector
-from aim_engine.hardware.preflight import CHECKS, error_of, look, look_from_elsewhere, worst
+from aim_engine.hardware.kfd.detector import KfdDetector
+from aim_engine.hardware.preflight import look as preflight
+from aim_engine.hardware.preflight.check import Check, Checkpoint, Needs, Site, Space, may_use, recorded_site, this_site
+from aim_engine.hardware.preflight.look import CHECKS, error_of, look, look_from_elsewhere, worst
 from tests.building import examples
 from tests.fakes.trees import plant_host, read_host
 from tests.hardware.conftest import Nobody, Plant

@@ -13,9 +13,9 @@ import pytest
 
 from aim_engine.catalog.load import Catalog
 from aim_engine.errors import CacheError, NoAcceleratorError
-from aim_engine.hardware.check import Needs, Site, Space
 from aim_engine.hardware.inventory import Holder
-from aim_engine.hardware.preflight import look
+from aim_engine.hardware.preflight.check import Needs, Site, Space
+from aim_engine.hardware.preflight.look import look
 from aim_engine.plan import Plan, make_plan
 from aim_engine.runtime.needs import has_token, needs_of
 from aim_engine.runtime.prepare import prepare

@@ -19,7 +19,7 @@ from aim_engine.hardware import visibility
 from aim_engine.hardware.cpu import CpuDetector
 from aim_engine.hardware.detect import detect
 from aim_engine.hardware.inventory import Inventory, Surroundings
-from aim_engine.hardware.kfd import KfdDetector
+from aim_engine.hardware.kfd.detector import KfdDetector
 from scripts import record_host
 from scripts.redaction import Redaction, known_names
 from tests.fakes import amd_smi
@@ -140,12 +140,12 @@ def test_it_needs_nothing_but_python_and_works_from_anywhere(tmp_path: Path) -> 
 
 def test_only_the_standard_library_is_imported() -> None:
     """But for aim_engine's own reader, which imports no more."""
-    for file in (*FILES, ROOT / "aim_engine/hardware/kfd_read.py"):
+    for file in (*FILES, ROOT / "aim_engine/hardware/kfd/read.py"):
         names = set(re.findall(r"^(?:from|import) (\w+)", file.read_text(), re.MULTILINE))
         assert names - {"__future__", "scripts"} <= set(sys.stdlib_module_names)
 
 
-@pytest.mark.parametrize("file", [*FILES, ROOT / "aim_engine/hardware/kfd_read.py"])
+@pytest.mark.parametrize("file", [*FILES, ROOT / "aim_engine/hardware/kfd/read.py"])
 def test_an_old_python_can_read_it(file: Path) -> None:
     """As far as the form goes: no such Python was at hand to run it."""
     tree = ast.parse(file.read_text(), feature_version=(3, 8))

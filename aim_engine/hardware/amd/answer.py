@@ -1,6 +1,6 @@
 """What raw answers about AMD GPUs mean: JSON of amdsmi's shape in, a `Finding` with `Gpu` values or a plain reason out.
 
-The shape is what amd_child.py says; amd_cli.py makes the same of the amd-smi program's words. Starts nothing, asks no
+The shape is what child.py says; cli.py makes the same of the amd-smi program's words. Starts nothing, asks no
 library; a damaged answer gives fewer facts or a reason, never an exception.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from aim_engine.hardware.amd_failures import (
+from aim_engine.hardware.amd.failures import (
     FILE_ERROR,
     NO_PERMISSION,
     no_list,
@@ -20,7 +20,7 @@ from aim_engine.hardware.amd_failures import (
     nothing_visible,
     without_answer,
 )
-from aim_engine.hardware.amd_order import (
+from aim_engine.hardware.amd.order import (
     Seen,
     all_nodes_known,
     doubles,
@@ -30,12 +30,12 @@ from aim_engine.hardware.amd_order import (
     odd_size,
     places_in_order,
 )
-from aim_engine.hardware.amd_packages import Link, package_of, with_peers, with_pools
-from aim_engine.hardware.amd_values import address, items, part, text, unique_id, whole
+from aim_engine.hardware.amd.packages import Link, package_of, with_peers, with_pools
+from aim_engine.hardware.amd.values import address, items, part, text, unique_id, whole
 from aim_engine.hardware.cgroup import read_text
 from aim_engine.hardware.device_nodes import KFD, closed, group_of, remedy
 from aim_engine.hardware.inventory import Finding, Firmware, Gpu, Holder
-from aim_engine.hardware.kfd_read import TOPOLOGY, number
+from aim_engine.hardware.kfd.read import TOPOLOGY, number
 from aim_engine.hardware.products import product_by_device_id
 
 _MIB = 2**20

@@ -9,10 +9,10 @@ import re
 from collections.abc import Sequence
 
 from aim_engine.hardware.cgroup import read_text
-from aim_engine.hardware.check import DEVICES, Check, Needs, Site, failure, ok, skipped, warning
 from aim_engine.hardware.device_nodes import is_here, is_sign_of_gpu
 from aim_engine.hardware.inventory import Gpu
 from aim_engine.hardware.links import has_links, hives
+from aim_engine.hardware.preflight.check import DEVICES, Check, Needs, Site, failure, ok, skipped, warning
 
 # The file that every process which computes must open, beside its GPU's render node.
 _DRIVER_FILE = {"amd": "/dev/kfd"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from aim_engine.hardware.amd_values import text
+from aim_engine.hardware.amd.values import text
 from aim_engine.hardware.device_nodes import DEVICES, OR_ELSE
 from aim_engine.hardware.inventory import Finding
 

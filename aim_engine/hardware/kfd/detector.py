@@ -1,7 +1,7 @@
 """AMD GPUs as the kernel's compute driver shows them in /sys: surroundings in, a `Finding` out.
 
 The layer to fall back on where amdsmi is missing or broken, and the one that reads a recorded host. Reading is
-kfd_read.py (on a live machine in a child process with a time limit), understanding kfd_answer.py.
+read.py (on a live machine in a child process with a time limit), understanding answer.py.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aim_engine.hardware.amd_signs import without_driver
+from aim_engine.hardware.amd.signs import without_driver
 from aim_engine.hardware.device_nodes import DEVICES, OR_ELSE, is_sign_of_gpu
 from aim_engine.hardware.inventory import Finding, Surroundings
 
 if TYPE_CHECKING:
-    from aim_engine.hardware.amd_ask import Ending
+    from aim_engine.hardware.amd.ask import Ending
 
 SOURCE = "kfd"
 
@@ -31,17 +31,18 @@ class KfdDetector:
             return without_driver(SOURCE, surroundings.root)
         if surroundings.is_live:
             return _ask_child(surroundings)
-        from aim_engine.hardware.kfd_read import read_tree  # here: most machines never come this far
+        from aim_engine.hardware.kfd.read import read_tree  # here: most machines never come this far
 
         return understand(read_tree(str(surroundings.root)), surroundings.environment)
 
 
 def _ask_child(surroundings: Surroundings) -> Finding:
     """A read of /sys waits for the driver, for ever if that is wedged."""
-    from aim_engine.hardware import amd_ask, kfd_read
+    from aim_engine.hardware.amd import ask
+    from aim_engine.hardware.kfd import read
 
-    script = Path(kfd_read.__file__)
-    ending = amd_ask.run_child(surroundings.environment, surroundings.timeout_seconds, script=script)
+    script = Path(read.__file__)
+    ending = ask.run_child(surroundings.environment, surroundings.timeout_seconds, script=script)
     return finding_of_child(ending, surroundings.environment, surroundings.timeout_seconds)
 
 
@@ -62,12 +63,12 @@ def finding_of_child(ending: Ending, environment: Mapping[str, str], timeout_sec
 
 
 def understand(reading: Mapping[str, Any], environment: Mapping[str, str]) -> Finding:
-    """The finding that kfd_read.py's answer amounts to, as the environment's visibility variables leave it.
+    """The finding that read.py's answer amounts to, as the environment's visibility variables leave it.
 
     Raises:
         InputError: those variables contradict each other.
     """
-    from aim_engine.hardware.kfd_answer import gpus_and_notes
+    from aim_engine.hardware.kfd.answer import gpus_and_notes
     from aim_engine.hardware.visibility import as_seen
 
     if reading["kfd_nodes"] is None:
@@ -122,7 +123,7 @@ def _no_gpu(foreign: int) -> Finding:
 
 def _unreadable(reading: Mapping[str, Any]) -> int:
     """Nodes whose folder is there and whose content is not ours: the device cgroup hides them."""
-    from aim_engine.hardware.kfd_read import node_path, number
+    from aim_engine.hardware.kfd.read import node_path, number
 
     files: Mapping[str, str] = reading["files"]
     return sum(number(files.get(f"{node_path(node)}/gpu_id")) is None for node in reading["kfd_nodes"])
@@ -130,8 +131,8 @@ def _unreadable(reading: Mapping[str, Any]) -> int:
 
 def _driver_version(files: Mapping[str, str]) -> str | None:
     """Only a driver that was built outside of the kernel (DKMS) has a version of its own."""
-    from aim_engine.hardware.kfd_answer import printable
-    from aim_engine.hardware.kfd_read import DRIVER
+    from aim_engine.hardware.kfd.answer import printable
+    from aim_engine.hardware.kfd.read import DRIVER
 
     version = printable(files.get(f"{DRIVER}/version", ""))
     release = printable(files.get("proc/sys/kernel/osrelease", ""))

@@ -2,7 +2,7 @@
 
 A wedged driver can hang any call of amdsmi for ever and a damaged library can end its process, so it is never loaded
 into ours. This is the one place outside of runtime/ and deploy/ that starts a process. What the answers mean is in
-amd_answer.py.
+answer.py.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-CHILD = Path(__file__).with_name("amd_child.py")
+CHILD = Path(__file__).with_name("child.py")
 # -P: neither the current folder nor this package's may shadow a module. Not -I: PYTHONPATH may lead to amdsmi.
 COMMAND = (sys.executable, "-P", str(CHILD))
 _LAST_GRACE_SECONDS = 0.5
@@ -46,7 +46,7 @@ class Ending:
 
 
 def ask_raw(environment: Mapping[str, str], timeout_seconds: float) -> Mapping[str, Any]:
-    """What amdsmi answers, as amd_answer.read_answer understands it: JSON that may as well be kept in a file.
+    """What amdsmi answers, as answer.read_answer understands it: JSON that may as well be kept in a file.
 
     When there is no answer, `{"reason": ..., "hint": ...}` says why not. When there is one without all the extras,
     "unanswered" names the question at which it ending.

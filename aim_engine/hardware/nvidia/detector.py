@@ -16,7 +16,7 @@ from typing import Any
 from aim_engine.hardware.inventory import Finding, Gpu, Holder, Surroundings
 from aim_engine.hardware.pci import NVIDIA, display_devices
 
-_CHILD = Path(__file__).with_name("nvidia_child.py")
+_CHILD = Path(__file__).with_name("child.py")
 _SIGNS = ("dev/nvidiactl", "proc/driver/nvidia/version", "sys/module/nvidia")
 _OR_ELSE = "; to go on without the GPU, say --hardware cpu"
 _COMPUTES = "0x0302"  # pci_ids.h, PCI_CLASS_DISPLAY_3D
@@ -81,7 +81,7 @@ def _without_driver(root: Path) -> Finding:
 
 def look(surroundings: Surroundings) -> Finding:
     """NVML's answer, whether there is a sign of a GPU or not."""
-    from aim_engine.hardware.amd_ask import run_child  # here: most machines never come this far
+    from aim_engine.hardware.amd.ask import run_child  # here: most machines never come this far
 
     ending = run_child(surroundings.environment, surroundings.timeout_seconds, script=_CHILD)
     if ending.answer is not None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from aim_engine.hardware.kfd_read import number, package_of
+from aim_engine.hardware.kfd.read import number, package_of
 from aim_engine.hardware.products import Product, product_by_device_id
 
 _MOST_MEMORY = 1 << 60

@@ -1,6 +1,6 @@
-"""What the files of the kernel's compute driver mean: kfd_read.py's answer in, `Gpu` values and notes out.
+"""What the files of the kernel's compute driver mean: read.py's answer in, `Gpu` values and notes out.
 
-Puts together what kfd_node.py says of each GPU; reads nothing itself.
+Puts together what node.py says of each GPU; reads nothing itself.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from aim_engine.hardware.amd_order import doubles, odd_size
-from aim_engine.hardware.amd_packages import with_peers, with_pools
+from aim_engine.hardware.amd.order import doubles, odd_size
+from aim_engine.hardware.amd.packages import with_peers, with_pools
 from aim_engine.hardware.device_nodes import DENIED, KFD, MISSING, remedy
 from aim_engine.hardware.inventory import Firmware, Gpu, Holder
-from aim_engine.hardware.kfd_node import KfdNode
-from aim_engine.hardware.kfd_read import HOLDERS, NODE_LISTS, device_path, node_path, number, properties, slot
+from aim_engine.hardware.kfd.node import KfdNode
+from aim_engine.hardware.kfd.read import HOLDERS, NODE_LISTS, device_path, node_path, number, properties, slot
 
 _LOCAL_HEAPS = (1, 2)  # public and private; 0 is the host's memory (kfd_topology.h)
 _XGMI = 11  # CRAT_IOLINK_TYPE_XGMI
@@ -156,7 +156,7 @@ def _unusable(node: KfdNode, device_nodes: Mapping[str, Any]) -> str | None:
 
 
 def _not_counted(node: KfdNode, device_nodes: Mapping[str, Any]) -> str:
-    """Why ROCm's runtime would not count it (amd_order.py): its render node is not ours."""
+    """Why ROCm's runtime would not count it (amd/order.py): its render node is not ours."""
     if node.render_node is None:
         return "the driver names no render node for it"
     return _closed(f"the render node {node.render_node}", node.render_node, device_nodes)

@@ -1,7 +1,7 @@
 """AMD GPUs as the amd-smi program tells of them, where amdsmi cannot be asked: surroundings in, a `Finding` out.
 
 The program brings its own Python and its own binding, so it may work where ours does not. Its JSON is turned into the
-shape of amdsmi's answers and read by amd_answer.py. It has not been run against a real amd-smi here: the shapes are
+shape of amdsmi's answers and read by answer.py. It has not been run against a real amd-smi here: the shapes are
 those of its source from ROCm 6.2 to 7.x and of outputs in public bug reports.
 """
 
@@ -11,8 +11,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from aim_engine.hardware.amd import MOCK
-from aim_engine.hardware.amd_signs import without_driver
+from aim_engine.hardware.amd.detector import MOCK
+from aim_engine.hardware.amd.signs import without_driver
 from aim_engine.hardware.device_nodes import is_sign_of_gpu
 from aim_engine.hardware.inventory import Finding, Surroundings
 
@@ -51,17 +51,17 @@ class AmdSmiProgramDetector:
 
 
 def _ask(program: str, surroundings: Surroundings, mocked: bool) -> Finding:
-    from aim_engine.hardware import amd_answer, amd_failures, visibility  # here: most machines never come this far
+    from aim_engine.hardware import visibility  # here: most machines never come this far
+    from aim_engine.hardware.amd.answer import read_answer
+    from aim_engine.hardware.amd.failures import blocked
 
     questions = _Questions(program, surroundings)
     listed = _by_gpu(questions.first_answer(_LIST))
     if listed is None:
-        return amd_failures.blocked(
-            PROGRAM, f"amd-smi does not list the GPUs: {questions.trouble}", "see what `amd-smi list` says"
-        )
+        return blocked(PROGRAM, f"amd-smi does not list the GPUs: {questions.trouble}", "see what `amd-smi list` says")
     static = _by_gpu(questions.first_answer(_STATIC))
     if listed and not static:  # what they are is unknown, and the next layer knows it
-        return amd_failures.blocked(
+        return blocked(
             PROGRAM,
             f"amd-smi lists {len(listed)} GPUs and does not say what they are: {questions.trouble or 'no answer'}",
             "see what `amd-smi static` says",
@@ -72,7 +72,7 @@ def _ask(program: str, surroundings: Surroundings, mocked: bool) -> Finding:
         "gpus": [_raw_gpu(entry, static.get(key, {}), metric.get(key, {})) for key, entry in listed.items()],
         "driver": {"driver_version": _part(next(iter(static.values()), {}), "driver").get("version")},
     }
-    found = amd_answer.read_answer(raw, surroundings.root, check_nodes=not mocked, source=PROGRAM)
+    found = read_answer(raw, surroundings.root, check_nodes=not mocked, source=PROGRAM)
     return visibility.as_seen(found, surroundings.environment)
 
 
@@ -88,11 +88,11 @@ class _Questions:
 
     def first_answer(self, forms: Forms) -> Any:
         """The JSON that the first form to succeed gives, or None."""
-        from aim_engine.hardware import amd_ask
+        from aim_engine.hardware.amd import ask
 
         for arguments in forms:
             left = self.deadline - time.monotonic()
-            ending = amd_ask.run((self.program, *arguments), self.environment, max(0.0, left))
+            ending = ask.run((self.program, *arguments), self.environment, max(0.0, left))
             if ending.status is None:
                 self.trouble = f"it did not answer within {self.limit:g} seconds; the AMD driver may be wedged"
                 return None

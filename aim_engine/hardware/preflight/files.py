@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from aim_engine.errors import AimError
-from aim_engine.hardware.check import (
+from aim_engine.hardware.preflight.check import (
     ACCESS,
     DISK,
     Check,
@@ -21,8 +21,8 @@ from aim_engine.hardware.check import (
     skipped,
     warning,
 )
-from aim_engine.hardware.folders import check_writable, deepest_existing
-from aim_engine.hardware.ports import check_port
+from aim_engine.hardware.preflight.folders import check_writable, deepest_existing
+from aim_engine.hardware.preflight.ports import check_port
 
 _HERE = "the weights are here"
 

@@ -1,7 +1,7 @@
 """What the kernel's compute driver (KFD) shows in files: the root of a tree in, the files' texts as they are out.
 
 Holds the one list of the files that are read, for the detector and for the tool that records a host. Run as a script
-(`python -P kfd_read.py ROOT`) it prints one JSON object, so that a driver that hangs in a read hangs only that process.
+(`python -P read.py ROOT`) it prints one JSON object, so that a driver that hangs in a read hangs only that process.
 Plain Python and nothing of AIM Engine; judges nothing.
 """
 

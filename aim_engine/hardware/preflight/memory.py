@@ -10,8 +10,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from aim_engine.hardware.cgroup import read_limits, read_text
-from aim_engine.hardware.check import DISK, MEMORY, Check, Needs, Site, failure, in_words, ok, skipped, warning
 from aim_engine.hardware.inventory import Gpu
+from aim_engine.hardware.preflight.check import (
+    DISK,
+    MEMORY,
+    Check,
+    Needs,
+    Site,
+    failure,
+    in_words,
+    ok,
+    skipped,
+    warning,
+)
 
 _MIB, _GIB = 2**20, 2**30
 Memory = tuple[Gpu, ...]  # those that live in one

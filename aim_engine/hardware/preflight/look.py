@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from aim_engine.errors import AimError, InternalError, error_classes
-from aim_engine.hardware import preflight_amd as amd
-from aim_engine.hardware import preflight_files as files
-from aim_engine.hardware import preflight_memory as memory
-from aim_engine.hardware.check import ACCESS, DEVICES, DISK, INPUT, MEMORY, Check, Needs, Site, skipped
+from aim_engine.hardware.preflight import amd, files, memory
+from aim_engine.hardware.preflight.check import ACCESS, DEVICES, DISK, INPUT, MEMORY, Check, Needs, Site, skipped
 
 Look = Callable[[Needs, Site], Check]
 

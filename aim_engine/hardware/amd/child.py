@@ -1,6 +1,6 @@
 """The child process that talks to amdsmi: nothing in; lines on stdout out, the library's values as they are.
 
-Run as a script (`python -P amd_child.py`), so it needs nothing of AIM Engine and judges nothing: amd_answer.py does. A
+Run as a script (`python -P child.py`), so it needs nothing of AIM Engine and judges nothing: answer.py does. A
 crash or a hang in the library or the driver ends or stops this process only, and what was said before it is not lost:
 a line "?CALL of GPU" comes before each question, the essential answers follow as one JSON object as soon as they are
 complete, then one JSON object for each further answer, and "." when that was all.
