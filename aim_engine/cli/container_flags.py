@@ -66,6 +66,17 @@ def wishes_typed(arguments: argparse.Namespace, extra: Mapping[str, str], **more
     return wishes
 
 
+def replicas_typed(arguments: argparse.Namespace) -> int:
+    """The number of replicas.
+
+    Raises:
+        InputError: it is none.
+    """
+    from aim_engine.deploy.replicas import checked_count
+
+    return 1 if arguments.replicas is None else checked_count(arguments.replicas)
+
+
 def settings_typed(arguments: argparse.Namespace) -> dict[str, str | None]:
     """What was typed of the settings, with --config as the folders in it."""
     typed = typed_flags(arguments)

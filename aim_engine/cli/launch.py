@@ -5,14 +5,20 @@ from __future__ import annotations
 import argparse
 import signal
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from aim_engine.cli.arguments import add_model, add_settings
-from aim_engine.cli.container_flags import add_container_flags, settings_typed, variables_typed, wishes_typed
+from aim_engine.cli.container_flags import (
+    add_container_flags,
+    replicas_typed,
+    settings_typed,
+    variables_typed,
+    wishes_typed,
+)
 from aim_engine.cli.steps import Steps
 from aim_engine.cli.terminal import Terminal
 from aim_engine.errors import AimError, DockerError, InputError, UsageError
@@ -34,12 +40,14 @@ launches at once never take the same. What was created is removed again when it 
 _EXAMPLES = """examples:
   aim-engine launch Qwen/Qwen3-32B                          on as many GPUs as suit it
   aim-engine launch Qwen/Qwen3-32B 4 --precision bf16       on exactly four
+  aim-engine launch Qwen/Qwen3-32B 2 --replicas 4           four endpoints, each on two; GPUs are divided without the 2
   aim-engine launch ./my-model --host 127.0.0.1 --cache /data/cache --detach
   aim-engine launch Qwen/Qwen3-32B --hardware MI300X:8 --dry-run
                                                             the docker run line; nothing is created
 
---port and --health-port are the host's, by default the next free ones of --port-range. AIM_API_KEY and HF_TOKEN are
-taken from your environment (or files: AIM_API_KEY_FILE) and reach the container as files.
+--port and --health-port are the host's, by default the next free ones of --port-range; of replicas they are the first
+one's, and the others' follow. AIM_API_KEY and HF_TOKEN are taken from your environment (or files: AIM_API_KEY_FILE) and
+reach the container as files.
 """
 _MODES = ("auto", "devices", "cdi", "runtime")
 
@@ -55,6 +63,9 @@ def add_to(subparsers: Any) -> None:
     waiting.add_argument("--detach", action="store_true", help="do not wait for it")
     parser.add_argument("--timeout", metavar="SECONDS", help="how long to wait for it [default from the model's size]")
     parser.add_argument("--dry-run", action="store_true", help="print the docker run line, and create nothing")
+    parser.add_argument(
+        "--replicas", metavar="N", help="so many endpoints at once, each on GPUs of its own [default 1]"
+    )
     parser.add_argument("--keep", action="store_true", help="leave a container that fails, to look at it")
     parser.add_argument("--json", action="store_true", help="the result as JSON on stdout")
     group = add_container_flags(parser, user="the owner of --cache")
@@ -77,7 +88,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
     if arguments.json:
         terminal.result_json(result)
     else:
-        terminal.result(result["line"] if arguments.dry_run else _in_words(result))
+        terminal.result(_in_words(result))
     return 0
 
 
@@ -164,6 +175,7 @@ def _wishes(arguments: argparse.Namespace, extra: Mapping[str, str]) -> Wishes:
         arguments,
         extra,
         device_mode=arguments.device_mode,
+        replicas=replicas_typed(arguments),
         keep=arguments.keep,
         wait=not arguments.detach,
         timeout_seconds=_timeout(arguments.timeout),
@@ -189,24 +201,30 @@ def _timeout(text: str | None) -> float | None:
 
 
 def _dry(client: DockerClient | None, job: Job, steps: Steps) -> dict[str, Any]:
-    from aim_engine.deploy.docker_words import run_words
+    from aim_engine.deploy.docker_words import run_line, run_words
     from aim_engine.deploy.launch import dry_run
 
     steps.begin("plan")
-    line, decision = dry_run(client, job)
-    steps.end(decision.plan.recipe_id)
-    for one in decision.spec.passed:
+    specs = [decision.spec for decision in dry_run(client, job)]
+    steps.end(", ".join(spec.name for spec in specs))
+    for one in specs[0].passed:
         steps.warn(f"this line takes {one.name} from your environment, and docker inspect would show it; a launch "
                    "gives it as a file")  # fmt: skip
-    return {"success": True, "dry_run": True, "line": line, "argv": run_words(decision.spec)}
+    lines = [{"line": run_line(spec), "argv": run_words(spec)} for spec in specs]
+    return {"success": True, "dry_run": True, **lines[0], **({"replicas": lines} if len(lines) > 1 else {})}
 
 
 def _in_words(result: Mapping[str, Any]) -> str:
-    lines = [f"{result['container_name']} is {result['status']}"]
-    lines.append(f"  api     {result['endpoint_url']}/v1")
-    lines.append(f"  health  {result['health_url']}/health/ready")
+    if result.get("dry_run"):
+        return "\n".join(one["line"] for one in result.get("replicas", [result]))
+    return "\n".join(line for one in result.get("replicas", [result]) for line in _lines(one))
+
+
+def _lines(result: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{result['container_name']} is {result['status']}"
+    yield f"  api     {result['endpoint_url']}/v1"
+    yield f"  health  {result['health_url']}/health/ready"
     if result["test"]:
         test = result["test"]
-        lines.append(f"  tested  {test['completion_tokens']} tokens in {test['latency_seconds']:.2f} s")
-    lines.append(f"  stop    aim-engine stop {result['container_name']}")
-    return "\n".join(lines)
+        yield f"  tested  {test['completion_tokens']} tokens in {test['latency_seconds']:.2f} s"
+    yield f"  stop    aim-engine stop {result['container_name']}"

@@ -27,16 +27,18 @@ class Engine:
         with guarded("list its containers"):
             return [self.vantage.reach(one) for one in list_endpoints(self.client, all=everything)]
 
-    def find(self, *names: str) -> list[Any]:
-        """The endpoints that are meant, each once.
+    def find(self, *names: str, replicas: bool = False) -> list[Any]:
+        """The endpoints that are meant, each once; with `replicas` all of the same launch or model.
 
         Raises:
             InputError: a name is none's, or several'.
         """
         from aim_engine.deploy.endpoints import choose
+        from aim_engine.deploy.stopping import choose_replicas
 
         known = self.endpoints(everything=True)
-        found = {one.container_id: one for one in (choose(known, name) for name in names)}
+        chosen = (choose_replicas(known, name) if replicas else [choose(known, name)] for name in names)
+        found = {one.container_id: one for several in chosen for one in several}
         return list(found.values())
 
 

@@ -11,6 +11,7 @@ from aim_engine.errors import UsageError
 
 _EXAMPLES = """examples:
   aim-engine stop aim-engine-qwen-qwen3-32b-4gpu-bf16-vllm
+  aim-engine stop Qwen/Qwen3-32B --replicas           every endpoint of that model
   aim-engine stop --all --timeout 300      every endpoint on this host; requests may take five minutes more
 
 Without --timeout each may take its own stop time: its drain timeout and half a minute. The exit code is 0 when all
@@ -25,6 +26,8 @@ def add_to(subparsers: Any) -> None:
         "names", nargs="*", metavar="NAME", help="a container's name, id, or a model that only one serves"
     )
     parser.add_argument("-a", "--all", action="store_true", help="every endpoint on this host, ended ones too")
+    parser.add_argument("--replicas", action="store_true",
+                        help="all that were launched together with NAME; of a model, all that serve it")  # fmt: skip
     parser.add_argument("-t", "--timeout", metavar="SECONDS", help="how long requests in flight may finish")
     parser.add_argument("--keep", action="store_true", help="do not remove the containers: restart starts them again")
     parser.add_argument("--json", action="store_true", help="as JSON on stdout")
@@ -33,11 +36,15 @@ def add_to(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str, str]) -> int:
     from aim_engine.deploy.stopping import stop_all
 
-    if bool(arguments.names) == arguments.all:
+    if bool(arguments.names) == arguments.all or (arguments.all and arguments.replicas):
         raise UsageError("name the endpoints to stop, or say --all", hint="aim-engine list shows them")
     seconds = seconds_typed(arguments.timeout) if arguments.timeout is not None else None
     with engine(environment) as docker:
-        wanted = docker.endpoints(everything=True) if arguments.all else docker.find(*arguments.names)
+        wanted = (
+            docker.endpoints(everything=True)
+            if arguments.all
+            else docker.find(*arguments.names, replicas=arguments.replicas)
+        )
         try:
             stopped = stop_all(
                 docker.client,

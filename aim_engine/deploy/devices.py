@@ -18,10 +18,11 @@ from aim_engine.plan import Plan
 class Access:
     """How a vendor's devices reach a container: files needed always, a GPU's own file, and the folder of all; the
     vendor's kind of CDI devices; its container runtime, and the variable by which that is told the GPUs. `image` is
-    the image that is made for them.
+    the image that is made for them, `visibility_variable` the one by which processes that see all of them choose.
     """
 
     image: str
+    visibility_variable: str = ""
     always: tuple[str, ...] = ()
     own: re.Pattern[str] | None = None
     every: str = ""
@@ -34,6 +35,7 @@ _ACCESS = {
     # rocm.docs.amd.com, "Running ROCm Docker containers": single render nodes restrict a container to these GPUs
     "amd": Access(
         image="aim-engine-unified",
+        visibility_variable="ROCR_VISIBLE_DEVICES",  # indices in the order of the KFD nodes, which is ours
         always=("/dev/kfd",),
         own=re.compile(r"/dev/dri/renderD\d{1,4}"),
         every="/dev/dri",

@@ -37,7 +37,8 @@ class Endpoint:
     `inner_health_port` are the same within its `networks`, which are its addresses by the networks' names; `published`
     are its ports on the host, from wherever it is reached. `state`, `state_error` and `docker_health` are Docker's
     words. `stop_seconds` is how long a stop may take, `certificate` and `key_file` are files of the host: what the API
-    shows, and the key that it asks for.
+    shows, and the key that it asks for. Replicas of one launch have one `replica_group`, in which each is of another
+    number.
     """
 
     name: str
@@ -73,6 +74,8 @@ class Endpoint:
     certificate: str | None = None
     key_file: str | None = None
     published: tuple[int, ...] = ()
+    replica_group: str | None = None
+    replica: int | None = None
 
     @property
     def url(self) -> str | None:
@@ -93,8 +96,12 @@ class Endpoint:
 
 
 def list_endpoints(client: DockerClient, *, all: bool) -> tuple[Endpoint, ...]:
-    """Our containers by name; with `all` those that have ended too."""
-    return tuple(sorted(map(endpoint_of, inspect_ours(client, all=all)), key=lambda one: (one.name, one.container_id)))
+    """Our containers by name, replicas by number; with `all` those that have ended too."""
+    return tuple(sorted(map(endpoint_of, inspect_ours(client, all=all)), key=_place))
+
+
+def _place(one: Endpoint) -> tuple[str, int, str, str]:
+    return one.replica_group or one.name, one.replica or 0, one.name, one.container_id
 
 
 def inspect_ours(client: DockerClient, *, all: bool) -> Iterator[Mapping[str, Any]]:
@@ -128,7 +135,10 @@ def choose(endpoints: Iterable[Endpoint], name: str) -> Endpoint:
             return meant[0]
         if meant:
             names = ", ".join(one.name for one in meant)
-            raise InputError(f"{printable(name)} could be any of {len(meant)}: {names}", hint="name one of them")
+            raise InputError(
+                f"{printable(name)} could be any of {len(meant)}: {names}",
+                hint="name one of them; stop takes them all with --replicas",
+            )
     raise InputError(f"there is no endpoint {printable(name)}", hint=_near(known, name))
 
 
@@ -200,6 +210,8 @@ def endpoint_of(inspected: Mapping[str, Any]) -> Endpoint:
         networks=_networks(inspected),
         certificate=_mounted(inspected, "AIM_TLS_CERT"),
         key_file=_mounted(inspected, "AIM_API_KEY_FILE"),
+        replica_group=said.get("replica-group"),
+        replica=_number(said.get("replica")),
     )
 
 

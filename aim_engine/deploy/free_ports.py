@@ -42,7 +42,7 @@ def with_free_ports(request: Request, taken: Mapping[int, str], *, listens: Call
     Raises:
         InputError: a named port is taken, or the whole range is.
     """
-    named = {name: getattr(request, name) for name in _VARIABLES if request.origins.get(name, "default") != "default"}
+    named = {name: getattr(request, name) for name in _VARIABLES if _is_named(request, name)}
     for name, port in named.items():
         who = f"the container {taken[port]}" if port in taken else "another program of the host"
         if port in taken or listens(request, port):
@@ -56,6 +56,56 @@ def with_free_ports(request: Request, taken: Mapping[int, str], *, listens: Call
     return replace(request, **named)
 
 
+def with_ports_of_each(
+    request: Request, count: int, taken: Mapping[int, str], *, listens: Callable[[Request, int], bool]
+) -> tuple[Request, ...]:
+    """The same for several endpoints at once: a port that was named is the first one's, and the others' follow it.
+
+    Raises:
+        InputError: a port is taken, is beyond the last one, or is to be both an API's and a health sidecar's.
+    """
+    requests = replica_requests(request, count)
+    named = {port: f"replica {number} of this launch" for number, one in enumerate(requests, 1) for port in _named(one)}
+    found: list[Request] = []
+    for one in requests:
+        others = {port: who for port, who in named.items() if port not in _named(one)}
+        chosen = with_free_ports(one, {**others, **taken}, listens=listens)
+        taken = {**taken, chosen.port: "another replica", chosen.health_port: "another replica"}
+        found.append(chosen)
+    return tuple(found)
+
+
+def replica_requests(request: Request, count: int) -> tuple[Request, ...]:
+    """A request for each of several endpoints; of ports that were named each gets its own.
+
+    Raises:
+        InputError: there are not so many ports, or one would be taken twice.
+    """
+    named = [name for name in _VARIABLES if _is_named(request, name)]
+    last = {name: getattr(request, name) + count - 1 for name in named}
+    for name in named:
+        if last[name] > _LAST_PORT:
+            raise InputError(
+                f"{_VARIABLES[name]}={getattr(request, name)}: {count} ports from there end beyond {_LAST_PORT}",
+                hint=_hint(name),
+            )
+    if len(named) == 2 and request.port <= last["health_port"] and request.health_port <= last["port"]:
+        raise InputError(
+            f"{count} ports from {request.port} and {count} from {request.health_port} overlap",
+            hint="choose another --port or --health-port, or leave one out",
+        )
+    return tuple(replace(request, **{name: getattr(request, name) + index for name in named}) for index in range(count))
+
+
+def _is_named(request: Request, name: str) -> bool:
+    return request.origins.get(name, "default") != "default"
+
+
+def _named(request: Request) -> tuple[int, ...]:
+    return tuple(getattr(request, name) for name in _VARIABLES if _is_named(request, name))
+
+
+_LAST_PORT = 65535
 _VARIABLES = {"port": "AIM_PORT", "health_port": "AIM_HEALTH_PORT"}
 
 

@@ -5,25 +5,27 @@ Whatever goes wrong, ^C too, nothing half-made stays: what was created is remove
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from aim_engine.deploy.devices import holds_alone
 from aim_engine.deploy.docker import guarded, is_about_a_port
-from aim_engine.deploy.docker_words import restart_policy, run_line
+from aim_engine.deploy.docker_words import restart_policy
 from aim_engine.deploy.images import is_here, pull
-from aim_engine.deploy.launch_create import create_alone, remove
-from aim_engine.deploy.launch_decide import check_devices, decide_now, plan_of, spec_of
+from aim_engine.deploy.launch_create import Created, create_alone, remove_all
+from aim_engine.deploy.launch_decide import check_devices, decide_alone, decide_now
 from aim_engine.deploy.launch_job import TOKEN, Decision, Job, Wishes
 from aim_engine.deploy.launch_lock import remove_labelled
 from aim_engine.deploy.launched import Launched
 from aim_engine.deploy.names import checked_image, checked_name, checked_network, checked_user, publish_address
-from aim_engine.deploy.reach import Vantage, vantage
+from aim_engine.deploy.replicas import differences
 from aim_engine.deploy.secrets import remove_secrets, secret_values
-from aim_engine.errors import AimError, EngineStartTimeoutError
+from aim_engine.deploy.spec import ContainerSpec
+from aim_engine.errors import AimError
 from aim_engine.plan import Plan
+from aim_engine.request import Request
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -31,9 +33,6 @@ if TYPE_CHECKING:
     from aim_engine.deploy.endpoints import Endpoint
 
 _PORT_TRIES = 5
-# A start may take several attempts, which the container makes by itself and ends by itself; this is only for one that
-# does neither.
-_PATIENCE = 3
 
 
 class Teller(Protocol):
@@ -68,40 +67,51 @@ def check_wishes(wishes: Wishes) -> None:
 
 
 def launch(client: DockerClient, job: Job, teller: Teller) -> Launched:
-    """Plan, create, start, and where it is wanted wait and test.
+    """Plan, create, start, and where it is wanted wait and test. Of several replicas the first, with all of them in it.
 
     Raises:
-        AimError: something of that failed; nothing of it is left.
+        AimError: something of that failed; nothing of it is left, of no replica.
     """
     teller.begin("plan")
     first = decide_now(client, job)
-    check_devices(first.plan, job.wishes.device_mode)
+    for decision in first:
+        check_devices(decision.plan, job.wishes.device_mode)
     teller.end(_in_short(first))
-    for text in _cautions(first.plan):
+    for text in dict.fromkeys(_cautions([decision.plan for decision in first])):
         teller.warn(text)
-    _fetch(client, first.spec.image, teller)
+    _fetch(client, first[0].spec.image, teller)
     with _nothing_left(client, job) as made:
         teller.begin("create")
-        container, decision = _created_and_started(client, job, teller, made)
-        endpoint = _endpoint(client, container)
-        if not job.wishes.wait:
-            return Launched(container_id=container, decision=decision, endpoint=endpoint, status="starting")
-        made.is_worth_keeping = True
-        return _ready_and_tested(client, job, teller, Launched(
-            container_id=container, decision=decision, endpoint=endpoint, status="running"))  # fmt: skip
+        status = "running" if job.wishes.wait else "starting"
+        launched = tuple(
+            Launched(container_id=container, decision=decision, endpoint=_endpoint(client, container), status=status)
+            for container, decision in _created_and_started(client, job, teller, made)
+        )
+        if job.wishes.wait:
+            from aim_engine.deploy.launch_wait import ready_and_tested
+
+            made.is_worth_keeping = True
+            launched = ready_and_tested(client, job, teller, launched)
+        return replace(launched[0], replicas=launched if len(launched) > 1 else ())
 
 
-def _cautions(plan: Plan) -> Iterator[str]:
-    """What a person should know of the plan, but for what the request has said already; and who may use the API."""
-    yield from plan.warnings[len(plan.request.warnings) :]
-    if plan.request.api_key is None and publish_address(plan.request.host) not in ("127.0.0.1", "[::1]"):
-        yield f"whoever reaches port {plan.request.port} may use the API: set AIM_API_KEY, or --host 127.0.0.1"
+def _cautions(plans: Sequence[Plan]) -> Iterator[str]:
+    """What a person should know of the plans, but for what the request has said already; and who may use the API."""
+    for plan in plans:
+        yield from plan.warnings[len(plan.request.warnings) :]
+    yield from differences(plans)
+    request = plans[0].request
+    if request.api_key is None and publish_address(request.host) not in ("127.0.0.1", "[::1]"):
+        ports = ", ".join(str(plan.request.port) for plan in plans)
+        yield f"whoever reaches port {ports} may use the API: set AIM_API_KEY, or --host 127.0.0.1"
 
 
-def _in_short(decision: Decision) -> str:
-    plan = decision.plan
-    gpus = ", ".join(str(gpu.index) for gpu in plan.winner.gpus if holds_alone(gpu))
-    return f"{plan.recipe_id}, {plan.winner.recipe.precision}" + (f", GPU {gpus}" if gpus else "")
+def _in_short(decisions: Sequence[Decision]) -> str:
+    plan = decisions[0].plan
+    each = [", ".join(str(gpu.index) for gpu in one.plan.winner.gpus if holds_alone(gpu)) for one in decisions]
+    many = f"{len(decisions)} x " if len(decisions) > 1 else ""
+    gpus = f", GPU {' / '.join(each)}" if any(each) else ""
+    return f"{many}{plan.recipe_id}, {plan.winner.recipe.precision}{gpus}"
 
 
 def _fetch(client: DockerClient, image: str, teller: Teller) -> None:
@@ -140,29 +150,35 @@ def _nothing_left(client: DockerClient, job: Job) -> Iterator[_Made]:
         raise
 
 
-def _created_and_started(client: DockerClient, job: Job, teller: Teller, made: _Made) -> tuple[str, Decision]:
+def _created_and_started(client: DockerClient, job: Job, teller: Teller, made: _Made) -> tuple[Created, ...]:
     """Create and start; again with other ports where a program that is no container has one of those chosen."""
     avoid: frozenset[int] = frozenset()
     for attempt in range(_PORT_TRIES):
-        container, decision = create_alone(client, replace(job, on_name=made.names.append), avoid)
-        teller.end(decision.spec.name)
+        created = create_alone(client, replace(job, on_name=made.names.append), avoid)
+        teller.end(", ".join(decision.spec.name for _, decision in created))
         teller.begin("start")
-        try:
-            with guarded(f"start {decision.spec.name}"):
-                client.api.start(container)
-        except AimError as error:
-            request = decision.plan.request
-            chosen = {getattr(request, name) for name in ("port", "health_port")
-                      if request.origins.get(name, "default") == "default"}  # fmt: skip
-            if not is_about_a_port(error) or not chosen or attempt == _PORT_TRIES - 1:
-                raise
-            remove(client, container, job, decision.spec.name)
-            avoid |= chosen
-            teller.warn(f"a port of {', '.join(map(str, sorted(chosen)))} is taken after all; others are tried")
-            continue
-        teller.end(f"port {decision.plan.request.port}")
-        return container, decision
+        for container, decision in created:
+            try:
+                with guarded(f"start {decision.spec.name}"):
+                    client.api.start(container)
+            except AimError as error:
+                chosen = _chosen_ports(decision.plan.request)
+                if not is_about_a_port(error) or not chosen or attempt == _PORT_TRIES - 1:
+                    raise
+                remove_all(client, job, created)
+                avoid |= chosen
+                teller.warn(f"a port of {', '.join(map(str, sorted(chosen)))} is taken after all; others are tried")
+                break
+        else:
+            teller.end(f"port {', '.join(str(decision.plan.request.port) for _, decision in created)}")
+            return created
     raise AssertionError("the last attempt returns or raises")
+
+
+def _chosen_ports(request: Request) -> frozenset[int]:
+    """Those that nobody named."""
+    names = (name for name in ("port", "health_port") if request.origins.get(name, "default") == "default")
+    return frozenset(getattr(request, name) for name in names)
 
 
 def _endpoint(client: DockerClient, container: str) -> Endpoint:
@@ -172,54 +188,18 @@ def _endpoint(client: DockerClient, container: str) -> Endpoint:
         return endpoint_of(client.api.inspect_container(container))
 
 
-def _ready_and_tested(client: DockerClient, job: Job, teller: Teller, launched: Launched) -> Launched:
-    from aim_engine.deploy.endpoint import test_inference, wait_for_endpoint_ready
-
-    plan = launched.decision.plan
-    limit = job.wishes.timeout_seconds or plan.start_timeout_seconds * _PATIENCE
-    teller.begin("ready")
-    try:
-        found = wait_for_endpoint_ready(launched.endpoint, client, limit, _phases(teller), vantage=vantage(client))
-    except EngineStartTimeoutError as error:
-        if not job.wishes.keep:  # or it would be said that it goes on
-            error.hint = "it was removed; give it longer with --timeout, or leave it alone with --detach"
-        raise
-    teller.end(f"after {found.seconds:.1f} s")
-    ready = replace(launched, endpoint=_endpoint(client, launched.container_id), ready_seconds=found.seconds)
-    if found.endpoint.url is None:
-        teller.warn("the endpoint cannot be reached from here, so no request was tried")
-        return ready
-    teller.begin("test")
-    certificate = str(plan.request.tls_cert) if plan.request.tls_cert else None
-    tested = test_inference(found.endpoint, plan.request.api_key, certificate=certificate)
-    teller.end(f"{tested.completion_tokens} tokens in {tested.latency_seconds:.2f} s")
-    return replace(ready, tested=tested)
-
-
-def _phases(teller: Teller) -> Callable[[str, str], None]:
-    def tell(phase: str, reason: str) -> None:
-        teller.progress(0, 0, f"{phase}: {reason}" if reason else phase)
-
-    return tell
-
-
-def dry_run(client: DockerClient | None, job: Job) -> tuple[str, Decision]:
-    """The `docker run` line of what would be launched now, where there is an engine to ask; else of the plan alone.
+def dry_run(client: DockerClient | None, job: Job) -> tuple[Decision, ...]:
+    """What would be launched now, where there is an engine to ask; else by the plan alone. The containers are as a
+    `docker run` of the caller's would make them: only secrets that are there are passed, and nothing marks a launch.
 
     Raises:
         AimError: nothing can be planned.
     """
-    if client is not None:
-        decision = decide_now(client, job)
-    else:
-        from aim_engine.deploy.allocation import allocate
+    decisions = decide_alone(job) if client is None else decide_now(client, job)
+    return tuple(replace(one, spec=_by_hand(one)) for one in decisions)
 
-        allocation = allocate(job.inventory, ())
-        plan = plan_of(job, job.request, allocation)
-        decision = Decision(plan=plan, allocation=allocation, spec=spec_of(job, plan, set(), None, Vantage()))
-    spec = decision.spec
-    labels: Mapping[str, str] = {name: text for name, text in spec.labels.items() if name != TOKEN}
-    given = secret_values(decision.plan.request)
-    passed = tuple(one for one in spec.passed if one.name in given)
-    shown = replace(decision, spec=replace(spec, labels=labels, passed=passed))
-    return run_line(shown.spec), shown
+
+def _by_hand(decision: Decision) -> ContainerSpec:
+    spec, given = decision.spec, secret_values(decision.plan.request)
+    labels = {name: text for name, text in spec.labels.items() if name != TOKEN}
+    return replace(spec, labels=labels, passed=tuple(one for one in spec.passed if one.name in given))

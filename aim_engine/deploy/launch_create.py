@@ -4,7 +4,7 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from aim_engine.deploy.docker import guarded, is_about_a_name
 from aim_engine.deploy.docker_words import create_words
 from aim_engine.deploy.launch_decide import decide_now
 from aim_engine.deploy.launch_job import Decision, Job
-from aim_engine.deploy.launch_lock import LockLostError, launch_lock
+from aim_engine.deploy.launch_lock import LaunchLock, LockLostError, launch_lock
 from aim_engine.deploy.secrets import remove_secrets, secret_values, secrets_folder, with_secret_files, write_secrets
 from aim_engine.deploy.shared_files import make_cache, shown_secrets
 from aim_engine.deploy.spec import ContainerSpec
@@ -23,25 +23,20 @@ if TYPE_CHECKING:
 
 _TRIES = 5
 
+Created = tuple[str, Decision]  # a container's id, and what was decided of it
 
-def create_alone(client: DockerClient, job: Job, avoid: frozenset[int] = frozenset()) -> tuple[str, Decision]:
-    """The container's id, and what was decided. No other launch on this engine decides at the same time.
+
+def create_alone(client: DockerClient, job: Job, avoid: frozenset[int] = frozenset()) -> tuple[Created, ...]:
+    """Each container's id, and what was decided of it. No other launch on this engine decides at the same time.
 
     Raises:
         AimError: nothing can be planned, or the engine refuses.
     """
-    image = decide_now(client, job, avoid).spec.image
+    image = decide_now(client, job, avoid)[0].spec.image
     for _ in range(_TRIES):
         try:
             with launch_lock(client, image) as lock:
-                decision = decide_now(client, job, avoid)
-                made = _create(client, job, decision)
-                try:
-                    lock.check()
-                except BaseException:
-                    remove(client, made, job, decision.spec.name)
-                    raise
-                return made, decision
+                return _create_all(client, job, decide_now(client, job, avoid), lock)
         except LockLostError:
             continue
         except InputError as error:
@@ -49,6 +44,25 @@ def create_alone(client: DockerClient, job: Job, avoid: frozenset[int] = frozens
             if job.wishes.name is not None or not is_about_a_name(error):
                 raise
     raise DockerError("the container could not be created: others were quicker each time", hint="try again")
+
+
+def _create_all(client: DockerClient, job: Job, decisions: Sequence[Decision], lock: LaunchLock) -> tuple[Created, ...]:
+    """Create all of them, or none."""
+    made: list[Created] = []
+    try:
+        for decision in decisions:
+            made.append((_create(client, job, decision), decision))
+            lock.check()
+    except BaseException:
+        remove_all(client, job, made)
+        raise
+    return tuple(made)
+
+
+def remove_all(client: DockerClient, job: Job, made: Iterable[Created]) -> None:
+    """Take back what was created."""
+    for container, decision in made:
+        remove(client, container, job, decision.spec.name)
 
 
 def _create(client: DockerClient, job: Job, decision: Decision) -> str:

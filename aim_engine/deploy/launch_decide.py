@@ -4,7 +4,9 @@ plans made, the containers described, out. Creates nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -13,12 +15,18 @@ from aim_engine.deploy.cdi import cdi_devices
 from aim_engine.deploy.devices import access_of, device_groups, own_files, runtime_words
 from aim_engine.deploy.docker import guarded
 from aim_engine.deploy.endpoints import list_endpoints
-from aim_engine.deploy.free_ports import listens_elsewhere, listens_here, ports_of_containers, with_free_ports
+from aim_engine.deploy.free_ports import (
+    listens_elsewhere,
+    listens_here,
+    ports_of_containers,
+    with_ports_of_each,
+)
 from aim_engine.deploy.images import image_name
 from aim_engine.deploy.launch_job import TOKEN, Decision, Job, Wishes
 from aim_engine.deploy.names import checked_name, container_name, numbered
 from aim_engine.deploy.orchestrator import own_image, own_network
 from aim_engine.deploy.reach import Vantage, vantage
+from aim_engine.deploy.replicas import Member, as_replica, names_of_replicas, plan_replicas
 from aim_engine.deploy.shared_files import owner_of_cache
 from aim_engine.deploy.spec import ContainerSpec, container_spec
 from aim_engine.errors import DockerError, InputError, NoAcceleratorError
@@ -29,8 +37,9 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 
-def decide_now(client: DockerClient, job: Job, avoid: frozenset[int] = frozenset()) -> Decision:
-    """What this engine's containers leave. Creates nothing, and holds nothing: only under the lock it stays true.
+def decide_now(client: DockerClient, job: Job, avoid: frozenset[int] = frozenset()) -> tuple[Decision, ...]:
+    """What this engine's containers leave, for each container of the job. Creates nothing, and holds nothing: only
+    under the lock it stays true.
 
     Raises:
         AimError: nothing can be planned.
@@ -42,10 +51,52 @@ def decide_now(client: DockerClient, job: Job, avoid: frozenset[int] = frozenset
     taken = {**ports_of_containers(listed, endpoints), **dict.fromkeys(avoid, "another")}
     place = vantage(client)
     listens = listens_here if place.shares_ports else listens_elsewhere
-    request = with_free_ports(job.request, taken, listens=listens)
+    requests = with_ports_of_each(job.request, job.wishes.replicas, taken, listens=listens)
     names = {name.removeprefix("/") for one in listed for name in one.get("Names") or ()}
-    plan = plan_of(job, request, allocation)
-    return Decision(plan=plan, allocation=allocation, spec=spec_of(job, plan, names, client, place), place=place)
+    plans = _plans(job, requests, allocation)
+    return _as_replicas(job, [
+        Decision(plan=plan, allocation=allocation, spec=spec_of(job, plan, name, client, place), place=place)
+        for plan, name in zip(plans, _names(job, plans, names), strict=True)
+    ])  # fmt: skip
+
+
+def decide_alone(job: Job) -> tuple[Decision, ...]:
+    """The same where there is no engine to ask.
+
+    Raises:
+        AimError: nothing can be planned.
+    """
+    requests = with_ports_of_each(job.request, job.wishes.replicas, {}, listens=listens_elsewhere)
+    allocation = allocate(job.inventory, ())
+    plans = _plans(job, requests, allocation)
+    return _as_replicas(job, [
+        Decision(plan=plan, allocation=allocation, spec=spec_of(job, plan, name, None, Vantage()))
+        for plan, name in zip(plans, _names(job, plans, set()), strict=True)
+    ])  # fmt: skip
+
+
+def _plans(job: Job, requests: Sequence[Request], allocation: Allocation) -> tuple[Plan, ...]:
+    if len(requests) == 1:
+        return (plan_of(job, requests[0], allocation),)
+    return plan_replicas(requests, allocation, partial(plan_of, job))
+
+
+def _names(job: Job, plans: Sequence[Plan], taken: set[str]) -> tuple[str, ...]:
+    asked = job.wishes.name
+    if len(plans) == 1:
+        return (_free_name(plans[0], asked, taken),)
+    return names_of_replicas(asked or container_name(plans[0]), len(plans), taken, asked=asked is not None)
+
+
+def _as_replicas(job: Job, decisions: Sequence[Decision]) -> tuple[Decision, ...]:
+    """The same with their containers marked as launched together, where there are several."""
+    if len(decisions) == 1:
+        return tuple(decisions)
+    group, count = f"{decisions[0].spec.name}.{job.token[:8]}", len(decisions)
+    return tuple(
+        replace(one, spec=as_replica(one.spec, one.plan, Member(group=group, number=number, count=count)))
+        for number, one in enumerate(decisions, 1)
+    )
 
 
 def plan_of(job: Job, request: Request, allocation: Allocation) -> Plan:
@@ -84,8 +135,8 @@ def check_devices(plan: Plan, mode: str) -> None:
         )
 
 
-def spec_of(job: Job, plan: Plan, names: set[str], client: DockerClient | None, place: Vantage) -> ContainerSpec:
-    """The container for the plan, under a name that none of `names` is; in an orchestrator with its paths as the host
+def spec_of(job: Job, plan: Plan, name: str, client: DockerClient | None, place: Vantage) -> ContainerSpec:
+    """The container for the plan, under that name; in an orchestrator with its paths as the host
     calls them, and unless told otherwise of its image and in its network.
 
     Raises:
@@ -96,7 +147,7 @@ def spec_of(job: Job, plan: Plan, names: set[str], client: DockerClient | None, 
         job.wishes,
         image=image_name(plan, job.wishes.image, lambda: own_image(client, place.own, plan) if client else None),
         network=job.wishes.network or (own_network(client, place.networks) if client else None),
-        name=_free_name(plan, job.wishes.name, names),
+        name=name,
         user=job.wishes.user or owner_of_cache(plan),
         extra={**job.wishes.extra, **variables},
     )

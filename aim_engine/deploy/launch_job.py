@@ -20,8 +20,8 @@ Planner = Callable[[Request, Inventory], Plan | Refusal]
 
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
-    """What was asked of the container itself; None is what the plan or the engine would take. `timeout_seconds` is for
-    becoming ready.
+    """What was asked of the container itself, or of each of several `replicas`; None is what the plan or the engine
+    would take. `timeout_seconds` is for becoming ready.
     """
 
     image: str | None = None
@@ -36,6 +36,7 @@ class Wishes:
     device_mode: str = "auto"
     extra: Mapping[str, str] = field(default_factory=dict)
     log_options: Mapping[str, str] = field(default_factory=dict)
+    replicas: int = 1
     keep: bool = False
     wait: bool = True
     timeout_seconds: float | None = None

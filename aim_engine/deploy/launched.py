@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Launched:
     """What there is now. `tested` is None where nobody waited, or where the endpoint cannot be reached from here;
-    `warnings` are sentences that a person should read. The properties are the specification's keys.
+    `warnings` are sentences that a person should read; `replicas` are all that were launched together, this one first,
+    or none where it is alone. The properties are the specification's keys.
     """
 
     container_id: str
@@ -29,6 +30,7 @@ class Launched:
     ready_seconds: float | None = None
     tested: InferenceTest | None = None
     warnings: tuple[str, ...] = ()
+    replicas: tuple[Launched, ...] = ()
 
     @property
     def success(self) -> Literal[True]:
@@ -114,4 +116,5 @@ class Launched:
             "ready_seconds": None if self.ready_seconds is None else round(self.ready_seconds, 1),
             "test": self.tested.as_json() if self.tested else None,
             "warnings": list(self.warnings),
+            **({"replicas": [one.as_json() for one in self.replicas]} if self.replicas else {}),
         }

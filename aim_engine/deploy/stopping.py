@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from aim_engine.deploy.asking import access_to
 from aim_engine.deploy.docker import guarded
-from aim_engine.deploy.endpoints import Endpoint, endpoint_of
+from aim_engine.deploy.endpoints import Endpoint, choose, endpoint_of
 from aim_engine.deploy.looking import look
 from aim_engine.deploy.reach import Vantage
 from aim_engine.deploy.secrets import remove_secrets
@@ -93,6 +93,20 @@ class Progress:
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def choose_replicas(endpoints: Iterable[Endpoint], name: str) -> list[Endpoint]:
+    """All that were launched together with the one of that name or id; all that serve the model of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    known = tuple(endpoints)
+    serving = [one for one in known if one.model.lower() == name.lower() and one.model]
+    if serving:
+        return serving
+    meant = choose(known, name)
+    return [one for one in known if one == meant or (meant.replica_group and one.replica_group == meant.replica_group)]
 
 
 def stop_all(

@@ -116,6 +116,36 @@ def test_no_secret_is_in_the_line(cli: Run) -> None:
     assert "a launch gives it as a file" in done.stderr
 
 
+def test_replicas_are_a_line_each(cli: Run) -> None:
+    done = cli("launch", MODEL, "2", "--replicas", "3", *ON, "--name", "it", "--port", "9000", "--dry-run", **NOWHERE)
+    words = words_of(done)
+    assert values_of(words, "--name") == ["it-1", "it-2", "it-3"]
+    assert words.count("docker") == 3
+    assert [value.partition(":")[2] for value in values_of(words, "--publish")] == [
+        "9000:8000", "8080:8080", "9001:8000", "8081:8080", "9002:8000", "8082:8080",
+    ]  # fmt: skip
+    chosen = [value for value in values_of(words, "--env") if value.startswith("ROCR_VISIBLE_DEVICES=")]
+    assert chosen == [f"ROCR_VISIBLE_DEVICES={pair}" for pair in ("0,1", "2,3", "4,5")]
+    said = cli("launch", MODEL, "2", "--replicas", "3", *ON, "--dry-run", "--json", **NOWHERE).json
+    assert [one["argv"][:2] for one in said["replicas"]] == [["docker", "run"]] * 3
+    assert said["line"] == said["replicas"][0]["line"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (("--replicas", "0"), 10, "use a number from 1 to 64"),
+        (("--replicas", "9"), 20, "9 replicas were asked for, and 8 of 8 are free"),
+        (("4", "--replicas", "3"), 20, "3 replicas of 4 GPUs each need 12 GPUs"),
+        (("--replicas", "2", "--port", "65535"), 10, "end beyond 65535"),
+    ],
+)
+def test_so_many_replicas_cannot_be(cli: Run, words: tuple[str, ...], code: int, sentence: str) -> None:
+    done = cli("launch", MODEL, *words, *ON, "--dry-run", **NOWHERE)
+    assert done.code == code
+    assert sentence in done.stderr
+
+
 def test_the_registry_and_the_range(cli: Run) -> None:
     done = cli("launch", MODEL, *ON, "--dry-run", AIM_ENGINE_REGISTRY="r.example.com/aim", **NOWHERE)
     assert words_of(done)[-2] == "r.example.com/aim/aim-engine-unified"

@@ -229,6 +229,19 @@ def test_stop_all_for_programs(aim: Aim, docker: FakeDocker) -> None:
     assert (done.code, done.stderr) == (0, "no endpoint is on this host\n")
 
 
+def test_stop_replicas_ends_what_was_launched_together(aim: Aim, docker: FakeDocker) -> None:
+    for group, number in (("a", 1), ("a", 2), ("b", 1)):
+        docker.add(f"{group}-{number}", labels={"replica-group": group, "replica": str(number), "model": "q/w"})
+    docker.add("other", labels={"model": "x/y"})
+    assert aim("stop", "q/w").code == 10
+    assert [one["name"] for one in aim("stop", "a-1", "--replicas", "--json").json] == ["a-1", "a-2"]
+    docker.add("a-3", labels={"model": "q/w"})
+    assert [one["name"] for one in aim("stop", "Q/w", "--replicas", "--json").json] == ["a-3", "b-1"]
+    assert [one["name"] for one in aim("stop", "other", "--replicas", "--json").json] == ["other"]
+    assert aim("stop", "--all", "--replicas").code == 2
+    assert aim("stop", "other", "--replicas").code == 10
+
+
 def test_stop_keeps_and_is_patient_as_told(aim: Aim, docker: FakeDocker) -> None:
     docker.add("aim-one")
     assert "kept" in aim("stop", "aim-one", "--keep", "--timeout", "7").stdout

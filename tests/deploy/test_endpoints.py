@@ -150,6 +150,14 @@ def test_only_ours_are_listed_and_those_of_others_not_looked_at(fake_docker: Fak
     assert not [path for _, path, _ in fake_docker.asked if stranger["Id"] in path]
 
 
+def test_replicas_stand_together_in_the_order_of_their_numbers(fake_docker: FakeDocker, client: Any) -> None:
+    for number in (10, 2, 1):
+        fake_docker.add(f"m-{number}", labels={"replica-group": "m-1.0", "replica": str(number)})
+    fake_docker.add("m-11")
+    found = [(one.name, one.replica) for one in list_endpoints(client, all=True)]
+    assert found == [("m-1", 1), ("m-2", 2), ("m-10", 10), ("m-11", None)]
+
+
 def test_one_that_goes_away_meanwhile_is_left_out(fake_docker: FakeDocker, client: Any) -> None:
     gone = fake_docker.add("aim-gone")
     fake_docker.add("aim-stays")
@@ -176,7 +184,7 @@ def test_an_ended_one_does_not_make_a_model_ambiguous() -> None:
 def test_a_model_that_two_serve_names_both() -> None:
     with pytest.raises(InputError, match="any of 2: one, two") as caught:
         choose((endpoint("one"), endpoint("two")), "/models/tiny")
-    assert caught.value.hint == "name one of them"
+    assert caught.value.hint == "name one of them; stop takes them all with --replicas"
 
 
 def test_a_name_that_is_none_gets_the_near_ones() -> None:

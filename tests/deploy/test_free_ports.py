@@ -12,6 +12,7 @@ from aim_engine.deploy.free_ports import (
     listens_here,
     ports_of_containers,
     with_free_ports,
+    with_ports_of_each,
 )
 from aim_engine.errors import InputError
 from aim_engine.request import Request, read_request
@@ -73,6 +74,37 @@ def test_an_orchestrator_that_publishes_the_whole_range_itself_is_named() -> Non
     """As the specification's docker run does."""
     with pytest.raises(InputError, match="11 of them are published by the container aim-engine-prod"):
         chosen(dict.fromkeys(range(8000, 8011), "aim-engine-prod"), port_range="8000-8010")
+
+
+def each(count: int, taken: dict[int, str] | None = None, **flags: str) -> list[tuple[int, int]]:
+    request = read_request({"model": "a/b", **flags}, {}, ports_follow=True)
+    found = with_ports_of_each(request, count, taken or {}, listens=listens_elsewhere)
+    return [(one.port, one.health_port) for one in found]
+
+
+def test_replicas_have_ports_of_their_own() -> None:
+    assert each(3) == [(8000, 8080), (8001, 8081), (8002, 8082)]
+    assert each(2, {8000: "x", 8080: "x"}) == [(8001, 8081), (8002, 8082)]
+
+
+def test_of_a_named_port_the_others_follow() -> None:
+    assert each(3, port="9000") == [(9000, 8080), (9001, 8081), (9002, 8082)]
+    assert each(2, port="9000", health_port="9100") == [(9000, 9100), (9001, 9101)]
+    assert each(3, port="8079") == [(8079, 8082), (8080, 8083), (8081, 8084)]  # the sidecars keep out of their way
+
+
+@pytest.mark.parametrize(
+    ("count", "flags", "sentence"),
+    [
+        (3, {"port": "9000", "health_port": "9002"}, "3 ports from 9000 and 3 from 9002 overlap"),
+        (3, {"port": "9002", "health_port": "9000"}, "3 ports from 9002 and 3 from 9000 overlap"),
+        (3, {"port": "65534"}, "3 ports from there end beyond 65535"),
+        (2, {"port": "7999"}, "AIM_PORT=8000: the container x"),
+    ],
+)
+def test_ports_that_replicas_cannot_have(count: int, flags: dict[str, str], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        each(count, {8000: "x"}, **flags)
 
 
 def test_ports_of_running_containers_and_of_ours_that_were_created() -> None:

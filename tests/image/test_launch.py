@@ -106,7 +106,7 @@ def test_twenty_at_once_never_share_a_gpu(client: Any, job: Jobs, token: str) ->
     def one(number: int) -> tuple[str, ...] | AimError:
         with closing(connect(os.environ)) as own:
             try:
-                _, decision = create_alone(own, wanted)
+                ((_, decision),) = create_alone(own, wanted)
             except AimError as error:
                 return error
             return tuple(str(gpu.pci_address) for gpu in decision.plan.winner.gpus)
@@ -165,7 +165,7 @@ def test_a_container_made_under_a_lost_lock_is_made_again(
         return made
 
     monkeypatch.setattr(launch_create, "create", slow)
-    made, _ = create_alone(client, job())
+    ((made, _),) = create_alone(client, job())
     assert [made] == seen[1:]
     assert [one["Id"] for one in of_token(client, token)] == [made]
 
@@ -181,7 +181,7 @@ def test_the_lock_is_released_whatever_happens(client: Any, empty_image: str, er
 
 
 def test_a_second_one_of_a_model_has_a_number(client: Any, job: Jobs) -> None:
-    made = [create_alone(client, job())[1].spec.name for _ in range(3)]
+    made = [create_alone(client, job())[0][1].spec.name for _ in range(3)]
     assert made == [f"aim-engine-qwen-qwen3-32b-1gpu-bf16-vllm{tail}" for tail in ("", "-2", "-3")]
 
 
@@ -198,7 +198,7 @@ def test_a_name_that_is_taken(client: Any, job: Jobs, token: str, empty_image: s
 
 
 def test_the_engine_sees_files_and_no_secret(client: Any, job: Jobs, tmp_path: Path) -> None:
-    made, decision = create_alone(client, job())
+    ((made, decision),) = create_alone(client, job())
     said = docker("inspect", made).stdout
     assert KEY not in said
     assert "AIM_API_KEY_FILE=/run/secrets/AIM_API_KEY" in said
@@ -211,7 +211,7 @@ def test_an_engine_that_does_not_see_our_files_gets_a_variable_and_a_warning(
 ) -> None:
     monkeypatch.setattr(launch_decide, "vantage", lambda _client: Vantage(by_socket=False))
     told: list[str] = []
-    made, _ = create_alone(client, replace(job(), warn=told.append))
+    ((made, _),) = create_alone(client, replace(job(), warn=told.append))
     assert f"AIM_API_KEY={KEY}" in client.api.inspect_container(made)["Config"]["Env"]
     assert "docker inspect shows it" in told[0]
     assert not (tmp_path / "aim-engine").exists()
@@ -347,6 +347,56 @@ def test_an_engine_that_dies_in_the_middle(client: Any, job: Jobs, token: str, t
     assert [one["State"] for one in of_token(client, token)] == ["created"]
     del fragile, caught  # whose frames hold the sockets
     gc.collect()
+
+
+# --- several at once --------------------------------------------------------------------------------------------------
+
+
+def test_replicas_are_created_together_and_share_nothing(client: Any, job: Jobs, token: str) -> None:
+    made = create_alone(client, job(replicas=3))
+    assert [decision.spec.name[-2:] for _, decision in made] == ["-1", "-2", "-3"]
+    ours = [one for one in list_endpoints(client, all=True) if one.name in names(client, token)]
+    assert [one.replica for one in ours] == [1, 2, 3]
+    assert len({one.replica_group for one in ours}) == 1
+    assert len({gpu for one in ours for gpu in one.gpus}) == 3
+    assert len({port for one in ours for port in (one.port, one.health_port)}) == 6
+
+
+def test_of_replicas_launched_at_once_all_are_there_or_none(client: Any, job: Jobs, token: str) -> None:
+    """Three each of eight GPUs, by four at once: two of them have room, and nobody takes a part."""
+    wanted = job(replicas=3)
+
+    def one(_number: int) -> int | AimError:
+        with closing(connect(os.environ)) as own:
+            try:
+                return len(create_alone(own, wanted))
+            except AimError as error:
+                return error
+
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(one, range(4)))
+    assert sorted(found for found in results if isinstance(found, int)) == [3, 3]
+    refused = [found.message for found in results if isinstance(found, NoAcceleratorError)]
+    assert refused == ["3 replicas of 1 GPU each need 3 GPUs, and 2 of 8 are free"] * 2
+    assert len(names(client, token)) == 6
+
+
+@pytest.mark.parametrize("step", ["create", "start"])
+def test_an_interrupt_leaves_no_replica(client: Any, job: Jobs, token: str, tmp_path: Path, step: str) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        launch(client, job(replicas=3), Script(**{step: interrupt}))
+    assert_nothing_is_left(client, token, tmp_path)
+
+
+def test_one_replica_whose_name_is_taken_leaves_none(client: Any, job: Jobs, token: str, empty_image: str) -> None:
+    name = f"{LABEL}-several"
+    other = docker("create", "--name", f"{name}-2", "--label", LABEL, empty_image, "true").stdout.strip()
+    try:
+        with pytest.raises(InputError, match=f"a container {name}-2 is there already"):
+            create_alone(client, job(name=name, replicas=2))
+    finally:
+        docker("rm", other)
+    assert of_token(client, token) == []
 
 
 # --- with the image ---------------------------------------------------------------------------------------------------
