@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,16 +18,23 @@ from aim_engine.catalog.hub import checkpoint_at_hub
 from aim_engine.catalog.hub_cache import cached_folder
 from aim_engine.catalog.load import Catalog, catalog_folders, load_catalog, nearest_models
 from aim_engine.catalog.model_files import checkpoint_in
-from aim_engine.errors import HubUnreachableError, ModelAccessError
+from aim_engine.errors import HubUnreachableError, InputError, ModelAccessError
 from aim_engine.hardware.detect import detect
+from aim_engine.hardware.installed import Engine
 from aim_engine.hardware.inventory import Inventory, Surroundings
 from aim_engine.plan import Plan, Refusal, make_plan
 from aim_engine.request import Request
-from aim_engine.selection.candidate import gpus_of_type
+from aim_engine.selection.candidate import Judged, gpus_of_type
+from aim_engine.selection.select import Chooser
 from aim_engine.values import is_hub_id
 
+# What a program would have otherwise in a plan: the request with its changes.
+Configure = Callable[[Plan], Request]
 
-def decide(request: Request, *, to_serve: bool = False) -> Plan | Refusal:
+
+def decide(
+    request: Request, *, to_serve: bool = False, chooser: Chooser | None = None, configure: Configure | None = None
+) -> Plan | Refusal:
     """The plan for a request on the hardware that is here or declared. With `to_serve` it can be had here and now: the
     checkpoint is in the cache, or the hub answers; where only the first is true, it is served without the network.
 
@@ -36,7 +44,7 @@ def decide(request: Request, *, to_serve: bool = False) -> Plan | Refusal:
     inventory = look(request)
     catalog = know(request, inventory)
     engine = backend(request.backend).find(tuple(sys.path), sys.executable)
-    plan = make_plan(request, inventory, catalog, engine)
+    plan = planned(request, inventory, catalog, engine, chooser=chooser, configure=configure)
     if isinstance(plan, Refusal) or not is_hub_id(plan.checkpoint):
         return plan
     if not to_serve or plan.inventory.declared or plan.engine is None:  # and so it cannot be served anyway
@@ -48,11 +56,78 @@ def decide(request: Request, *, to_serve: bool = False) -> Plan | Refusal:
     return make_plan(replace(request, offline=True), inventory, told, engine)
 
 
-def survey(request: Request, inventory: Inventory) -> Plan | Refusal:
+def survey(request: Request, inventory: Inventory, *, chooser: Chooser | None = None) -> Plan | Refusal:
     """Every candidate for the model, judged for what the hardware could do: whichever engine is installed, and without
     asking the hub.
     """
-    return make_plan(request, inventory, know(replace(request, offline=True), inventory))
+    return make_plan(request, inventory, know(replace(request, offline=True), inventory), chooser=chooser)
+
+
+def planned(
+    request: Request,
+    inventory: Inventory,
+    catalog: Catalog,
+    engine: Engine | None = None,
+    *,
+    chooser: Chooser | None = None,
+    configure: Configure | None = None,
+) -> Plan | Refusal:
+    """`make_plan`; where somebody configures the plan, made again with that, of the same recipe on as many GPUs, so
+    that its memory and its warnings are those of what will run.
+
+    Raises:
+        InputError: the configuration cannot be had.
+    """
+    plan = make_plan(request, inventory, catalog, engine, chooser=chooser)
+    if configure is None or isinstance(plan, Refusal):
+        return plan
+    changed = configure(plan)
+    if changed is plan.request:
+        return plan
+    again = make_plan(changed, inventory, catalog, engine, chooser=_the_same(plan))
+    if isinstance(again, Plan):
+        _check_configured(again)
+    return again
+
+
+def _the_same(plan: Plan) -> Chooser:
+    recipe, count = plan.recipe_id, plan.winner.gpu_count
+
+    def choose(offered: tuple[Judged, ...]) -> Judged:
+        for one in offered:
+            if (one.candidate.recipe.recipe_id, one.candidate.gpu_count) == (recipe, count):
+                return one
+        raise InputError(
+            f"with what the configure hook set, {plan.winner.in_words()} cannot be served any more",
+            hint="give the same options as AIM_ENGINE_ARGS, and aim-engine plan says why",
+        )
+
+    return Chooser(name=plan.chosen_by, choose=choose)
+
+
+def _check_configured(plan: Plan) -> None:
+    """What AIM Engine sets itself wins over the same option of a user's; of a hook's that would go unnoticed."""
+    wanted = {**plan.request.environment, **plan.request.engine_args}
+    there = {**plan.command.env, **plan.command.options}
+    for name in sorted(plan.request.hooked):
+        got, asked = there.get(name), wanted[name]
+        if got != asked and not (isinstance(got, list) and isinstance(asked, list) and set(asked) <= set(got)):
+            raise InputError(f"the configure hook: {name} is for AIM Engine to set, and is {got}", hint="leave it")
+
+
+class Planner:
+    """Plans for what a host's containers leave. The catalogue is read once; the engine is the image's, not known
+    here.
+    """
+
+    def __init__(self, *, chooser: Chooser | None = None, configure: Configure | None = None) -> None:
+        self._chooser, self._configure = chooser, configure
+        self._catalog: Catalog | None = None
+
+    def __call__(self, request: Request, inventory: Inventory) -> Plan | Refusal:
+        if self._catalog is None:
+            self._catalog = know(request, inventory)
+        return planned(request, inventory, self._catalog, chooser=self._chooser, configure=self._configure)
 
 
 def _with_doubts(plan: Plan) -> Plan:

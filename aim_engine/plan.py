@@ -21,7 +21,7 @@ from aim_engine.hardware.inventory import Gpu, Inventory
 from aim_engine.request import SETTINGS, Request
 from aim_engine.selection.candidate import Candidate, Judged, Situation
 from aim_engine.selection.memory import Ledger
-from aim_engine.selection.select import Selection, select
+from aim_engine.selection.select import RULES_CHOSE, Chooser, Selection, select
 
 # A start reads the weights, compiles and captures graphs. The budget is generous because a start that is killed while
 # it makes progress is worse than one that is waited for; a cold torch.compile on AMD has been seen to take 37 minutes.
@@ -31,8 +31,8 @@ _START_BYTES_PER_SECOND = 100_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What will be served, on what, how, and why. `origins` maps settings, engine options and variables to who set
-    them; `warnings` need a person's attention, `notes` merely explain.
+    """What will be served, on what, how, and why. `chosen_by` says who chose among what fits; `origins` maps settings,
+    engine options and variables to who set them; `warnings` need a person's attention, `notes` merely explain.
     """
 
     request: Request
@@ -46,6 +46,7 @@ class Plan:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     ladder: tuple[Mapping[str, Any], ...] = field(default_factory=tuple)
+    chosen_by: str = RULES_CHOSE
 
     @property
     def recipe_id(self) -> str:
@@ -101,6 +102,7 @@ class Plan:
             "origins": dict(self.origins),
             "warnings": list(self.warnings),
             "notes": list(self.notes),
+            "chosen_by": self.chosen_by,
             "candidates": candidates_json(self.judged, winner),
             "runtime": self._runtime_json(),
         }
@@ -138,9 +140,16 @@ class Refusal:
         return {"error": self.error.as_json(), "candidates": candidates_json(self.judged, None)}
 
 
-def make_plan(request: Request, inventory: Inventory, catalog: Catalog, engine: Engine | None = None) -> Plan | Refusal:
-    """Choose and explain. `engine` is the one installed here, or None. It counts for hardware that is declared only if
-    it could run on it; without an engine the newest known one is assumed.
+def make_plan(
+    request: Request,
+    inventory: Inventory,
+    catalog: Catalog,
+    engine: Engine | None = None,
+    *,
+    chooser: Chooser | None = None,
+) -> Plan | Refusal:
+    """Choose, or let choose, and explain. `engine` is the one installed here, or None. It counts for hardware that is
+    declared only if it could run on it; without an engine the newest known one is assumed.
 
     Raises:
         AimError: the request itself cannot be planned for (no model, an unknown backend, bad engine options).
@@ -151,7 +160,7 @@ def make_plan(request: Request, inventory: Inventory, catalog: Catalog, engine: 
     if inventory.declared and engine and not all(gpu.vendor in engine.runs_on for gpu in inventory.gpus):
         engine = None  # the hardware is elsewhere, and so is the engine that will run on it
     situation = Situation(request=request, inventory=inventory, catalog=catalog, engine=engine)
-    selection = select(situation, _terms_reader(backend, request, engine))
+    selection = select(situation, _terms_reader(backend, request, engine), chooser)
     if selection.winner is None:
         assert selection.refusal is not None
         return Refusal(error=selection.refusal, judged=selection.judged)
@@ -171,6 +180,7 @@ def _plan(situation: Situation, selection: Selection, winner: Candidate, backend
         command=command,
         context_tokens=context,
         engine=situation.engine,
+        chosen_by=selection.chosen_by,
         origins={**origins, **command.origins},
         warnings=(*request.warnings, *selection.warnings, *_cautions(situation, winner)),
         notes=(
@@ -216,6 +226,7 @@ def _job(situation: Situation, winner: Candidate, context: int | str | None) -> 
         offline=request.offline,
         tls_cert=request.tls_cert,
         tls_key=request.tls_key,
+        hooked=request.hooked,
         engine=situation.engine,
     )
 

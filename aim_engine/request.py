@@ -21,7 +21,7 @@ from aim_engine.values import DEFAULT_PORT_RANGE, PortRange, RefusedError, names
 __all__ = ["LOG_FORMATS", "LOG_LEVELS", "SETTINGS", "Request", "Setting", "read_request", "secrets_from_files",
            "settings_table"]  # fmt: skip
 
-Origin = Literal["flag", "environment", "default"]
+Origin = Literal["flag", "keyword", "hook", "environment", "default"]
 
 _URI = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 # What Kubernetes injects for each service of a namespace (documented as "Docker-style service links").
@@ -32,9 +32,10 @@ _BY_VARIABLE = {name: setting for setting in SETTINGS for name in (*setting.vari
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What was asked, complete and checked. `origins` says for every field whether a flag, the environment or the
-    default gave it; `warnings` are sentences for the person who asked; `environment` is the process's own, whose
-    variables win over a recipe's. Secrets never appear in `repr`.
+    """What was asked, complete and checked. `origins` says for every field whether a flag, a program's keyword or hook,
+    the environment or the default gave it; `warnings` are sentences for the person who asked; `environment` is the
+    process's own, whose variables win over a recipe's. `hooked` names the engine options and variables that a configure
+    hook has set. Secrets never appear in `repr`.
     """
 
     model: str | None = None
@@ -75,6 +76,7 @@ class Request:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     origins: Mapping[str, Origin] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    hooked: frozenset[str] = frozenset()
 
     @property
     def required_model(self) -> str:
@@ -99,12 +101,16 @@ class Request:
 
 
 def read_request(
-    flags: Mapping[str, str | None], environment: Mapping[str, str], *, ports_follow: bool = False
+    flags: Mapping[str, str | None],
+    environment: Mapping[str, str],
+    *,
+    ports_follow: bool = False,
+    typed_as: Literal["flag", "keyword"] = "flag",
 ) -> Request:
     """Lay flags over the environment over the defaults.
 
-    `flags` maps field names to the text typed (None or absent: not typed); `environment` is the process's. With
-    `ports_follow` the ports that were not named will be chosen later.
+    `flags` maps field names to the text typed (None or absent: not typed), or given as a program's keywords;
+    `environment` is the process's. With `ports_follow` the ports that were not named will be chosen later.
 
     A secret that a file holds (AIM_API_KEY_FILE) stands in the request's environment as if it had been set there.
 
@@ -117,6 +123,8 @@ def read_request(
     environment = {**environment, **secrets_from_files(environment)}
     for setting in SETTINGS:
         origin, name, text = _find(setting, flags, environment, warnings)
+        if origin == "flag" and typed_as == "keyword":
+            origin, name = typed_as, setting.field
         if text is None:
             values[setting.field] = _default(setting)
         else:

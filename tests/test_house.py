@@ -21,7 +21,7 @@ ROWS = (
     {"plan"},
     {"report"},
     {"runtime", "deploy"},
-    {"decide"},
+    {"decide", "hooks", "keywords", "configuration"},
     {"engine"},
     {"cli"},
 )

@@ -70,7 +70,7 @@ BAD = [(s, text) for s in SETTINGS for text in VALUES[s.field][2]]
 def test_this_table_knows_every_setting_and_the_request_every_field() -> None:
     names = [setting.field for setting in SETTINGS]
     assert names == list(VALUES)
-    assert {*names, "environment", "origins", "warnings"} == {field.name for field in fields(Request)}
+    assert {*names, "environment", "origins", "warnings", "hooked"} == {field.name for field in fields(Request)}
 
 
 def test_no_name_is_used_twice() -> None:

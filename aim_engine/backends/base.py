@@ -16,6 +16,8 @@ from aim_engine.catalog.terms import ServingTerms
 from aim_engine.hardware.installed import Engine
 from aim_engine.hardware.inventory import Gpu
 
+HOOK = "the configure hook"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ServerUrls:
@@ -48,10 +50,10 @@ class ServerLinks:
 
 @dataclass(frozen=True, kw_only=True)
 class ServerCommand:
-    """How to start the server: `argv` in full, `env` to lay over the process's own environment, `unset` names to
-    remove from it, `files` to write and `links` to make first, and how to talk to it. `probe_body` is the JSON of a
-    request for one token. `origins` says who set each option and variable; `notes` what was changed on the way. Holds
-    no secret.
+    """How to start the server: `argv` in full, and its `options` by name; `env` to lay over the process's own
+    environment, `unset` names to remove from it, `files` to write and `links` to make first, and how to talk to it.
+    `probe_body` is the JSON of a request for one token. `origins` says who set each option and variable; `notes` what
+    was changed on the way. Holds no secret.
     """
 
     argv: tuple[str, ...]
@@ -64,6 +66,7 @@ class ServerCommand:
     links: tuple[ServerLinks, ...] = ()
     notes: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -75,6 +78,7 @@ class ServeJob:
     `environment` the user's variables, which win; `model` a hub id or a folder; the placement on `gpus` out of
     `visible_gpus`, among which `visibility` ("HIP_VISIBLE_DEVICES=2,3") has chosen already. `gpu_type` and `precision`
     are the recipe's. `context_tokens` and `kv_bytes` (per GPU) come from the memory ledger, where there is one.
+    `hooked` names the overrides and variables that the configure hook set.
     """
 
     recipe_id: str
@@ -101,6 +105,11 @@ class ServeJob:
     visibility: tuple[str, ...] = ()
     gpu_type: str = ""
     precision: str = ""
+    hooked: frozenset[str] = frozenset()
+
+    def giver(self, name: str, otherwise: str) -> str:
+        """Who gave an option or a variable that is not the recipe's."""
+        return HOOK if name in self.hooked else otherwise
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -102,6 +102,7 @@ def command(job: ServeJob) -> ServerCommand:
         probe_body={"model": job.served_names[0], "prompt": "Hello", "max_tokens": 1, "temperature": 0},
         notes=tuple(notes),
         origins=origins,
+        options=options,
     )
 
 
@@ -150,8 +151,11 @@ def _environment(
                 env[variable] = value
                 origins[variable] = origin
             elif own != value:
-                origins[variable] = "your environment"
-                notes.append(f"{variable}: your environment says {own}, {origin} would have said {value}")
+                origins[variable] = giver = job.giver(variable, "your environment")
+                notes.append(f"{variable}: {giver} says {own}, {origin} would have said {value}")
+    for variable in sorted(job.hooked & job.environment.keys()):
+        env[variable] = job.environment[variable]
+        origins[variable] = job.giver(variable, "")
     if files:
         own_path = job.environment.get("PYTHONPATH")
         env["PYTHONPATH"] = f"{Path(files[0].path).parent.parent}" + (f":{own_path}" if own_path else "")

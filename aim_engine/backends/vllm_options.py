@@ -89,28 +89,38 @@ def serve_options(job: ServeJob, notes: list[str]) -> tuple[dict[str, Any], dict
     user = dashed(job.overrides)
     for option, setting in _OWNED.items():
         if option in user:
-            raise InputError(f"AIM_ENGINE_ARGS: {option} is set by {setting}", hint=f"use {setting} instead")
+            raise InputError(f"{_giver(job, option)}: {option} is set by {setting}", hint=f"use {setting} instead")
     for option in user:
         if option in ("config", "headless"):
-            raise InputError(f"AIM_ENGINE_ARGS: {option} would take the server out of our hands", hint="leave it out")
+            raise InputError(
+                f"{_giver(job, option)}: {option} would take the server out of our hands", hint="leave it out"
+            )
     for option, sentence in _wrong_values(user):
-        raise InputError(f"AIM_ENGINE_ARGS: {option} {sentence}", hint="correct the value, or leave it out")
+        raise InputError(f"{_giver(job, option)}: {option} {sentence}", hint="correct the value, or leave it out")
     for option, sentence in _wrong_values(job.args):
         raise CatalogError(f"recipe {job.recipe_id}: args.{option} {sentence}", hint="mend the recipe")
     options: dict[str, Any] = {}
     origins: dict[str, str] = {}
     layers = ((f"recipe {job.recipe_id}", _existing(job, job.args, notes)),
-              ("AIM_ENGINE_ARGS", _checked_user_options(job, user)),
+              (_USERS, _checked_user_options(job, user)),
               ("AIM Engine", _owned(job)))  # fmt: skip
     for origin, layer in layers:
         for option, value in layer.items():
-            if option in options and options[option] != value and origin == "AIM_ENGINE_ARGS":
-                notes.append(f"{option}: AIM_ENGINE_ARGS says {value}, the recipe said {options[option]}")
+            giver = _giver(job, option) if origin == _USERS else origin
+            if option in options and options[option] != value and origin == _USERS:
+                notes.append(f"{option}: {giver} says {value}, the recipe said {options[option]}")
             if option == "middleware" and option in options:
-                value = [*_as_list(options[option]), *_as_list(value)]  # noqa: PLW2901 - both apply
+                value = list(dict.fromkeys([*_as_list(options[option]), *_as_list(value)]))  # noqa: PLW2901 - both apply
             options[option] = value
-            origins[f"--{option}"] = origin
+            origins[f"--{option}"] = giver
     return options, origins
+
+
+_USERS = "AIM_ENGINE_ARGS"
+
+
+def _giver(job: ServeJob, option: str) -> str:
+    return job.giver(option, _USERS)
 
 
 def _owned(job: ServeJob) -> dict[str, Any]:
@@ -191,7 +201,7 @@ def _checked_user_options(job: ServeJob, user: dict[str, Any]) -> dict[str, Any]
         if not platforms.has_option(option, version):
             near = difflib.get_close_matches(option, platforms.option_names(version), n=1)
             advice = platforms.advice(option) or (f"did you mean {near[0]}?" if near else "see: vllm serve --help=all")
-            raise InputError(f"AIM_ENGINE_ARGS: vLLM {_shown_version(job)} has no option {option}", hint=advice)
+            raise InputError(f"{_giver(job, option)}: vLLM {_shown_version(job)} has no option {option}", hint=advice)
     return user
 
 

@@ -9,8 +9,6 @@ from typing import Any
 
 from aim_engine.cli.arguments import add_model, add_settings, typed_flags
 from aim_engine.cli.terminal import Terminal
-from aim_engine.decide import look, survey
-from aim_engine.plan import Plan, candidates_json
 from aim_engine.report import recipes_text
 from aim_engine.request import read_request
 
@@ -30,20 +28,15 @@ def add_to(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str, str]) -> int:
+    from aim_engine.engine import AIMEngine
+
     request = read_request(typed_flags(arguments), environment)
-    model = request.required_model
-    inventory = look(request)
-    outcome = survey(request, inventory)
-    chosen = outcome.winner if isinstance(outcome, Plan) else None
+    with AIMEngine(environment=environment) as engine:
+        found = engine.configurations(request)
     if arguments.json:
-        configurations = [
-            {**shape, "gpu_type": one.candidate.recipe.gpu_type, "huggingface_id": one.candidate.recipe.huggingface_id,
-             "metric": one.candidate.variant.metric, "chosen": one.candidate is chosen, "works": one.passed}
-            for shape, one in zip(candidates_json(outcome.judged, chosen), outcome.judged, strict=True)
-        ]  # fmt: skip
-        terminal.result_json({"model_id": model, "hardware": inventory.as_json(), "configurations": configurations})
+        terminal.result_json(found.as_json())
     else:
-        terminal.say(f"{model} on {inventory.in_words()}:")
-        winners = [one for one in outcome.judged if one.candidate is chosen]
-        terminal.result(recipes_text(list(outcome.judged), winners, terminal.paint))
+        terminal.say(f"{found.model_id} on {found.inventory.in_words()}:")
+        winners = [found.chosen] if found.chosen else []
+        terminal.result(recipes_text(list(found.judged), winners, terminal.paint))
     return 0

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import argparse
 import signal
-import uuid
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,16 +18,13 @@ from aim_engine.cli.container_flags import (
 )
 from aim_engine.cli.steps import Steps
 from aim_engine.cli.terminal import Terminal
-from aim_engine.errors import AimError, DockerError, InputError, UsageError
+from aim_engine.errors import AimError, InputError, UsageError
 from aim_engine.request import Request, read_request
 from aim_engine.values import RefusedError, seconds
 
 if TYPE_CHECKING:
-    from docker import DockerClient
-
-    from aim_engine.deploy.launch_job import Job, Wishes
-    from aim_engine.hardware.inventory import Inventory
-    from aim_engine.plan import Plan, Refusal
+    from aim_engine.deploy.launch_job import Wishes
+    from aim_engine.engine import AIMEngine
 
 _DESCRIPTION = """Start a container that serves the model on GPUs of this host that are free, and wait until it answers.
 
@@ -97,77 +91,17 @@ def _end(signum: int, frame: FrameType | None) -> NoReturn:
 
 
 def _launch(arguments: argparse.Namespace, steps: Steps, environment: dict[str, str]) -> dict[str, Any]:
-    with ThreadPoolExecutor(1) as pool:
-        steps.begin("validate")
-        connecting = pool.submit(_connect, environment)  # asking the engine takes as long as looking at the hardware
-        extra = variables_typed(arguments.env, environment)
-        request = read_request(_flags(arguments), {**environment, **extra}, ports_follow=True)
-        wishes = _wishes(arguments, extra)
-        steps.end(request.required_model)
-        for text in request.warnings:
-            steps.warn(text)
-        from aim_engine.decide import look
+    from aim_engine.engine import AIMEngine
 
-        steps.begin("detect")
-        inventory = look(request)
-        steps.end(inventory.in_words())
-        job = _job(request, inventory, wishes, environment, steps)
-        client = _client(connecting, dry=arguments.dry_run, steps=steps)
-    if client is None:
-        return _dry(None, job, steps)
-    with closing(client):
+    steps.begin("validate")
+    extra = variables_typed(arguments.env, environment)
+    request = read_request(_flags(arguments), {**environment, **extra}, ports_follow=True)
+    wishes = _wishes(arguments, extra)
+    steps.end(request.required_model)
+    with AIMEngine(environment=environment) as engine:
         if arguments.dry_run:
-            return _dry(client, job, steps)
-        from aim_engine.deploy.launch import launch
-
-        return launch(client, job, steps).as_json()
-
-
-def _connect(environment: Mapping[str, str]) -> DockerClient:
-    from aim_engine.deploy.docker import connect
-
-    return connect(environment)
-
-
-def _client(connecting: Future[DockerClient], *, dry: bool, steps: Steps) -> DockerClient | None:
-    try:
-        return connecting.result()
-    except DockerError as error:
-        if not dry:
-            raise
-        steps.warn(f"{error.message}: names, ports and GPUs that are taken are not known")
-        return None
-
-
-def _job(request: Request, inventory: Inventory, wishes: Wishes, environment: Mapping[str, str], steps: Steps) -> Job:
-    from aim_engine.deploy.launch_job import Job
-
-    return Job(
-        request=request,
-        inventory=inventory,
-        planner=_Planner(),
-        wishes=wishes,
-        environment=environment,
-        token=uuid.uuid4().hex,
-        warn=steps.warn,
-    )
-
-
-class _Planner:
-    """Plans for what a host's containers leave. The catalogue is read once; the engine is the image's, not known
-    here.
-    """
-
-    def __init__(self) -> None:
-        self._catalog: Any = None
-
-    def __call__(self, request: Request, inventory: Inventory) -> Plan | Refusal:
-        from aim_engine.decide import know
-        from aim_engine.plan import make_plan
-
-        if self._catalog is None:
-            self._catalog = know(request, inventory)
-        return make_plan(request, inventory, self._catalog)
+            return _dry(engine, request, wishes, steps)
+        return engine.launch(request, wishes, steps).as_json()
 
 
 def _wishes(arguments: argparse.Namespace, extra: Mapping[str, str]) -> Wishes:
@@ -200,13 +134,10 @@ def _timeout(text: str | None) -> float | None:
         raise InputError(f"--timeout: {text[:40]!r} is not legal", hint=f"{refusal}") from None
 
 
-def _dry(client: DockerClient | None, job: Job, steps: Steps) -> dict[str, Any]:
+def _dry(engine: AIMEngine, request: Request, wishes: Wishes, steps: Steps) -> dict[str, Any]:
     from aim_engine.deploy.docker_words import run_line, run_words
-    from aim_engine.deploy.launch import dry_run
 
-    steps.begin("plan")
-    specs = [decision.spec for decision in dry_run(client, job)]
-    steps.end(", ".join(spec.name for spec in specs))
+    specs = [decision.spec for decision in engine.dry_run(request, wishes, steps)]
     for one in specs[0].passed:
         steps.warn(f"this line takes {one.name} from your environment, and docker inspect would show it; a launch "
                    "gives it as a file")  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from aim_engine.cli.running import amount, duration, engine, gpus, state
+from aim_engine.cli.running import amount, duration, gpus, state
 from aim_engine.cli.terminal import Terminal
 
 _EXAMPLES = """examples:
@@ -21,19 +21,18 @@ def add_to(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str, str]) -> int:
-    from aim_engine.deploy.looking import two_looks
+    from aim_engine.engine import AIMEngine
     from aim_engine.report import table
 
-    with engine(environment) as docker:
-        found = two_looks(docker.endpoints(everything=arguments.all), environment)
+    with AIMEngine(environment=environment) as engine:
+        found = engine.list_models(all=arguments.all)
     if arguments.json:
-        terminal.result_json([endpoint_json(seen, rates) for seen, rates in found])
+        terminal.result_json([one.as_json() for one in found])
     elif found:
-        rows = [_HEAD, *(_row(seen, rates) for seen, rates in found)]
-        terminal.result("\n".join(table(rows, terminal.paint)))
-        for seen, _ in found:
-            if seen.health.reason and not seen.health.ready:
-                terminal.say(f"{seen.endpoint.name}: {seen.health.reason}")
+        terminal.result("\n".join(table([_HEAD, *map(_row, found)], terminal.paint)))
+        for one in found:
+            if one.health.reason and not one.health.ready:
+                terminal.say(f"{one.endpoint.name}: {one.health.reason}")
     else:
         more = "" if arguments.all else "; --all shows those that have ended"
         terminal.say(f"no endpoint runs on this host{more}; aim-engine launch MODEL starts one")
@@ -43,28 +42,9 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
 _HEAD = ("name", "model", "state", "health", "gpus", "up", "tokens/s", "url")
 
 
-def _row(seen: Any, rates: Any) -> tuple[str, ...]:
+def _row(running: Any) -> tuple[str, ...]:
     from aim_engine.deploy.looking import uptime_seconds
 
-    one = seen.endpoint
-    speed = amount(rates.tokens_per_second, digits=1) if rates else amount(None)
-    return (one.name, one.model, state(one), seen.health.word, gpus(one), duration(uptime_seconds(one)), speed,
+    one, speed = running.endpoint, amount(running.tokens_per_second, digits=1)
+    return (one.name, one.model, state(one), running.health.word, gpus(one), duration(uptime_seconds(one)), speed,
             one.url or amount(None))  # fmt: skip
-
-
-def endpoint_json(seen: Any, rates: Any) -> dict[str, Any]:
-    """One endpoint for programs; keys may be added, never renamed."""
-    from dataclasses import asdict
-
-    from aim_engine.deploy.looking import uptime_seconds
-
-    return {
-        **seen.endpoint.as_json(),
-        "health": asdict(seen.health),
-        "phase": seen.health.phase or None,
-        "uptime_seconds": uptime_seconds(seen.endpoint),
-        "tokens_per_second": rates.tokens_per_second if rates else None,
-        "requests_running": seen.counters.running,
-        "requests_waiting": seen.counters.waiting,
-        "kv_cache_usage": seen.counters.kv_cache_usage,
-    }

@@ -6,7 +6,6 @@ import argparse
 import sys
 from typing import Any
 
-from aim_engine.cli.running import engine
 from aim_engine.cli.terminal import Terminal
 from aim_engine.errors import InputError
 
@@ -26,13 +25,14 @@ def add_to(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str, str]) -> int:
     from aim_engine.deploy.container_log import since_typed, stream_log
+    from aim_engine.engine import AIMEngine
 
     tail, since = _lines(arguments.tail), since_typed(arguments.since) if arguments.since else None
     streams = {1: sys.stdout.buffer, 2: sys.stderr.buffer}
-    with engine(environment) as docker:
-        (endpoint,) = docker.find(arguments.name)
+    with AIMEngine(environment=environment) as engine:
+        (endpoint,) = engine.find(arguments.name)
         try:
-            for stream, piece in stream_log(docker.client, endpoint, follow=arguments.follow, tail=tail, since=since):
+            for stream, piece in stream_log(engine.docker, endpoint, follow=arguments.follow, tail=tail, since=since):
                 streams[stream].write(piece)
                 streams[stream].flush()
         except KeyboardInterrupt:

@@ -1,64 +1,10 @@
-"""What the commands that look at running endpoints have in common: the way to Docker and to the endpoints, and how
-times and amounts are written in a table.
-"""
+"""How the commands that look at running endpoints write times and amounts, and read a number of seconds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 NOTHING = "–"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Engine:
-    """A Docker Engine, and where we stand with regard to its containers."""
-
-    client: Any
-    vantage: Any
-
-    def endpoints(self, *, everything: bool) -> list[Any]:
-        """Ours, with the addresses that work from here; with `everything` those that have ended too."""
-        from aim_engine.deploy.docker import guarded
-        from aim_engine.deploy.endpoints import list_endpoints
-
-        with guarded("list its containers"):
-            return [self.vantage.reach(one) for one in list_endpoints(self.client, all=everything)]
-
-    def find(self, *names: str, replicas: bool = False) -> list[Any]:
-        """The endpoints that are meant, each once; with `replicas` all of the same launch or model.
-
-        Raises:
-            InputError: a name is none's, or several'.
-        """
-        from aim_engine.deploy.endpoints import choose
-        from aim_engine.deploy.stopping import choose_replicas
-
-        known = self.endpoints(everything=True)
-        chosen = (choose_replicas(known, name) if replicas else [choose(known, name)] for name in names)
-        found = {one.container_id: one for several in chosen for one in several}
-        return list(found.values())
-
-
-@contextmanager
-def engine(environment: Mapping[str, str]) -> Iterator[Engine]:
-    """The way to Docker.
-
-    Raises:
-        DockerError: no engine answers.
-    """
-    from aim_engine.deploy.docker import connect, guarded
-    from aim_engine.deploy.reach import vantage
-
-    client = connect(environment)
-    try:
-        with guarded("say where this process runs"):
-            place = vantage(client)
-        yield Engine(client=client, vantage=place)
-    finally:
-        client.close()
 
 
 def duration(seconds: float | None) -> str:

@@ -6,8 +6,7 @@ import argparse
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from aim_engine.cli.list import endpoint_json
-from aim_engine.cli.running import NOTHING, amount, duration, engine, gpus, share, state
+from aim_engine.cli.running import NOTHING, amount, duration, gpus, share, state
 from aim_engine.cli.terminal import Terminal
 from aim_engine.errors import EndpointError
 
@@ -22,35 +21,27 @@ def add_to(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str, str]) -> int:
-    from aim_engine.deploy.asking import ask
-    from aim_engine.deploy.ending import ending_of
-    from aim_engine.deploy.looking import LOOK_SECONDS, SILENT, two_looks
+    from aim_engine.deploy.looking import SILENT
+    from aim_engine.engine import AIMEngine
 
-    with engine(environment) as docker:
-        (endpoint,) = docker.find(arguments.name)
-        ((seen, rates),) = two_looks([endpoint], environment)
-        plan = ask(f"{endpoint.health_url}/plan", seconds=LOOK_SECONDS).value if seen.status else None
-        ending = ending_of(docker.client, endpoint) if endpoint.exit_code is not None else None
-    plan = plan if isinstance(plan, Mapping) else {}
+    with AIMEngine(environment=environment) as engine:
+        found = engine.get_model_status(arguments.name)
     if arguments.json:
-        terminal.result_json({
-            **endpoint_json(seen, rates),
-            "status": dict(seen.status) or None,
-            "plan": dict(plan) or None,
-            "ending": ending.as_json() if ending else None,
-        })  # fmt: skip
+        terminal.result_json(found.as_json())
     else:
-        terminal.result("\n".join(_text(seen, rates, plan, ending, terminal)))
-    if seen.health.word == SILENT:
+        terminal.result("\n".join(_text(found, terminal)))
+    endpoint, health = found.endpoint, found.health
+    if health.word == SILENT:
         raise EndpointError(
-            f"{endpoint.name} does not answer at {endpoint.health_url}: {seen.health.reason}",
+            f"{endpoint.name} does not answer at {endpoint.health_url}: {health.reason}",
             hint=f"aim-engine logs {endpoint.name} shows what it does",
         )
     return 0
 
 
-def _text(seen: Any, rates: Any, plan: Mapping[str, Any], ending: Any, terminal: Terminal) -> Iterator[str]:
-    endpoint, health = seen.endpoint, seen.health
+def _text(found: Any, terminal: Terminal) -> Iterator[str]:
+    endpoint, health, plan, ending = found.endpoint, found.health, found.plan, found.ending
+    seen = found.running.look
     good = "good" if health.ready else "bad" if ending and ending.error else "warn"
     yield f"{terminal.paint('strong', endpoint.name)}: {terminal.paint(good, health.word)}"
     if health.reason:
@@ -60,7 +51,7 @@ def _text(seen: Any, rates: Any, plan: Mapping[str, Any], ending: Any, terminal:
     yield ""
     yield from _facts(_about(endpoint, plan))
     if seen.status:
-        yield from _section(terminal, "Now", _facts(_now(seen, rates)))
+        yield from _section(terminal, "Now", _facts(_now(seen, found.running.rates)))
         yield from _section(terminal, "Phases", _phases(seen.status))
         yield from _section(terminal, "Attempts", _attempts(seen.status))
     yield from _section(terminal, "Memory of one device", _memory(plan))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from aim_engine.cli.running import duration, engine, seconds_typed
+from aim_engine.cli.running import duration, seconds_typed
 from aim_engine.cli.terminal import Terminal
 from aim_engine.errors import UsageError
 
@@ -34,26 +34,18 @@ def add_to(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str, str]) -> int:
-    from aim_engine.deploy.stopping import stop_all
+    from aim_engine.engine import AIMEngine
 
     if bool(arguments.names) == arguments.all or (arguments.all and arguments.replicas):
         raise UsageError("name the endpoints to stop, or say --all", hint="aim-engine list shows them")
     seconds = seconds_typed(arguments.timeout) if arguments.timeout is not None else None
-    with engine(environment) as docker:
+    with AIMEngine(environment=environment) as engine:
         wanted = (
-            docker.endpoints(everything=True)
-            if arguments.all
-            else docker.find(*arguments.names, replicas=arguments.replicas)
+            engine.endpoints(all=True) if arguments.all else engine.find(*arguments.names, replicas=arguments.replicas)
         )
         try:
-            stopped = stop_all(
-                docker.client,
-                wanted,
-                seconds=seconds,
-                keep=arguments.keep,
-                environment=environment,
-                vantage=docker.vantage,
-                on_progress=lambda progress: _tell(progress, terminal),
+            stopped = engine.stop_endpoints(
+                wanted, timeout=seconds, keep=arguments.keep, tell=lambda progress: _tell(progress, terminal)
             )
         except KeyboardInterrupt:
             terminal.say("Docker goes on stopping what it was asked to stop; aim-engine stop again removes it")

@@ -7,16 +7,20 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aim_engine.cli.running import NOTHING, Engine, amount, duration, engine, share
+from aim_engine.cli.running import NOTHING, amount, duration, share
 from aim_engine.cli.terminal import Terminal
 from aim_engine.errors import DockerError, InputError
+
+if TYPE_CHECKING:
+    from aim_engine.deploy.endpoints import Endpoint
+    from aim_engine.engine import AIMEngine
 
 _EXAMPLES = """examples:
   aim-engine watch                                     a live table, until ^C
@@ -45,8 +49,10 @@ def add_to(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str, str]) -> int:
     interval = _interval(arguments.interval)
-    with engine(environment) as docker:
-        looker = _Looker(docker, environment, arguments.prometheus, terminal)
+    from aim_engine.engine import AIMEngine
+
+    with AIMEngine(environment=environment) as engine:
+        looker = _Looker(engine, arguments.prometheus, terminal)
         if arguments.once:
             return _once(looker, arguments, terminal)
         live = sys.stdout.isatty() and not arguments.json
@@ -67,25 +73,19 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
 class _Looker:
     """Looks once: at Docker, at every endpoint, and keeps the file of targets."""
 
-    docker: Engine
-    environment: Mapping[str, str]
+    engine: AIMEngine
     targets: Path | None
     terminal: Terminal
-    watch: Any = None
+    look: Callable[[Iterable[Endpoint]], list[Any]] | None = None
     told: str = ""
 
     def rows(self, *, patient: bool = False) -> list[Any] | None:
         """None where Docker does not answer, and that can be waited for."""
-        from aim_engine.deploy.looking import look_at_all
         from aim_engine.deploy.prometheus import write_targets
-        from aim_engine.deploy.watching import Watch
-        from aim_engine.hardware.sensors import Sensors, read_sensors
 
-        if self.watch is None:
-            here = self.docker.vantage.is_here
-            self.watch = Watch(read=read_sensors if here else lambda _: Sensors())
         try:
-            endpoints = self.docker.endpoints(everything=False)
+            self.look = self.look or self.engine.watcher()
+            endpoints = self.engine.endpoints()
         except DockerError as error:
             if not patient:
                 raise
@@ -96,8 +96,7 @@ class _Looker:
         self.told = ""
         if self.targets is not None and write_targets(self.targets, endpoints):
             self.terminal.say(f"wrote {self.targets}")
-        rows: list[Any] = self.watch.rows(look_at_all(endpoints, self.environment))
-        return rows
+        return self.look(endpoints)
 
 
 def _once(looker: _Looker, arguments: argparse.Namespace, terminal: Terminal) -> int:

@@ -7,9 +7,10 @@ SDK's own `logs` merges the two.
 
 from __future__ import annotations
 
+import codecs
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +81,16 @@ def _unreadable(endpoint: Endpoint, answer: Any) -> DockerError:
         f"Docker could not read the log of {endpoint.name}: {printable(said)}",
         hint="its log driver may keep logs elsewhere: docker inspect -f '{{.HostConfig.LogConfig}}' says where",
     )
+
+
+def lines_of(pieces: Iterable[tuple[int, bytes]]) -> Iterator[str]:
+    """Lines in the order in which they end; a stream's last one may have no end."""
+    decoders = {number: codecs.getincrementaldecoder("utf-8")("replace") for number in (1, 2)}
+    begun = {1: "", 2: ""}
+    for stream, piece in pieces:
+        *lines, begun[stream] = (begun[stream] + decoders[stream].decode(piece)).split("\n")
+        yield from (line.removesuffix("\r") for line in lines)
+    yield from (line for line in begun.values() if line)
 
 
 def since_typed(text: str, now: datetime | None = None) -> float:

@@ -16,7 +16,7 @@ from aim_engine.deploy.counters import Rates
 from aim_engine.deploy.docker import guarded
 from aim_engine.deploy.ending import ending_of, error_from_words, last_lines, last_words, removed
 from aim_engine.deploy.endpoints import Endpoint, endpoint_of
-from aim_engine.deploy.looking import FAILED, READY, SILENT, Health, Look, look, rates_between
+from aim_engine.deploy.looking import FAILED, READY, SILENT, Health, Judge, Look, look, rates_between
 from aim_engine.deploy.reach import Vantage
 from aim_engine.errors import AimError, EndpointError, EngineStartTimeoutError
 
@@ -48,8 +48,10 @@ def wait_for_endpoint_ready(
     on_phase: OnPhase = lambda _phase, _reason: None,
     *,
     vantage: Vantage | None = None,
+    judge: Judge | None = None,
 ) -> Readiness:
-    """Wait until it answers requests, and tell each phase and its reason as it comes.
+    """Wait until it answers requests, and tell each phase and its reason as it comes. Whether it is ready is for the
+    `judge` to say, where there is one; that it has ended or failed for good is noticed all the same.
 
     Raises:
         AimError: the container has ended: the class of its exit code, and its own last words.
@@ -61,7 +63,7 @@ def wait_for_endpoint_ready(
     seen: Look | None = None
     answered = False
     while seen is None or time.monotonic() - begun < timeout:
-        seen = _look_again(endpoint, client, vantage or Vantage())
+        seen = _look_again(endpoint, client, vantage or Vantage(), judge)
         answered = answered or seen.health.word != SILENT
         said = _phase(seen, endpoint)
         if said != told:
@@ -75,7 +77,7 @@ def wait_for_endpoint_ready(
     raise _too_late(seen, timeout, answered)
 
 
-def _look_again(endpoint: Endpoint, client: DockerClient, vantage: Vantage) -> Look:
+def _look_again(endpoint: Endpoint, client: DockerClient, vantage: Vantage, judge: Judge | None) -> Look:
     """Docker is asked first, so that an end is noticed at once; its ports may be others after a restart."""
     from docker.errors import NotFound
 
@@ -84,7 +86,7 @@ def _look_again(endpoint: Endpoint, client: DockerClient, vantage: Vantage) -> L
             inspected = client.api.inspect_container(endpoint.container_id)
         except NotFound:
             raise removed(endpoint) from None
-    return look(vantage.reach(endpoint_of(inspected)), Access(), count=False)
+    return look(vantage.reach(endpoint_of(inspected)), Access(), count=False, judge=judge)
 
 
 def _phase(seen: Look, first: Endpoint) -> tuple[str, str]:
@@ -110,7 +112,7 @@ def _raise_if_given_up(seen: Look, first: Endpoint, client: DockerClient) -> Non
         error = error_from_words(last_words(last_lines(client, endpoint)))
         if error is not None and not error.retryable:
             raise error
-    if seen.health.word == FAILED:
+    if FAILED in (seen.health.word, seen.status.get("phase")):
         error = _failed_inside(seen)
         if error is not None:
             raise error

@@ -66,8 +66,8 @@ class PassedVariable:
 
 
 def environment(plan: Plan) -> dict[str, str]:
-    """The container's variables: the model, the recipe pinned, the number of GPUs, every setting that was given, and
-    the user's own values of variables that the recipe sets.
+    """The container's variables: the model, the recipe pinned, the number of GPUs, every setting that was given, the
+    user's own values of variables that the recipe sets, and what a configure hook set.
     """
     request, winner = plan.request, plan.winner
     hardware = _HARDWARE.get(winner.gpus[0].vendor)
@@ -80,7 +80,8 @@ def environment(plan: Plan) -> dict[str, str]:
             said[setting.variable] = target
         elif _is_said(request, setting):
             said[setting.variable] = as_text(setting, getattr(request, setting.field))
-    own = {name: request.environment[name] for name in winner.variant.env if name in request.environment}
+    names = {*winner.variant.env, *request.hooked} & request.environment.keys()
+    own = {name: request.environment[name] for name in sorted(names)}
     return {**own, **said}
 
 
@@ -90,8 +91,8 @@ def on_the_host_s_network(plan: Plan) -> dict[str, str]:
     return {"AIM_HOST": request.host, "AIM_PORT": str(request.port), "AIM_HEALTH_PORT": str(request.health_port)}
 
 
-def checked_variables(extra: Mapping[str, str]) -> dict[str, str]:
-    """Further variables for the container, as typed.
+def checked_variables(extra: Mapping[str, str], *, giver: str = "--env") -> dict[str, str]:
+    """Further variables for the container, as typed, or as a program gave them.
 
     Raises:
         InputError: a name cannot be one, is a setting's (whose flag says it better), or a value holds a NUL.
@@ -99,11 +100,11 @@ def checked_variables(extra: Mapping[str, str]) -> dict[str, str]:
     settings = {name: setting for setting in SETTINGS for name in (*setting.variables, setting.file_variable) if name}
     for name, value in extra.items():
         if not _VARIABLE.fullmatch(name) or "\0" in value:
-            raise InputError(f"{name[:80]!r} cannot be a variable of a container", hint="use --env NAME=VALUE")
+            raise InputError(f"{giver} {name[:80]!r} cannot be a variable of a container", hint="use --env NAME=VALUE")
         if name in settings:
-            secret = settings[name].secret
-            remedy = f"set {name} in your own environment" if secret else f"use {settings[name].flag}"
-            raise InputError(f"--env {name}: that is a setting of AIM Engine", hint=remedy)
+            secret, flag = settings[name].secret, settings[name].flag
+            remedy = f"set {name} in your own environment" if secret else f"use {flag}"
+            raise InputError(f"{giver} {name}: that is a setting of AIM Engine", hint=remedy)
     return dict(extra)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from aim_engine.deploy.allocation import Allocation
+from aim_engine.deploy.looking import Judge
 from aim_engine.deploy.reach import Vantage
 from aim_engine.deploy.spec import LABEL, ContainerSpec
 from aim_engine.hardware.inventory import Inventory
@@ -54,6 +55,7 @@ class Job:
     token: str
     warn: Callable[[str], None] = lambda _text: None
     on_name: Callable[[str], None] = lambda _name: None  # told before anything of that name is made
+    judge: Judge | None = None  # who says whether it is ready, in place of its sidecar
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,7 +65,7 @@ def _ready(
 ) -> Readiness:
     limit = job.wishes.timeout_seconds or launched.plan.start_timeout_seconds * _PATIENCE
     try:
-        return wait_for_endpoint_ready(launched.endpoint, client, limit, on_phase, vantage=place)
+        return wait_for_endpoint_ready(launched.endpoint, client, limit, on_phase, vantage=place, judge=job.judge)
     except AimError as error:
         if isinstance(error, EngineStartTimeoutError) and not job.wishes.keep:  # or it would be said that it goes on
             error.hint = "it was removed; give it longer with --timeout, or leave it alone with --detach"

@@ -6,8 +6,8 @@ Judges little: the health sidecar's verdict is passed on, and Docker's own where
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -52,8 +52,59 @@ class Look:
     fresh: bool = False  # the counters are the engine's own, of this moment
 
 
-def look(endpoint: Endpoint, access: Access, *, seconds: float = LOOK_SECONDS, count: bool = True) -> Look:
+# Somebody else's verdict on an endpoint that runs, in place of the sidecar's.
+Judge = Callable[[Endpoint], Health]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """One endpoint as it is now; `rates` are None where its counters cannot tell."""
+
+    look: Look
+    rates: Rates | None
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return self.look.endpoint
+
+    @property
+    def health(self) -> Health:
+        return self.look.health
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        return self.rates.tokens_per_second if self.rates else None
+
+    def as_json(self) -> dict[str, Any]:
+        """Keys may be added, never renamed."""
+        return {
+            **self.endpoint.as_json(),
+            "health": asdict(self.health),
+            "phase": self.health.phase or None,
+            "uptime_seconds": uptime_seconds(self.endpoint),
+            "tokens_per_second": self.tokens_per_second,
+            "requests_running": self.look.counters.running,
+            "requests_waiting": self.look.counters.waiting,
+            "kv_cache_usage": self.look.counters.kv_cache_usage,
+        }
+
+
+def look(
+    endpoint: Endpoint,
+    access: Access,
+    *,
+    seconds: float = LOOK_SECONDS,
+    count: bool = True,
+    judge: Judge | None = None,
+) -> Look:
     """Ask one endpoint's sidecar, and for counters of this moment the engine itself; the latter may want the key."""
+    seen = _look(endpoint, access, seconds=seconds, count=count)
+    if judge is None or endpoint.state != "running":
+        return seen
+    return replace(seen, health=judge(endpoint))
+
+
+def _look(endpoint: Endpoint, access: Access, *, seconds: float, count: bool) -> Look:
     if not endpoint.is_running or endpoint.state != "running" or endpoint.health_url is None:
         return Look(endpoint=endpoint, health=_by_docker(endpoint), counters=Counters(at=time.monotonic()))
     answer = ask(f"{endpoint.health_url}/status", seconds=seconds)
@@ -69,25 +120,30 @@ def look(endpoint: Endpoint, access: Access, *, seconds: float = LOOK_SECONDS, c
     return Look(endpoint=endpoint, health=health, counters=counters, status=status)
 
 
-def look_at_all(endpoints: Iterable[Endpoint], environment: Mapping[str, str], *, count: bool = True) -> list[Look]:
+def look_at_all(
+    endpoints: Iterable[Endpoint], environment: Mapping[str, str], *, count: bool = True, judge: Judge | None = None
+) -> list[Look]:
     """All at once; one that dribbles counts as one that does not answer."""
     wanted = list(endpoints)
     looks = at_once(
         wanted,
-        lambda one: look(one, access_to(one, environment), count=count),
+        lambda one: look(one, access_to(one, environment), count=count, judge=judge),
         seconds=2 * LOOK_SECONDS + _MARGIN_SECONDS,
     )
     return [found or _no_look(one) for one, found in zip(wanted, looks, strict=True)]
 
 
-def two_looks(endpoints: Iterable[Endpoint], environment: Mapping[str, str]) -> list[tuple[Look, Rates | None]]:
+def two_looks(
+    endpoints: Iterable[Endpoint], environment: Mapping[str, str], *, judge: Judge | None = None
+) -> list[Running]:
     """Two looks at all of them, a second apart, where any is ready; else one, and no rates."""
-    first = look_at_all(endpoints, environment)
+    first = look_at_all(endpoints, environment, judge=judge)
     if not any(one.health.ready for one in first):
-        return [(one, None) for one in first]
+        return [Running(look=one, rates=None) for one in first]
     time.sleep(BETWEEN_LOOKS_SECONDS)
-    second = look_at_all([one.endpoint for one in first], environment)
-    return [(after, rates_between(before, after)) for before, after in zip(first, second, strict=True)]
+    second = look_at_all([one.endpoint for one in first], environment, judge=judge)
+    pairs = zip(first, second, strict=True)
+    return [Running(look=after, rates=rates_between(before, after)) for before, after in pairs]
 
 
 def rates_between(before: Look, after: Look) -> Rates | None:

@@ -63,6 +63,10 @@ class Candidate:
         """GPUs needed in all."""
         return self.variant.gpu_count * self.replicas
 
+    def in_words(self) -> str:
+        """`qwen3-32b-mi300x-bf16 on 4 GPUs`."""
+        return f"{self.recipe.recipe_id} on {self.gpu_count} GPU{'s' * (self.gpu_count != 1)}"
+
     @property
     def tensor_parallel_size(self) -> int:
         size = self.variant.args.get("tensor-parallel-size")

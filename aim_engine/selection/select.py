@@ -21,9 +21,20 @@ from aim_engine.selection.rules import RULES
 _PREFERENCE = ("bf16", "fp16", "fp8", "int8", "int4", "fp4")  # among checkpoints none of which is the model's own
 
 
+RULES_CHOSE = "the rules"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chooser:
+    """Somebody else's choice: `choose` is given what fits, best first, and returns one of these; `name` is who."""
+
+    name: str
+    choose: Callable[[tuple[Judged, ...]], Judged]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What was chosen and every verdict on every candidate, best first. Without a winner, `refusal` says why.
+    """What was chosen, by whom, and every verdict on every candidate, best first. Without a winner, `refusal` says why.
     `warnings` tell what was chosen against a rule's verdict (AIM_FORCE), `notes` which GPUs serve and why.
     """
 
@@ -32,10 +43,11 @@ class Selection:
     refusal: AimError | None = None
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    chosen_by: str = RULES_CHOSE
 
 
-def select(situation: Situation, read_terms: ReadTerms) -> Selection:
-    """Judge every candidate by every rule, rank them, and take the best that passed all.
+def select(situation: Situation, read_terms: ReadTerms, chooser: Chooser | None = None) -> Selection:
+    """Judge every candidate by every rule, rank them, and take the best that passed all, or the chooser's choice.
 
     `read_terms` is the backend's reading of a variant's arguments on a GPU.
     """
@@ -53,8 +65,43 @@ def select(situation: Situation, read_terms: ReadTerms) -> Selection:
     if winner is None:
         refusal = why_none(eligible, judged, situation, _rank(situation))
         return Selection(winner=None, judged=tuple(_unpinned(one, situation) for one in judged), refusal=refusal)
+    if chooser is not None:
+        return _chosen(chooser, eligible, judged, situation, read_terms)
     compared = tuple(_compared(one, winner, situation) for one in judged)
     return Selection(winner=winner, judged=compared, notes=notes_on(winner, judged, situation, read_terms))
+
+
+def _chosen(
+    chooser: Chooser,
+    eligible: tuple[Judged, ...],
+    judged: tuple[Judged, ...],
+    situation: Situation,
+    read_terms: ReadTerms,
+) -> Selection:
+    """The selection as the chooser has it, which is for it to explain."""
+    offered = offered_of(eligible)
+    winner = chooser.choose(offered)
+    if winner is offered[0]:
+        told = tuple(_compared(one, winner, situation) for one in judged)
+        notes = [f"{chooser.name} chose this one of {len(offered)}, as the rules would have"]
+    else:
+        reason = f"{chooser.name} chose another"
+        told = tuple(replace(one, passed_over=reason) if one.passed and one is not winner else one for one in judged)
+        best = offered[0].candidate.in_words()
+        notes = [f"{chooser.name} chose this one of {len(offered)}; the rules would now take {best}"]
+    own = notes_on(winner, judged, situation, read_terms)
+    return Selection(winner=winner, judged=told, notes=(*notes, *own), chosen_by=chooser.name)
+
+
+def offered_of(eligible: tuple[Judged, ...]) -> tuple[Judged, ...]:
+    """What a chooser may choose among, best first: of those with the same recipe and number of GPUs the best, because
+    these two are what a container can be told.
+    """
+    best: dict[tuple[str, int], Judged] = {}
+    for one in eligible:
+        if one.passed:
+            best.setdefault((one.candidate.recipe.recipe_id, one.candidate.gpu_count), one)
+    return tuple(best.values())
 
 
 # What each place of the rank's key means, said of one that lost by it.

@@ -84,14 +84,14 @@ def test_two_looks_give_tokens_per_second(answering: Start) -> None:
     counted = iter((100, 350))
     sidecar = answering({"/status": READY})
     api = answering({"/metrics": lambda _: f"vllm:generation_tokens_total {next(counted)}\n"})
-    ((_, found),) = two_looks([endpoint(ports=(api.port, sidecar.port))], {})
+    (found,) = (one.rates for one in two_looks([endpoint(ports=(api.port, sidecar.port))], {}))
     assert found is not None
     assert found.tokens_per_second == pytest.approx(250, rel=0.4)
 
 
 def test_nobody_ready_is_looked_at_once(answering: Start) -> None:
     sidecar = answering({"/status": {"phase": "loading"}})
-    ((_, found),) = two_looks([endpoint(ports=(None, sidecar.port))], {})
+    (found,) = (one.rates for one in two_looks([endpoint(ports=(None, sidecar.port))], {}))
     assert found is None
     assert len(sidecar.asked) == 1
 

@@ -1,0 +1,166 @@
+"""From request to plan: who chose, who configured, and what is planned again because of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from operator import itemgetter
+from pathlib import Path
+
+import pytest
+
+from aim_engine.decide import Configure, Planner, decide, planned, survey
+from aim_engine.errors import DoesNotFitError, InputError
+from aim_engine.plan import Plan, Refusal
+from aim_engine.request import Request, read_request
+from aim_engine.selection.candidate import Judged
+from aim_engine.selection.select import RULES_CHOSE, Chooser
+from tests.building import MODEL, ROCM, here, request, write_recipe
+from tests.deploy.planning import SHIPPED
+
+LAST = Chooser(name="the test", choose=lambda offered: offered[-1])
+FIRST = Chooser(name="the test", choose=lambda offered: offered[0])
+
+
+def plan(asked: Request | None = None, chooser: Chooser | None = None, configure: Configure | None = None) -> Plan:
+    found = planned(asked or request(), here(), SHIPPED, ROCM, chooser=chooser, configure=configure)
+    assert isinstance(found, Plan), found
+    return found
+
+
+def with_args(**args: object) -> Configure:
+    """A configuration that lays these options over the request's."""
+
+    def configure(one: Plan) -> Request:
+        options = {name.replace("_", "-"): value for name, value in args.items()}
+        hooked = one.request.hooked | options.keys()
+        return replace(one.request, engine_args={**one.request.engine_args, **options}, hooked=hooked)
+
+    return configure
+
+
+def test_without_anybody_the_rules_choose() -> None:
+    found = plan()
+    assert found.chosen_by == RULES_CHOSE == found.as_json()["chosen_by"]
+    assert not any("chose" in note for note in found.notes)
+
+
+def test_another_choice_is_the_plan_s_and_is_said() -> None:
+    ours, theirs = plan(), plan(chooser=LAST)
+    assert theirs.winner.in_words() != ours.winner.in_words()
+    assert theirs.chosen_by == "the test"
+    assert theirs.notes[0].endswith(f"the rules would now take {ours.winner.in_words()}")
+    chosen = [one for one in theirs.judged if one.candidate is theirs.winner]
+    assert [one.passed_over for one in chosen] == [""]
+    assert {one.passed_over for one in theirs.judged if one.passed and one not in chosen} == {"the test chose another"}
+
+
+def test_the_same_choice_leaves_the_reasons_as_they_were() -> None:
+    ours, theirs = plan(), plan(chooser=FIRST)
+    assert theirs.judged == ours.judged
+    assert theirs.command == ours.command
+    assert "as the rules would have" in theirs.notes[0]
+
+
+@pytest.mark.parametrize("metric", ["latency", "throughput"])
+def test_what_is_offered_is_what_a_container_can_be_told(metric: str) -> None:
+    """Every choice, pinned by its recipe and its number of GPUs as a container's is, is the same plan again."""
+    offered: list[tuple[str, int]] = []
+
+    def note(judged: tuple[Judged, ...]) -> Judged:
+        offered.extend((one.candidate.recipe.recipe_id, one.candidate.gpu_count) for one in judged)
+        return judged[0]
+
+    plan(request(metric=metric), chooser=Chooser(name="the test", choose=note))
+    assert len(set(offered)) == len(offered) > 1
+    for place, (recipe, count) in enumerate(offered):
+        pick = Chooser(name="the test", choose=itemgetter(place))
+        chosen = plan(request(metric=metric), chooser=pick)
+        pinned = plan(request(metric=metric, recipe=recipe, gpu_count=str(count)))
+        assert pinned.winner.variant == chosen.winner.variant
+        assert (pinned.winner.replicas, pinned.command.options) == (chosen.winner.replicas, chosen.command.options)
+
+
+def test_a_pin_is_all_that_is_offered() -> None:
+    seen: list[str] = []
+
+    def choose(judged: tuple[Judged, ...]) -> Judged:
+        seen.extend(one.candidate.recipe.recipe_id for one in judged)
+        return judged[0]
+
+    plan(request(recipe="qwen3-32b-mi300x-fp8"), chooser=Chooser(name="the test", choose=choose))
+    assert set(seen) == {"qwen3-32b-mi300x-fp8"}
+
+
+def test_where_nothing_fits_nobody_is_asked() -> None:
+    def choose(_: tuple[Judged, ...]) -> Judged:
+        raise AssertionError("asked")
+
+    chooser = Chooser(name="the test", choose=choose)
+    assert isinstance(planned(request(gpu_count="8"), here("MI300X:2"), SHIPPED, ROCM, chooser=chooser), Refusal)
+
+
+def test_a_configuration_counts_in_the_memory_too() -> None:
+    found = plan(configure=with_args(gpu_memory_utilization=0.5))
+    before, after = plan().ledger, found.ledger
+    assert before
+    assert after
+    assert after.budget_bytes < before.budget_bytes
+    assert found.command.options["gpu-memory-utilization"] == 0.5
+    assert found.origins["--gpu-memory-utilization"] == "the configure hook"
+    assert "gpu-memory-utilization: the configure hook says 0.5, the recipe said 0.9" in found.notes
+
+
+def test_a_configuration_that_does_not_fit_is_said_with_its_class() -> None:
+    found = planned(request(gpu_count="1"), here(), SHIPPED, ROCM, configure=with_args(gpu_memory_utilization=0.1))
+    assert isinstance(found, Refusal)
+    assert isinstance(found.error, DoesNotFitError)
+
+
+def test_a_configuration_that_only_another_could_bear_changes_nothing_in_silence() -> None:
+    one_gpu = Chooser(
+        name="the test",
+        choose=lambda judged: next(
+            one
+            for one in judged
+            if (one.candidate.recipe.recipe_id, one.candidate.gpu_count) == ("qwen3-32b-mi300x-bf16", 1)
+        ),
+    )
+    with pytest.raises(InputError, match="qwen3-32b-mi300x-bf16 on 1 GPU cannot be served any more"):
+        plan(chooser=one_gpu, configure=with_args(gpu_memory_utilization=0.3))
+
+
+def test_a_chosen_one_stays_chosen_when_it_is_configured() -> None:
+    found = plan(chooser=LAST, configure=with_args(max_num_seqs=64))
+    assert found.winner.in_words() == plan(chooser=LAST).winner.in_words()
+    assert found.chosen_by == "the test"
+
+
+def test_what_aim_engine_sets_itself_is_not_overruled_in_silence() -> None:
+    with pytest.raises(InputError, match="enable-server-load-tracking is for AIM Engine to set"):
+        plan(configure=with_args(enable_server_load_tracking=False))
+    with pytest.raises(InputError, match="the configure hook: port is set by AIM_PORT"):
+        plan(configure=with_args(port=9))
+
+
+def test_the_guard_stays_where_a_middleware_is_added() -> None:
+    guard = plan().command.options["middleware"]
+    found = plan(configure=with_args(middleware=[*guard, "mine.Middleware"]))
+    assert found.command.options["middleware"] == [*guard, "mine.Middleware"]
+
+
+def test_a_planner_reads_the_catalogue_once(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, "one", model_id="org/m")
+    asked = read_request({"model": "org/m", "recipes_dir": str(tmp_path), "offline": "1"}, {})
+    planner = Planner()
+    assert isinstance(planner(asked, here()), Plan)
+    recipe.unlink()
+    assert isinstance(planner(asked, here()), Plan)
+    assert isinstance(Planner()(asked, here()), Refusal)
+
+
+def test_decide_and_survey_take_the_same_choice() -> None:
+    asked = read_request({"model": MODEL, "hardware": "MI300X:8"}, {})
+    decided, surveyed = decide(asked, chooser=LAST), survey(asked, here(), chooser=LAST)
+    assert isinstance(decided, Plan)
+    assert isinstance(surveyed, Plan)
+    assert decided.winner.in_words() == surveyed.winner.in_words()
