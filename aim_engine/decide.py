@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from aim_engine.backends.registry import backend
+from aim_engine.backends.registry import backend as find_backend
 from aim_engine.catalog.checkpoint import HUB
 from aim_engine.catalog.checkpoint_card import card_of
 from aim_engine.catalog.hub import checkpoint_at_hub
@@ -22,6 +23,7 @@ from aim_engine.errors import HubUnreachableError, InputError, ModelAccessError
 from aim_engine.hardware.detect import detect
 from aim_engine.hardware.installed import Engine
 from aim_engine.hardware.inventory import Inventory, Surroundings
+from aim_engine.hardware.products import Product, product_by_name
 from aim_engine.plan import Plan, Refusal, make_plan
 from aim_engine.request import Request
 from aim_engine.selection.candidate import Judged, gpus_of_type
@@ -43,7 +45,7 @@ def decide(
     """
     inventory = look(request)
     catalog = know(request, inventory)
-    engine = backend(request.backend).find(tuple(sys.path), sys.executable)
+    engine = find_backend(request.backend).find(tuple(sys.path), sys.executable)
     plan = planned(request, inventory, catalog, engine, chooser=chooser, configure=configure)
     if isinstance(plan, Refusal) or not is_hub_id(plan.checkpoint):
         return plan
@@ -181,7 +183,29 @@ def _wish(request: Request) -> str:
 
 
 def know(request: Request, inventory: Inventory) -> Catalog:
-    """The recipes for the asked model and its card: from the catalogue, or else from the checkpoint itself."""
+    """The recipes for the asked model and its card: from the catalogue, or else from the checkpoint itself; for GPUs
+    that none of them is for, one made of the card.
+    """
+    catalog = _with_card(request, inventory)
+    missing = _without_recipe(catalog, inventory)
+    if catalog.card is None or not missing:
+        return catalog
+    made = [find_backend(request.backend).derive(catalog.card, request.required_model, one) for one in missing]
+    return replace(catalog, recipes=(*catalog.recipes, *(recipe for recipe in made if recipe)))
+
+
+def _without_recipe(catalog: Catalog, inventory: Inventory) -> list[Product]:
+    """The kinds of GPUs here that are in the table of products and that no recipe is for."""
+    served = {recipe.gpu_type.casefold() for recipe in catalog.recipes}
+    names = {gpu.product for gpu in inventory.usable_gpus if gpu.product.casefold() not in served}
+    found = []
+    for name in sorted(names):
+        with suppress(InputError):  # a GPU that nobody has written the facts of
+            found.append(product_by_name(name))
+    return found
+
+
+def _with_card(request: Request, inventory: Inventory) -> Catalog:
     folder = request.model_folder
     model_id = None if folder is not None else request.required_model
     catalog = load_catalog(model_id, catalog_folders(request.recipes_dir, request.models_dir))
@@ -189,7 +213,8 @@ def know(request: Request, inventory: Inventory) -> Catalog:
         return catalog
     if folder is not None:
         return replace(catalog, card=card_of(checkpoint_in(folder, request.required_model)))
-    if not any(gpus_of_type(inventory, recipe.gpu_type) for recipe in catalog.recipes):
+    served = any(gpus_of_type(inventory, recipe.gpu_type) for recipe in catalog.recipes)
+    if not served and not _without_recipe(catalog, inventory):
         return catalog  # nothing here could serve it anyway: do not ask the network
     cached = cached_folder(request.required_model, hub_cache(request))
     if cached is not None:

@@ -11,10 +11,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.recipe import ArgumentValue, Recipe, Variant
 from aim_engine.catalog.terms import ServingTerms
 from aim_engine.hardware.installed import Engine
 from aim_engine.hardware.inventory import Gpu
+from aim_engine.hardware.products import Product
 
 HOOK = "the configure hook"
 
@@ -132,6 +134,9 @@ class Backend(Protocol):
         self, args: Mapping[str, ArgumentValue], overrides: Mapping[str, Any], gpu: Gpu, engine: Engine | None
     ) -> ServingTerms:
         """What the arguments mean for memory on that GPU."""
+
+    def derive(self, card: ModelCard, model_id: str, product: Product) -> Recipe | None:
+        """A recipe for a model that has none on that GPU; None where not enough is known of the model."""
 
     def command(self, job: ServeJob) -> ServerCommand:
         """The command line.

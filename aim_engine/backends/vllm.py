@@ -15,11 +15,13 @@ from aim_engine.backends import vllm_platforms as platforms
 from aim_engine.backends.base import Complaint, ServeJob, ServerCommand, ServerFile, ServerUrls
 from aim_engine.backends.vllm_kernels import kernel_complaints
 from aim_engine.backends.vllm_options import dashed, installed_name, recipe_complaints, rendered, serve_options
+from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.recipe import ArgumentValue, Recipe, Variant
 from aim_engine.catalog.terms import ServingTerms
 from aim_engine.errors import CatalogError
 from aim_engine.hardware.installed import Engine
 from aim_engine.hardware.inventory import Gpu
+from aim_engine.hardware.products import Product
 
 name = "vllm"
 
@@ -79,6 +81,13 @@ def read_terms(
         eager=merged.get("enforce-eager") is True,
         host_memory=platform.explicit_cache,
     )
+
+
+def derive(card: ModelCard, model_id: str, product: Product) -> Recipe | None:
+    """A recipe for a model that has none on that GPU."""
+    from aim_engine.backends import vllm_derived  # here: most models that are served have recipes
+
+    return vllm_derived.derive(card, model_id, product)
 
 
 def command(job: ServeJob) -> ServerCommand:

@@ -68,7 +68,8 @@ class Variant:
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A loaded recipe. `model_id` is what a user asks for ("*" for a family that serves any model), `huggingface_id`
-    the checkpoint that is served, `file` where it was read, `order` its folder's place in the search (0 first).
+    the checkpoint that is served, `file` where it was read, `order` its folder's place in the search (0 first). A
+    `generated` one was made from the model's own numbers, and stands in no file.
     """
 
     recipe_id: str
@@ -81,6 +82,7 @@ class Recipe:
     description: str = ""
     file: str = ""
     order: int = 0
+    generated: bool = False
 
     @property
     def is_family(self) -> bool:

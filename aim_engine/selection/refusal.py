@@ -68,6 +68,8 @@ def _unknown_recipe(recipe_id: str, judged: tuple[Judged, ...]) -> AimError:
 def _unknown_model(situation: Situation) -> AimError:
     asked, near = situation.request.model, nearest_models(str(situation.request.model), situation.catalog.known_models)
     hint = f"did you mean {near[0]}? " if near else ""
+    if situation.request.offline and situation.catalog.card is None:
+        hint += "without AIM_OFFLINE its own config would be asked for; "
     return NoRecipeError(
         f"no recipe serves {asked} on {situation.inventory.in_words()}",
         hint=f"{hint}aim-engine models lists the known ones; AIM_RECIPES_DIR adds recipes of your own",

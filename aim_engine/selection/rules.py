@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from aim_engine.hardware.inventory import Gpu
 from aim_engine.hardware.partitions import way_back
-from aim_engine.hardware.products import refused_format
+from aim_engine.hardware.products import product_by_name, refused_format
 from aim_engine.hardware.visibility import put_first, set_here
 from aim_engine.selection.candidate import Candidate, Situation, Verdict, gpus_of_type
 from aim_engine.selection.memory import Ledger, in_gib
@@ -119,13 +119,20 @@ def _copies_inside(candidate: Candidate, situation: Situation) -> int:
 
 
 def checkpoint_format(candidate: Candidate, situation: Situation) -> Verdict:
-    """The checkpoint's quantisation is one that the vendor's GPUs can compute with."""
+    """The checkpoint's quantisation is one that these GPUs can compute with."""
     card = situation.catalog.card
     stored = card.quantization if card and not _serves_another(candidate, situation) else ""
     if "nvfp4" in candidate.recipe.huggingface_id.lower():  # its publishers put the format into the name
         stored = "nvfp4"
-    reasons = [refused_format(gpu.vendor, stored) for gpu in candidate.gpus[:1]]
+    reasons = [refused_format(gpu.vendor, stored) or _lacks_fp8(candidate, gpu) for gpu in candidate.gpus[:1]]
     return _verdict("format", not any(reasons), "it is in no format that these GPUs refuse", "; ".join(reasons))
+
+
+def _lacks_fp8(candidate: Candidate, gpu: Gpu) -> str:
+    """A recipe in a file was checked for that when it was read; one that was made of a checkpoint's numbers was not."""
+    if not candidate.recipe.generated or candidate.recipe.precision != "fp8" or product_by_name(gpu.product).has_fp8:
+        return ""
+    return f"the checkpoint is fp8, in which {gpu.product} does not compute"
 
 
 def _serves_another(candidate: Candidate, situation: Situation) -> bool:

@@ -18,6 +18,8 @@ from aim_engine.selection.notes import notes_on
 from aim_engine.selection.refusal import why_none
 from aim_engine.selection.rules import RULES
 
+# A recipe that is made here takes the longest context that fits; where that is less than this, more GPUs are better.
+_LEAST_CONTEXT = 8192
 _PREFERENCE = ("bf16", "fp16", "fp8", "int8", "int4", "fp4")  # among checkpoints none of which is the model's own
 
 
@@ -108,7 +110,7 @@ def offered_of(eligible: tuple[Judged, ...]) -> tuple[Judged, ...]:
 _LOST_BY = (
     "it failed a check",
     "recipes for the largest group of equal GPUs come first",
-    "the model's own recipes come before those for any model",
+    "recipes for the model come first, then those made from its numbers, then those for any model",
     "its precision comes later: the checkpoint's own first, then lower ones",
     "a variant tuned for the metric comes before one for both",
     "{width}",
@@ -138,6 +140,8 @@ def _compared(judged: Judged, winner: Judged, situation: Situation) -> Judged:
     place = next((n for n, (mine, best) in enumerate(pairs) if mine != best), len(_LOST_BY) - 1)
     latency = situation.request.metric == "latency"
     width = "latency takes the widest placement" if latency else "throughput takes the narrowest, and more replicas"
+    if winner.candidate.recipe.generated and latency:
+        width = "a recipe that nobody tuned takes the fewest GPUs that hold the model"
     return replace(judged, passed_over=_LOST_BY[min(place, len(_LOST_BY) - 1)].format(width=width))
 
 
@@ -154,6 +158,7 @@ def _account(candidate: Candidate, situation: Situation, read_terms: ReadTerms) 
     terms = read_terms(candidate.variant, candidate.gpus[0])
     asked = request.max_model_len
     limit = card.architecture.max_context
+    longest = asked == "auto" or (candidate.recipe.generated and asked is None)
     reduced = reduced_fraction(candidate.gpus, terms)
     own = min(terms.context_tokens or limit, limit)
     load = Load(
@@ -161,11 +166,15 @@ def _account(candidate: Candidate, situation: Situation, read_terms: ReadTerms) 
         precision=candidate.recipe.precision,
         tensor_parallel_size=candidate.tensor_parallel_size,
         budget_bytes=budget_bytes(candidate.gpus, terms, reduced),
-        context_tokens=None if asked == "auto" else asked if isinstance(asked, int) else own,
+        context_tokens=None if longest else asked if isinstance(asked, int) else own,
         concurrency=request.concurrency,
         terms=terms,
     )
-    return replace(candidate, ledger=ledger(load), memory_fraction=reduced)
+    book = ledger(load)
+    least = min(limit, _LEAST_CONTEXT)
+    if book and candidate.recipe.generated and asked is None and book.context_tokens < least:
+        book = ledger(replace(load, context_tokens=least))
+    return replace(candidate, ledger=book, memory_fraction=reduced)
 
 
 def _rank(situation: Situation) -> Callable[[Judged], tuple[object, ...]]:
@@ -177,14 +186,13 @@ def _rank(situation: Situation) -> Callable[[Judged], tuple[object, ...]]:
 
     def key(judged: Judged) -> tuple[object, ...]:
         candidate = judged.candidate
-        width = candidate.variant.gpu_count
         return (
             len(judged.failures),
             group_of[candidate.gpus[0].index] if candidate.gpus else len(group_of),
-            candidate.recipe.is_family,
+            (candidate.recipe.is_family, candidate.recipe.generated),
             _precision_rank(candidate.recipe.precision, situation),
             candidate.variant.metric is None,
-            -width if latency else width,
+            _width_rank(candidate, latency=latency),
             0 if latency else -candidate.replicas,
             -candidate.variant.evidence.rank,
             candidate.recipe.order,
@@ -193,6 +201,14 @@ def _rank(situation: Situation) -> Callable[[Judged], tuple[object, ...]]:
         )
 
     return key
+
+
+def _width_rank(candidate: Candidate, *, latency: bool) -> tuple[int, int]:
+    """Latency takes the widest placement; where nobody has tuned it one copy on the fewest GPUs that hold it."""
+    width = candidate.variant.gpu_count
+    if not latency:
+        return 0, width
+    return (candidate.replicas, width) if candidate.recipe.generated else (0, -width)
 
 
 def _precision_rank(precision: str, situation: Situation) -> int:

@@ -41,7 +41,7 @@ def a_file_for_a_folder(folder: Path) -> list[str]:
 
 
 CASES: dict[str, tuple[int, str, str, Callable[[Path], list[str]]]] = {
-    "an unknown model": (30, "NoRecipe", "no recipe serves org/nobody", lambda _: ["org/nobody", *ON]),
+    "an unknown model": (30, "NoRecipe", "no recipe serves org/nobody", lambda _: ["org/nobody", *ON, "--offline"]),
     "an unknown recipe": (30, "NoRecipe", "there is no recipe x", lambda _: [MODEL, *ON, "--recipe", "x"]),
     "a misspelt key": (31, "Catalog", "presicion: is an unknown key", lambda p: [MODEL, *ON, *misspelt(p)]),
     "two recipes with one id": (31, "Catalog", "is taken already", lambda p: [MODEL, *ON, *two_with_one_id(p)]),

@@ -50,7 +50,7 @@ def test_a_switch_with_and_without_its_value(cli: Run, words: list[str], forced:
 
 
 def test_a_refusal_in_words_is_on_stderr(cli: Run) -> None:
-    done = cli("plan", MODEL, "--hardware", "MI355X:8")
+    done = cli("plan", MODEL, "--hardware", "MI355X:8", "--min-evidence", "reported")
     assert (done.code, done.stdout) == (30, "")
     assert "What was looked at" in done.stderr
     assert done.last_words["class"] == "NoRecipe"
@@ -125,7 +125,7 @@ def test_dry_run_as_json_prints_the_profiles_alone(cli: Run) -> None:
     assert profile["profile"]["metadata"]["gpu_count"] == 2
 
 
-@pytest.mark.parametrize("words", [["--hardware", "MI355X:8"], ["--hardware", "cpu"],
+@pytest.mark.parametrize("words", [["--hardware", "MI355X:8", "--min-evidence", "reported"], ["--hardware", "cpu"],
                                    ["--hardware", "MI300X:1", "--gpu-count", "8"]])  # fmt: skip
 def test_dry_run_without_a_match_is_an_empty_array(cli: Run, words: list[str]) -> None:
     done = cli("dry-run", MODEL, *words, "--format=json", AIM_MODEL=MODEL)

@@ -124,7 +124,9 @@ def test_the_models_own_recipe_comes_before_a_family() -> None:
     family = recipe(recipe_id="any", model_id="*", huggingface_id="*")
     where = situation(family, recipe(variant(1)))
     assert shape_of(chosen(where))[0] == "plain"
-    assert passed_over(where)["any@8"] == "the model's own recipes come before those for any model"
+    assert passed_over(where)["any@8"] == (
+        "recipes for the model come first, then those made from its numbers, then those for any model"
+    )
 
 
 def test_the_checkpoints_own_precision_comes_first_and_a_lower_one_when_it_does_not_fit() -> None:
