@@ -9,7 +9,6 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from aim_engine.configuration import Configuration, Configurations
 from aim_engine.decide import Planner, decide, look, survey
 from aim_engine.deploy.container_log import lines_of, stream_log
-from aim_engine.deploy.docker import connect, guarded
+from aim_engine.deploy.docker import begun, connect, guarded
 from aim_engine.deploy.endpoints import Endpoint, choose, list_endpoints
 from aim_engine.deploy.launch import Teller, dry_run, launch
 from aim_engine.deploy.launch_job import Decision, Job, Wishes
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 __all__ = ["AIMEngine"]
+_CLOSE_SECONDS = 1.0
 
 
 class AIMEngine:
@@ -77,8 +77,10 @@ class AIMEngine:
 
     def close(self) -> None:
         """End the connection to Docker; a client that was given is left open. A later method connects again."""
-        with self._connecting:
-            own, self._own = self._own, None
+        if not self._connecting.acquire(timeout=_CLOSE_SECONDS):
+            return  # an engine that does not answer is asked still, and nobody waits for that
+        own, self._own = self._own, None
+        self._connecting.release()
         if own is not None:
             own.close()
 
@@ -165,11 +167,9 @@ class AIMEngine:
     def launch(self, request: Request, wishes: Wishes, teller: Teller | None = None) -> Launched:
         """`launch_model` of a request (whose environment holds `wishes.extra`, and whose ports may follow)."""
         told = Remembering(teller=teller or self._hooks.telling())
-        with ThreadPoolExecutor(1) as pool:
-            connecting = pool.submit(lambda: self.docker)  # asking it takes as long as looking at the hardware
-            job = self._job(request, wishes, told)
-            client = connecting.result()
-        return replace(launch(client, job, told), warnings=tuple(told.warnings))
+        connecting = begun(lambda: self.docker)  # asking it takes as long as looking at the hardware
+        job = self._job(request, wishes, told)
+        return replace(launch(connecting.result(), job, told), warnings=tuple(told.warnings))
 
     def dry_run(self, request: Request, wishes: Wishes, teller: Teller | None = None) -> tuple[Decision, ...]:
         """What a launch would create, one for each replica. Creates nothing; without a Docker Engine what is taken is
@@ -228,8 +228,9 @@ class AIMEngine:
         return list({one.container_id: one for several in chosen for one in several}.values())
 
     def list_models(self, *, all: bool = False) -> list[Running]:
-        """The endpoints with their health, and what they do at this moment."""
-        return two_looks(self.endpoints(all=all), self._environment, judge=self._hooks.judge)
+        """The endpoints with their health, and what they do at this moment; also those that were never started."""
+        found = [one for one in self.endpoints(all=True) if all or not one.has_ended]
+        return two_looks(found, self._environment, judge=self._hooks.judge)
 
     def get_model_status(self, name: str) -> Status:
         """Everything about one endpoint, and how it ended where it has."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import signal
 from collections.abc import Iterator, Mapping
-from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from aim_engine.cli.arguments import add_model, add_settings
 from aim_engine.cli.container_flags import (
@@ -16,6 +14,7 @@ from aim_engine.cli.container_flags import (
     variables_typed,
     wishes_typed,
 )
+from aim_engine.cli.interrupts import interrupted_once
 from aim_engine.cli.steps import Steps
 from aim_engine.cli.terminal import Terminal
 from aim_engine.errors import AimError, InputError, UsageError
@@ -69,25 +68,29 @@ def add_to(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str, str]) -> int:
-    before = signal.signal(signal.SIGTERM, _end)  # by the way of ^C: nothing half-made stays
     try:
-        with Steps(terminal) as steps:
+        with interrupted_once(terminal.warn), Steps(terminal) as steps:
             result = _launch(arguments, steps, environment)
     except AimError as error:
         if arguments.json:
             terminal.result_json({"success": False, "error": error.as_json()})
         raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    if arguments.json:
-        terminal.result_json(result)
-    else:
-        terminal.result(_in_words(result))
+    try:
+        if arguments.json:
+            terminal.result_json(result)
+        else:
+            terminal.result(_in_words(result))
+    except AimError as error:
+        error.details += tuple(_running_all_the_same(result))
+        raise
     return 0
 
 
-def _end(signum: int, frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + signum)
+def _running_all_the_same(result: Mapping[str, Any]) -> Iterator[str]:
+    """Where the result could not be written."""
+    for one in result.get("replicas", [result]):
+        if name := one.get("container_name"):
+            yield f"the endpoint runs all the same: aim-engine status {name}; aim-engine stop {name}"
 
 
 def _launch(arguments: argparse.Namespace, steps: Steps, environment: dict[str, str]) -> dict[str, Any]:

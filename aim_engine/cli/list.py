@@ -31,7 +31,10 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
     elif found:
         terminal.result("\n".join(table([_HEAD, *map(_row, found)], terminal.paint)))
         for one in found:
-            if one.health.reason and not one.health.ready:
+            if one.endpoint.state == "created":  # as a launch that was killed leaves it
+                name = one.endpoint.name
+                terminal.say(f"{name}: created and never started; aim-engine stop {name} removes it")
+            elif one.health.reason and not one.health.ready:
                 terminal.say(f"{one.endpoint.name}: {one.health.reason}")
     else:
         more = "" if arguments.all else "; --all shows those that have ended"

@@ -10,6 +10,7 @@ import shutil
 import sys
 import threading
 import time
+from contextlib import suppress
 from types import TracebackType
 
 from aim_engine.cli.terminal import Terminal
@@ -98,13 +99,17 @@ class Steps:
     def _draw(self, words: str) -> None:
         if self._live and not self._over.is_set():
             width = shutil.get_terminal_size().columns - 1
-            sys.stderr.write(f"\r\x1b[K{f'  {self._step:<{_NAMES_WIDTH}} {words}'[:width]}")
-            sys.stderr.flush()
+            self._put(f"\r\x1b[K{f'  {self._step:<{_NAMES_WIDTH}} {words}'[:width]}")
             self._drawn = time.monotonic()
 
     def _wipe(self) -> None:
         if self._live:
-            sys.stderr.write("\r\x1b[K")
+            self._put("\r\x1b[K")
+
+    @staticmethod
+    def _put(text: str) -> None:
+        with suppress(OSError):  # the terminal was closed
+            sys.stderr.write(text)
             sys.stderr.flush()
 
 

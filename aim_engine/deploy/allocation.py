@@ -23,9 +23,6 @@ _MIB, _GIB = 2**20, 2**30
 A_LITTLE_BYTES = 2 * _GIB
 A_LITTLE_PART = 0.1
 
-# In these states a container has no process and gets none by itself; in all others, `created` too, it has its GPUs.
-_OVER = ("exited", "dead")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Allocation:
@@ -56,7 +53,7 @@ class Allocation:
 
 def allocate(inventory: Inventory, endpoints: Iterable[Endpoint]) -> Allocation:
     """Say of every usable GPU whether it is free."""
-    owners = {name.lower(): one for one in endpoints if one.state not in _OVER for name in one.gpus}
+    owners = {name.lower(): one for one in endpoints if not one.has_ended for name in one.gpus}
     held = {gpu.index: why for gpu in inventory.usable_gpus if holds_alone(gpu) and (why := _holder(gpu, owners))}
     gpus = tuple(replace(gpu, unusable=held.get(gpu.index, gpu.unusable)) for gpu in inventory.gpus)
     return Allocation(inventory=replace(inventory, gpus=gpus), held=held)

@@ -5,14 +5,18 @@ errors, each with its remedy. Knows no plan and no container of ours.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from threading import Thread
+from typing import TYPE_CHECKING, TypeVar
 
 from aim_engine.errors import AimError, CacheError, DockerError, InputError
 
 if TYPE_CHECKING:
     from docker import DockerClient
+
+T = TypeVar("T")
 
 _ASK_SECONDS = 60  # the longest single answer that is waited for; creating a container on a busy disk takes seconds
 _LONGEST = 200  # of what is quoted
@@ -98,6 +102,36 @@ def guarded(doing: str) -> Iterator[None]:
         raise _refusal(doing, str(error.explanation or error)) from None
     except (DockerException, requests.RequestException, OSError) as error:
         raise _unreachable(doing, error) from None
+
+
+def begun(call: Callable[[], T], answer: Future[T] | None = None) -> Future[T]:
+    """The call in a thread of its own, that nobody has to wait for when the program ends."""
+    coming: Future[T] = answer or Future()
+
+    def work() -> None:
+        if not coming.set_running_or_notify_cancel():
+            return
+        try:
+            coming.set_result(call())
+        except BaseException as error:
+            coming.set_exception(error)
+
+    Thread(target=work, daemon=True).start()
+    return coming
+
+
+def in_one_piece(call: Callable[[], T]) -> T:
+    """The call's result. An interrupt waits for its end: an engine that was asked goes on though nobody listens any
+    more, and what it makes after a look at what is to be removed would stay.
+    """
+    answer: Future[T] = Future()
+    try:
+        return begun(call, answer).result()
+    except BaseException:
+        if not answer.cancel():  # or it has not begun, and will not
+            with suppress(Exception):
+                answer.result(_ASK_SECONDS)
+        raise
 
 
 def is_about_a_port(error: AimError) -> bool:

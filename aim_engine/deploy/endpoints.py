@@ -91,6 +91,10 @@ class Endpoint:
     def is_running(self) -> bool:
         return self.state in ("running", "paused", "restarting")
 
+    @property
+    def has_ended(self) -> bool:
+        return self.state in ("exited", "dead")  # in all other states, `created` too, it has its GPUs
+
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "url": self.url, "health_url": self.health_url}
 

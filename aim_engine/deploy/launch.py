@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from aim_engine.deploy.devices import holds_alone
-from aim_engine.deploy.docker import guarded, is_about_a_port
+from aim_engine.deploy.docker import guarded, in_one_piece, is_about_a_port
 from aim_engine.deploy.docker_words import restart_policy
 from aim_engine.deploy.images import is_here, pull
 from aim_engine.deploy.launch_create import Created, create_alone, remove_all
@@ -19,6 +20,7 @@ from aim_engine.deploy.launch_decide import check_devices, decide_alone, decide_
 from aim_engine.deploy.launch_job import TOKEN, Decision, Job, Wishes
 from aim_engine.deploy.launch_lock import remove_labelled
 from aim_engine.deploy.launched import Launched
+from aim_engine.deploy.looking import seconds_since
 from aim_engine.deploy.names import checked_image, checked_name, checked_network, checked_user, publish_address
 from aim_engine.deploy.replicas import differences
 from aim_engine.deploy.secrets import remove_secrets, secret_values
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from aim_engine.deploy.endpoints import Endpoint
 
 _PORT_TRIES = 5
+_UNSTARTED_SECONDS = 60.0  # from here on a container that was created and not started is nobody's
+_WAITING = "waiting for another launch, which decides first"
 
 
 class Teller(Protocol):
@@ -77,7 +81,7 @@ def launch(client: DockerClient, job: Job, teller: Teller) -> Launched:
     for decision in first:
         check_devices(decision.plan, job.wishes.device_mode)
     teller.end(_in_short(first))
-    for text in dict.fromkeys(_cautions([decision.plan for decision in first])):
+    for text in dict.fromkeys([*_cautions([decision.plan for decision in first]), *_left_by_others(first[0])]):
         teller.warn(text)
     _fetch(client, first[0].spec.image, teller)
     with _nothing_left(client, job) as made:
@@ -104,6 +108,13 @@ def _cautions(plans: Sequence[Plan]) -> Iterator[str]:
     if request.api_key is None and publish_address(request.host) not in ("127.0.0.1", "[::1]"):
         ports = ", ".join(str(plan.request.port) for plan in plans)
         yield f"whoever reaches port {ports} may use the API: set AIM_API_KEY, or --host 127.0.0.1"
+
+
+def _left_by_others(decision: Decision) -> Iterator[str]:
+    """Containers that a launch which was killed has left: they keep their GPUs."""
+    for one in decision.unstarted:
+        if (seconds_since(one.created_at) or 0) > _UNSTARTED_SECONDS:
+            yield f"{one.name} was created and never started: aim-engine stop {one.name} removes it"
 
 
 def _in_short(decisions: Sequence[Decision]) -> str:
@@ -143,8 +154,9 @@ def _nothing_left(client: DockerClient, job: Job) -> Iterator[_Made]:
                 with guarded("remove what was created"):
                     remove_labelled(client, TOKEN, job.token)
             except AimError:
-                if made.names and isinstance(error, AimError):
-                    error.details += (f"the container {made.names[-1]} may be left: aim-engine stop {made.names[-1]}",)
+                if isinstance(error, AimError):
+                    names = dict.fromkeys(made.names)
+                    error.details += tuple(f"the container {one} may be left: aim-engine stop {one}" for one in names)
             for name in made.names:
                 remove_secrets(job.environment, name)
         raise
@@ -154,13 +166,14 @@ def _created_and_started(client: DockerClient, job: Job, teller: Teller, made: _
     """Create and start; again with other ports where a program that is no container has one of those chosen."""
     avoid: frozenset[int] = frozenset()
     for attempt in range(_PORT_TRIES):
-        created = create_alone(client, replace(job, on_name=made.names.append), avoid)
+        told = replace(job, on_name=made.names.append, on_wait=partial(teller.progress, 0, 0, _WAITING))
+        created = create_alone(client, told, avoid)
         teller.end(", ".join(decision.spec.name for _, decision in created))
         teller.begin("start")
         for container, decision in created:
             try:
                 with guarded(f"start {decision.spec.name}"):
-                    client.api.start(container)
+                    in_one_piece(partial(client.api.start, container))
             except AimError as error:
                 chosen = _chosen_ports(decision.plan.request)
                 if not is_about_a_port(error) or not chosen or attempt == _PORT_TRIES - 1:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from aim_engine.deploy.docker import guarded, is_about_a_name
+from aim_engine.deploy.docker import guarded, in_one_piece, is_about_a_name
 from aim_engine.deploy.docker_words import create_words
 from aim_engine.deploy.launch_decide import decide_now
 from aim_engine.deploy.launch_job import Decision, Job
@@ -35,7 +35,7 @@ def create_alone(client: DockerClient, job: Job, avoid: frozenset[int] = frozens
     image = decide_now(client, job, avoid)[0].spec.image
     for _ in range(_TRIES):
         try:
-            with launch_lock(client, image) as lock:
+            with launch_lock(client, image, on_wait=job.on_wait) as lock:
                 return _create_all(client, job, decide_now(client, job, avoid), lock)
         except LockLostError:
             continue
@@ -100,7 +100,7 @@ def create(client: DockerClient, spec: ContainerSpec, values: Mapping[str, str])
     words = create_words(spec, values)
     with guarded("create the container"):
         host = client.api.create_host_config(**words.pop("host_config"))
-        return str(client.api.create_container(**words, host_config=host)["Id"])
+        return str(in_one_piece(lambda: client.api.create_container(**words, host_config=host))["Id"])
 
 
 def remove(client: DockerClient, container: str, job: Job, name: str) -> None:

@@ -54,8 +54,10 @@ def decide_now(client: DockerClient, job: Job, avoid: frozenset[int] = frozenset
     requests = with_ports_of_each(job.request, job.wishes.replicas, taken, listens=listens)
     names = {name.removeprefix("/") for one in listed for name in one.get("Names") or ()}
     plans = _plans(job, requests, allocation)
+    unstarted = tuple(one for one in endpoints if one.state == "created")
     return _as_replicas(job, [
-        Decision(plan=plan, allocation=allocation, spec=spec_of(job, plan, name, client, place), place=place)
+        Decision(plan=plan, allocation=allocation, spec=spec_of(job, plan, name, client, place), place=place,
+                 unstarted=unstarted)
         for plan, name in zip(plans, _names(job, plans, names), strict=True)
     ])  # fmt: skip
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from aim_engine.deploy.allocation import Allocation
+from aim_engine.deploy.endpoints import Endpoint
 from aim_engine.deploy.looking import Judge
 from aim_engine.deploy.reach import Vantage
 from aim_engine.deploy.spec import LABEL, ContainerSpec
@@ -55,16 +56,18 @@ class Job:
     token: str
     warn: Callable[[str], None] = lambda _text: None
     on_name: Callable[[str], None] = lambda _name: None  # told before anything of that name is made
+    on_wait: Callable[[], None] = lambda: None  # told again and again while another launch decides
     judge: Judge | None = None  # who says whether it is ready, in place of its sidecar
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
     """What would be created: the plan for GPUs and ports that are free, and the container under a free name; and where
-    whoever decided it stands.
+    whoever decided it stands. `unstarted` are the endpoints that were created and not started.
     """
 
     plan: Plan
     allocation: Allocation
     spec: ContainerSpec
     place: Vantage = field(default_factory=Vantage)
+    unstarted: tuple[Endpoint, ...] = ()

@@ -192,13 +192,16 @@ def _by_docker(endpoint: Endpoint) -> Health:
 
 def uptime_seconds(endpoint: Endpoint, now: datetime | None = None) -> float | None:
     """Since the container was started, where it runs."""
-    if not endpoint.is_running or endpoint.started_at is None:
-        return None
+    return seconds_since(endpoint.started_at, now) if endpoint.is_running else None
+
+
+def seconds_since(moment: str | None, now: datetime | None = None) -> float | None:
+    """Since a moment that Docker wrote."""
     try:
         # nanoseconds, which fromisoformat reads since 3.11, cut to microseconds
-        started = datetime.fromisoformat(endpoint.started_at)
+        begun = datetime.fromisoformat(moment or "")
     except ValueError:
         return None
-    if started.tzinfo is None:
-        started = started.replace(tzinfo=UTC)
-    return max(0.0, ((now or datetime.now(UTC)) - started).total_seconds())
+    if begun.tzinfo is None:
+        begun = begun.replace(tzinfo=UTC)
+    return max(0.0, ((now or datetime.now(UTC)) - begun).total_seconds())

@@ -88,6 +88,15 @@ def test_list_all_for_programs(aim: Aim, docker: FakeDocker, ports: Ports) -> No
     assert ready["uptime_seconds"] > 0
 
 
+def test_list_shows_what_was_created_and_never_started(aim: Aim, docker: FakeDocker) -> None:
+    """It has its GPUs, and a launch that was killed leaves it."""
+    docker.add("aim-left", state={"Status": "created", "Running": False, "StartedAt": "0001-01-01T00:00:00Z"})
+    docker.add("aim-dead", state={"Status": "dead", "Running": False})
+    done = aim("list")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["name", "aim-left"]
+    assert "aim-left: created and never started; aim-engine stop aim-left removes it" in done.stderr
+
+
 def test_list_of_nothing(aim: Aim) -> None:
     done = aim("list")
     assert (done.code, done.stdout) == (0, "")

@@ -110,3 +110,15 @@ def test_the_seconds_go_on_where_nothing_new_is_said(monkeypatch: pytest.MonkeyP
         while screen.text.count("loading") < 3 and time.monotonic() < deadline:
             time.sleep(0.01)
     assert screen.text.count("loading") >= 3
+
+
+class Closed(Screen):
+    """A terminal that was closed under us, as the system says it."""
+
+    def write(self, text: str) -> int:
+        raise OSError(5, "Input/output error")
+
+
+def test_a_terminal_that_was_closed_is_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    with shown(monkeypatch, Closed()) as steps:
+        play(steps)

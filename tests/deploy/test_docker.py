@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gc
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +16,7 @@ import pytest
 import requests
 from docker.errors import APIError, DockerException
 
-from aim_engine.deploy.docker import connect, guarded
+from aim_engine.deploy.docker import connect, guarded, in_one_piece
 from aim_engine.errors import AimError, CacheError, DockerError, InputError
 
 
@@ -96,3 +99,25 @@ def test_what_the_engine_refuses(said: str, kind: type[AimError], hint: str) -> 
 def test_our_own_errors_pass() -> None:
     with pytest.raises(InputError, match="mine"), guarded("do it"):
         raise InputError("mine")
+
+
+def test_a_call_in_one_piece_gives_its_answer_or_its_error() -> None:
+    assert in_one_piece(lambda: 7) == 7
+    with pytest.raises(InputError, match="no"):
+        in_one_piece(lambda: (_ for _ in ()).throw(InputError("no")))
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.1])  # while the call begins, and while it is waited for
+def test_an_interrupt_waits_for_the_end_of_a_call(pause: float) -> None:
+    begun, done = list[str](), list[str]()
+
+    def call() -> None:
+        time.sleep(pause)
+        begun.append("asked")
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        time.sleep(0.2)
+        done.append("made")
+
+    with pytest.raises(KeyboardInterrupt):
+        in_one_piece(call)
+    assert (begun, done) == (["asked"], ["made"])

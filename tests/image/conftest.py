@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # or a neighbour is not importable (--import-mode=importlib)
 
+from tests.building import write_model
 from tests.image.containers import LABEL, ROOT, Container, docker, end_all, why_no_engine
+from tests.image.private_commands import SECRET, Command
+from tests.image.private_commands import Start as StartCommand
+from tests.image.private_engine import IMAGE as SMALL_IMAGE
+from tests.image.private_engine import PrivateEngine, import_small_image, why_none
 
 IMAGE = "aim-engine-unified-cpu"
 KEY = "s3cret-of-the-tests"
@@ -125,3 +130,58 @@ def hardened(image: str, tiny: Path, volume: str) -> Iterator[Container]:
     ))  # fmt: skip
     yield container
     docker("rm", "--force", container.id)
+
+
+# --- an engine of the tests' own -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def running_private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateEngine]:
+    if reason := why_none():
+        pytest.skip(f"no engine of one's own: {reason}")
+    engine = PrivateEngine(tmp_path_factory.mktemp("engine") / "private")
+    try:
+        engine.start()
+        import_small_image(engine)
+        yield engine
+    finally:
+        engine.end()
+
+
+@pytest.fixture
+def private(running_private: PrivateEngine) -> Iterator[PrivateEngine]:
+    """It runs, and nothing is in it: before the test and after it."""
+    running_private.ensure()
+    yield running_private
+    running_private.ensure()
+    running_private.clear()
+
+
+@pytest.fixture
+def aim(private: PrivateEngine) -> Iterator[StartCommand]:
+    """Start commands of AIM Engine against it; what still runs after the test is killed."""
+    begun: list[Command] = []
+
+    def run(*words: str, environment: dict[str, str] | None = None, **options: Any) -> Command:
+        argv = [sys.executable, "-m", "aim_engine.cli.main", *words]
+        settings: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
+        variables = {**private.environment, "AIM_API_KEY": SECRET, **(environment or {})}
+        begun.append(Command(subprocess.Popen(argv, env=variables, **settings), []))
+        return begun[-1]
+
+    yield run
+    for one in begun:
+        if one.process.poll() is None:
+            one.process.kill()
+        one.process.wait()
+        for stream in (one.process.stdout, one.process.stderr):
+            if stream:
+                stream.close()
+
+
+@pytest.fixture
+def launching(tmp_path: Path) -> Sequence[str]:
+    """The words of a launch in it."""
+    model = write_model(tmp_path / "model")
+    return ("launch", str(model), "--hardware", "cpu", "--image", SMALL_IMAGE, "--network", "host", "--host",
+            "127.0.0.1", "--port-range", "23300-23399")  # fmt: skip
