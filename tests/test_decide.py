@@ -125,7 +125,7 @@ def test_a_configuration_that_only_another_could_bear_changes_nothing_in_silence
             if (one.candidate.recipe.recipe_id, one.candidate.gpu_count) == ("qwen3-32b-mi300x-bf16", 1)
         ),
     )
-    with pytest.raises(InputError, match="qwen3-32b-mi300x-bf16 on 1 GPU cannot be served any more"):
+    with pytest.raises(InputError, match="qwen3-32b-mi300x-bf16 on 1 x MI300X cannot be served any more"):
         plan(chooser=one_gpu, configure=with_args(gpu_memory_utilization=0.3))
 
 

@@ -64,8 +64,8 @@ class Candidate:
         return self.variant.gpu_count * self.replicas
 
     def in_words(self) -> str:
-        """`qwen3-32b-mi300x-bf16 on 4 GPUs`."""
-        return f"{self.recipe.recipe_id} on {self.gpu_count} GPU{'s' * (self.gpu_count != 1)}"
+        """`qwen3-32b-mi300x-bf16 on 4 x MI300X`."""
+        return f"{self.recipe.recipe_id} on {self.gpu_count} x {self.recipe.gpu_type}"
 
     @property
     def tensor_parallel_size(self) -> int:
