@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from aim_engine.catalog.model_card import Architecture, ModelCard
+from aim_engine.catalog.architecture import Architecture
+from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.recipe import ArgumentValue, Evidence, Recipe, Variant
 from aim_engine.hardware.products import Product
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aim_engine.catalog.checkpoint import Checkpoint, Tensor, quantization_of
+from aim_engine.catalog.config_numbers import text_part
 from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.model_shape import architecture, check_shape
 
@@ -21,8 +22,7 @@ def card_of(checkpoint: Checkpoint) -> ModelCard:
         ModelAccessError: its config has a number that no model can have.
     """
     config = checkpoint.config
-    inner = config.get("text_config")
-    text = inner if isinstance(inner, dict) else config
+    text = text_part(config)
     check_shape(text, checkpoint.config_path)
     precision, stored = _precision(config, text), _stored_format(config)
     return ModelCard(

@@ -13,29 +13,11 @@ from pathlib import Path
 from pydantic_core import ValidationError
 
 from aim_engine.catalog import schema
+from aim_engine.catalog.architecture import Architecture
 from aim_engine.catalog.yaml_file import Problem, YamlError, read_yaml, schema_problems
 from aim_engine.values import PRECISIONS
 
 BITS = {"fp16": 16, "bf16": 16, "fp8": 8, "int8": 8, "int4": 4, "fp4": 4}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Architecture:
-    """The shape of a transformer's text tower, in elements (not bytes). `kv_lora_rank` + `qk_rope_head_dim` are set
-    for multi-head latent attention, whose cache is one shared vector a token; `experts` is 0 for a dense model.
-    """
-
-    layers: int
-    hidden_size: int
-    attention_heads: int
-    kv_heads: int
-    head_dim: int
-    vocab_size: int
-    intermediate_size: int
-    max_context: int
-    experts: int = 0
-    kv_lora_rank: int = 0
-    qk_rope_head_dim: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,11 +5,14 @@ Knows the names that families of models call their sizes by; opens no file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from aim_engine.catalog.model_card import Architecture
+from aim_engine.catalog.architecture import Architecture
+from aim_engine.catalog.cache_families import STATES_ALONE, layer_caches
+from aim_engine.catalog.config_numbers import Config, whole
 from aim_engine.errors import ModelAccessError
 
 # What the shape's numbers are called: by most models first, then by older families.
@@ -17,8 +20,8 @@ _NAMES = {
     "layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
     "hidden_size": ("hidden_size", "n_embd", "d_model"),
     "attention_heads": ("num_attention_heads", "n_head", "n_heads"),
-    "kv_heads": ("num_key_value_heads", "multi_query_group_num"),
-    "head_dim": ("head_dim",),
+    "kv_heads": ("n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num", "num_attention_groups"),
+    "head_dim": ("head_dim", "hidden_size_per_head", "kv_channels"),
     "vocab_size": ("vocab_size", "padded_vocab_size"),
     "intermediate_size": ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size"),
     "max_context": ("max_position_embeddings", "n_positions", "seq_length", "max_sequence_length"),
@@ -26,11 +29,22 @@ _NAMES = {
     "kv_lora_rank": ("kv_lora_rank",),
     "qk_rope_head_dim": ("qk_rope_head_dim",),
 }
+# What publishers leave out of a config.json because transformers has it as the family's default (its 5.19).
+_LEFT_OUT: dict[str, dict[str, Any]] = {
+    "gemma2": {"num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "vocab_size": 256000,
+               "max_position_embeddings": 8192, "sliding_window": 4096},
+    "gemma3_text": {"num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "vocab_size": 262208,
+                    "max_position_embeddings": 131072, "sliding_window": 4096},
+    "gemma3n_text": {"num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 256, "vocab_size": 262400,
+                     "max_position_embeddings": 32768, "sliding_window": 512},
+}  # fmt: skip
+_NO_LIMIT = 2048  # what vLLM serves a model with that names no longest context (config/model.py)
+_MOST_LAYERS = 10_000  # beyond, a config is not to be believed
 _NEVER_NOTHING = ("layers", "hidden_size", "vocab_size")
 _OWN_HEAD_SIZE = ("head_dim", "kv_channels", "d_kv")  # parts of the names by which a head's size is given
 
 
-def check_shape(config: Mapping[str, Any], path: Path) -> None:
+def check_shape(config: Config, path: Path) -> None:
     """Refuse what no model can have; a number that is merely not there, or one for each layer, says nothing.
 
     Raises:
@@ -40,7 +54,7 @@ def check_shape(config: Mapping[str, Any], path: Path) -> None:
         raise ModelAccessError(f"{path}: {complaint}", hint="no engine can serve that: download the model again")
 
 
-def _senseless(config: Mapping[str, Any]) -> Iterator[str]:
+def _senseless(config: Config) -> Iterator[str]:
     for field, names in _NAMES.items():
         least = 1 if field in _NEVER_NOTHING else 0
         for name in names:
@@ -52,39 +66,49 @@ def _senseless(config: Mapping[str, Any]) -> Iterator[str]:
         yield from _not_dividing(config, "attention_heads", "hidden_size")
 
 
-def _not_dividing(config: Mapping[str, Any], part: str, whole: str) -> Iterator[str]:
+def _not_dividing(config: Config, part: str, whole: str) -> Iterator[str]:
     part_name, divisor = _named(config, _NAMES[part])
     whole_name, number = _named(config, _NAMES[whole])
     if divisor and number and number % divisor:
         yield f"{part_name} is {divisor}, which does not divide {whole_name}, {number}"
 
 
-def architecture(config: Mapping[str, Any]) -> Architecture | None:
+def architecture(config: Config) -> Architecture | None:
     """The shape, or None where a number is missing: then nothing is said about memory."""
-    found = {field: _named(config, names)[1] for field, names in _NAMES.items()}
-    heads, hidden = found["attention_heads"], found["hidden_size"]
-    needed = ("layers", "hidden_size", "attention_heads", "vocab_size", "max_context")
-    if any(not found[field] for field in needed) or not heads or not hidden:
+    config = {**_LEFT_OUT.get(str(config.get("model_type")), {}), **_given(config)}
+    found = {field: _named(config, names)[1] or 0 for field, names in _NAMES.items()}
+    layers, hidden, heads = found["layers"], found["hidden_size"], found["attention_heads"]
+    if str(config.get("model_type")) in STATES_ALONE:
+        found |= {"attention_heads": 0, "kv_heads": 0, "head_dim": 0}
+        found["max_context"] = found["max_context"] or _NO_LIMIT
+    elif not heads or not (found["head_dim"] or hidden // heads):
         return None
-    head_dim = found["head_dim"] or hidden // heads
-    if not head_dim:
+    else:
+        found["head_dim"] = found["head_dim"] or hidden // heads
+        found["kv_heads"] = 1 if _shares_one_head(config) else found["kv_heads"] or _inner_kv_heads(config) or heads
+    if not (0 < layers <= _MOST_LAYERS and hidden and found["vocab_size"] and found["max_context"]):
         return None
-    return Architecture(
-        layers=found["layers"] or 0,
-        hidden_size=hidden,
-        attention_heads=heads,
-        kv_heads=found["kv_heads"] or heads,
-        head_dim=head_dim,
-        vocab_size=found["vocab_size"] or 0,
-        intermediate_size=found["intermediate_size"] or 4 * hidden,
-        max_context=found["max_context"] or 0,
-        experts=found["experts"] or 0,
-        kv_lora_rank=found["kv_lora_rank"] or 0,
-        qk_rope_head_dim=found["qk_rope_head_dim"] or 0,
-    )
+    found["intermediate_size"] = found["intermediate_size"] or 4 * hidden
+    shape = Architecture(**found)  # type: ignore[arg-type]
+    return replace(shape, caches=layer_caches(config, shape.main_cache, layers))
 
 
-def _named(config: Mapping[str, Any], names: Iterable[str]) -> tuple[str, int | None]:
+def _given(config: Config) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if value is not None}
+
+
+def _shares_one_head(config: Config) -> bool:
+    """Falcon's older models and GPTBigCode (vllm/transformers_utils/model_arch_config_convertor.py)."""
+    return config.get("multi_query") is True and not config.get("new_decoder_architecture")
+
+
+def _inner_kv_heads(config: Config) -> int:
+    """DBRX has them in a part of its own."""
+    inner = config.get("attn_config")
+    return whole(inner, "kv_n_heads") if isinstance(inner, dict) else 0
+
+
+def _named(config: Config, names: Iterable[str]) -> tuple[str, int | None]:
     """The first of the names that holds a number above nothing, and that number."""
     for name in names:
         value = config.get(name)

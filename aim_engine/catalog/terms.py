@@ -14,6 +14,12 @@ class ServingTerms:
     device's memory the engine may take; `block_tokens` the KV cache's page; `batch_tokens` the most tokens in one
     step; `kv_element_bytes` the size of one cached number; `eager` that no graphs are captured; `host_memory` that the
     device is the host itself, whose memory the whole machine shares.
+
+    `kernel_block_tokens` is the smallest page the kernels read, `latent_block_tokens` the page of latent attention
+    where it has its own, `latent_token_bytes` what it takes for a token where that is packed. `in_flight_batches` are
+    the steps that may be under way at once; `prefix_caching` that prefixes are remembered; `hybrid_cache` that layers
+    with windows drop what they no longer need. States are kept in `state_element_bytes`, their recurrent part in
+    `recurrent_element_bytes` (0: as the model's family does).
     """
 
     context_tokens: int | None
@@ -23,3 +29,12 @@ class ServingTerms:
     kv_element_bytes: int
     eager: bool
     host_memory: bool
+    kernel_block_tokens: int = 16
+    latent_block_tokens: int = 0
+    latent_token_bytes: int = 0
+    in_flight_batches: int = 1
+    prefix_caching: bool = True
+    hybrid_cache: bool = True
+    state_element_bytes: int = 2
+    recurrent_element_bytes: int = 0
+    pipeline_parallel_size: int = 1

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from aim_engine.backends.vllm import derive, review
 from aim_engine.backends.vllm_derived import tensor_parallel_sizes
-from aim_engine.catalog.model_card import Architecture, ModelCard
+from aim_engine.catalog.architecture import Architecture
+from aim_engine.catalog.model_card import ModelCard
 from aim_engine.hardware.products import all_products, product_by_name
 from tests.building import examples
 
@@ -56,7 +57,7 @@ def test_a_variant_for_every_size_that_divides_it() -> None:
         ({"kv_heads": 3, "kv_lora_rank": 512}, "bf16", (1, 2, 4, 8)),  # a latent vector has no heads
     ],
 )
-def test_sizes(changes: dict[str, int], precision: str, sizes: tuple[int, ...]) -> None:
+def test_sizes(changes: dict[str, Any], precision: str, sizes: tuple[int, ...]) -> None:
     assert tensor_parallel_sizes(replace(SHAPE, **changes), precision) == sizes
 
 

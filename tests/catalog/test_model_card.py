@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from aim_engine.catalog.architecture import Architecture
 from aim_engine.catalog.load import catalog_folders
-from aim_engine.catalog.model_card import Architecture, ModelCard, read_model_card
+from aim_engine.catalog.model_card import ModelCard, read_model_card
 from tests.building import CARD, MODEL, QWEN
 
 DIMENSIONS = (

@@ -1,0 +1,41 @@
+"""The shape of a model's text tower, in elements and not bytes. A value: knows no file, no engine and no GPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aim_engine.catalog.layer_cache import LayerCaches, TokenCache
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """The shape of a transformer's text tower. `kv_lora_rank` + `qk_rope_head_dim` are set for multi-head latent
+    attention, whose cache is one shared vector a token; `experts` is 0 for a dense model. `caches` is what each layer
+    keeps of the tokens, where that is not full attention in all of them; heads are 0 where there is no attention.
+    """
+
+    layers: int
+    hidden_size: int
+    attention_heads: int
+    kv_heads: int
+    head_dim: int
+    vocab_size: int
+    intermediate_size: int
+    max_context: int
+    experts: int = 0
+    kv_lora_rank: int = 0
+    qk_rope_head_dim: int = 0
+    caches: LayerCaches = ()
+
+    @property
+    def main_cache(self) -> TokenCache:
+        """What a layer of full attention keeps; engines size their blocks by it."""
+        if self.kv_lora_rank:
+            width = self.kv_lora_rank + self.qk_rope_head_dim
+            return TokenCache(heads=1, key_dim=width, value_dim=0, latent=True)
+        return TokenCache(heads=self.kv_heads, key_dim=self.head_dim, value_dim=self.head_dim)
+
+    @property
+    def layer_caches(self) -> LayerCaches:
+        """For each layer, in order, what it keeps."""
+        return self.caches or ((self.main_cache,),) * self.layers
