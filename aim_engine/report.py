@@ -245,7 +245,10 @@ def _evidence(plan: Plan) -> str:
 def _ledger_lines(book: Ledger) -> list[str]:
     lines = [f"  {line.name:<15} {in_gib(line.bytes):>10}  {line.basis:<8}  {line.note}" for line in book.lines]
     total = f"  {'together':<15} {in_gib(book.total_bytes):>10}  of {in_gib(book.budget_bytes)} the engine may take"
-    return [*lines, total]
+    if not book.fits or not book.capacity.tokens:
+        return [*lines, total]
+    held = f"{book.capacity.tokens:,} tokens, {book.capacity.concurrency:,.1f} requests of full length"
+    return [*lines, total, f"  {'room for':<15} {held}"]
 
 
 def _given(plan: Plan) -> list[str]:

@@ -80,6 +80,16 @@ def read_terms(
         kv_element_bytes=1 if str(merged.get("kv-cache-dtype", "auto")).startswith("fp8") else 2,
         eager=merged.get("enforce-eager") is True,
         host_memory=platform.explicit_cache,
+        kernel_block_tokens=platform.kernel_block_tokens,
+        latent_block_tokens=platform.latent_block_tokens,
+        # a packed vector of DeepSeek's: 512 numbers in fp8 with their scales, 64 in 16 bits (mla_attention.py)
+        latent_token_bytes=656 if merged.get("kv-cache-dtype") == "fp8_ds_mla" else 0,
+        in_flight_batches=1 if merged.get("async-scheduling") is False else platform.in_flight_batches,
+        prefix_caching=merged.get("enable-prefix-caching") is not False,
+        hybrid_cache=merged.get("disable-hybrid-kv-cache-manager") is not True,
+        state_element_bytes=_element_bytes(merged.get("mamba-cache-dtype")) or 2,
+        recurrent_element_bytes=_element_bytes(merged.get("mamba-ssm-cache-dtype")) or platform.recurrent_element_bytes,
+        pipeline_parallel_size=_whole(merged.get("pipeline-parallel-size")) or 1,
     )
 
 
@@ -232,6 +242,10 @@ def _urls(job: ServeJob) -> ServerUrls:
     base = f"{'https' if job.tls_cert else 'http'}://{host}:{job.port}"
     return ServerUrls(base=base, health=f"{base}/health", metrics=f"{base}/metrics", models=f"{base}/v1/models",
                       load=f"{base}/load", probe=f"{base}/v1/completions")  # fmt: skip
+
+
+def _element_bytes(dtype: Any) -> int:
+    return {"float32": 4, "float16": 2, "bfloat16": 2}.get(str(dtype), 0)
 
 
 def _whole(value: Any) -> int | None:

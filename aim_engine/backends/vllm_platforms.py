@@ -27,6 +27,8 @@ class Platform:
     engine's own measure of a shared host's memory is not to be relied on; `visible_variables` pick devices: the
     first is the one to set, and any of them in the user's environment is a choice already made; `caches` are variables
     and the folder below the cache that each shall name; `compiles_kernels` that AITER may be beside it.
+    `kernel_block_tokens`, `latent_block_tokens`, `in_flight_batches` and `recurrent_element_bytes` are what
+    catalog/terms.py says they are.
     """
 
     name: str
@@ -34,6 +36,10 @@ class Platform:
     version_mark: str
     block_tokens: int
     batch_tokens: tuple[tuple[int, int], ...]
+    kernel_block_tokens: int = 16
+    latent_block_tokens: int = 0
+    in_flight_batches: int = 2  # one is scheduled while another runs: async scheduling, the default on GPUs
+    recurrent_element_bytes: int = 0
     explicit_cache: bool = False
     visible_variables: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
@@ -61,6 +67,12 @@ PLATFORMS = (
         version_mark="cpu",
         block_tokens=128,
         batch_tokens=((0, 2048),),
+        # vllm/platforms/cpu.py: one step at a time, latent attention in blocks of 16 (but for processors with AMX),
+        # recurrent states in float32 (on those with AVX512-BF16; fewer bytes elsewhere)
+        kernel_block_tokens=32,
+        latent_block_tokens=16,
+        in_flight_batches=1,
+        recurrent_element_bytes=4,
         explicit_cache=True,
         # Without a separate worker process the engine core runs the model itself: one import of vLLM less, which is
         # a third of a small model's start (23 s against 16 s with vLLM 0.32 on two cores).

@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from aim_engine.catalog.model_card import Architecture, ModelCard
+from aim_engine.catalog.architecture import Architecture
+from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.terms import ServingTerms
+from aim_engine.selection.kv_cache import CachePool, Capacity, cache_pool
 
 GIB = 1024**3
 
@@ -48,13 +50,18 @@ class Load:
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger:
-    """The lines, what they add up to against the budget, and the context they are for, in tokens of one request."""
+    """The lines, what they add up to against the budget, and the context they are for, in tokens of one request.
+    `capacity` is what the engine will say of its KV cache: it takes all that the other lines leave of the budget.
+    """
 
     lines: tuple[Line, ...]
     budget_bytes: int
     context_tokens: int
     concurrency: int
     kv_bytes_per_token: int
+    block_tokens: int
+    block_bytes: int
+    capacity: Capacity
 
     @property
     def total_bytes(self) -> int:
@@ -74,7 +81,7 @@ class Ledger:
         return next(line.bytes for line in self.lines if line.name == "kv cache")
 
     def as_json(self) -> dict[str, Any]:
-        """`{lines: [{name, bytes, basis, note}], total_bytes, budget_bytes, ...}`, per GPU."""
+        """`{lines: [{name, bytes, basis, note}], total_bytes, budget_bytes, capacity: {blocks, ...}, ...}`, per GPU."""
         return {**asdict(self), "lines": [asdict(line) for line in self.lines], "total_bytes": self.total_bytes,
                 "missing_bytes": self.missing_bytes, "fits": self.fits}  # fmt: skip
 
@@ -83,40 +90,35 @@ def ledger(load: Load) -> Ledger | None:
     """The ledger of one GPU, or None where the card holds no numbers to compute one from."""
     shape = load.card.architecture
     weights = load.card.weights_in(load.precision)
-    if shape is None or weights is None:
+    pool = cache_pool(shape, load.terms, load.tensor_parallel_size) if shape else None
+    if shape is None or weights is None or pool is None:
         return None
-    per_token = kv_bytes_per_token(shape, load.tensor_parallel_size, load.terms.kv_element_bytes)
     fixed = (_weights(load, *weights), *_overheads(load, shape))
     room = load.budget_bytes - sum(line.bytes for line in fixed)
-    context = load.context_tokens or _longest(load, room, per_token, shape.max_context)
-    blocks = (
-        _blocks(context, load.terms.block_tokens) * load.concurrency + 1
-    )  # one block stays empty, vLLM's null block
-    kv = Line(
-        name="kv cache",
-        bytes=blocks * load.terms.block_tokens * per_token,
-        basis=load.card.weights_basis if load.card.weights_basis == "exact" else "computed",
-        note=f"{per_token:,} bytes a token x {context:,} tokens x {load.concurrency}, "
-        f"in blocks of {load.terms.block_tokens}",
-    )
+    context = load.context_tokens or _longest(load, room, pool, shape.max_context)
+    kv = _kv_line(load, pool, context)
+    # on the host the engine is told these bytes; on a GPU it takes what is left
+    held = kv.bytes if load.terms.host_memory else max(kv.bytes, room)
     return Ledger(
         lines=(fixed[0], kv, *fixed[1:]),
         budget_bytes=load.budget_bytes,
         context_tokens=context,
         concurrency=load.concurrency,
-        kv_bytes_per_token=per_token,
+        kv_bytes_per_token=pool.token_bytes,
+        block_tokens=pool.block_tokens,
+        block_bytes=pool.block_bytes,
+        capacity=pool.capacity(held, context),
     )
 
 
-def kv_bytes_per_token(shape: Architecture, tensor_parallel_size: int, element_bytes: int) -> int:
-    """Bytes of KV cache for one token on one GPU, over all layers. Latent attention keeps one shared vector a token,
-    which tensor parallelism does not divide; fewer KV heads than GPUs are replicated (ModelConfig.get_num_kv_heads of
-    vLLM).
-    """
-    if shape.kv_lora_rank:
-        return shape.layers * (shape.kv_lora_rank + shape.qk_rope_head_dim) * element_bytes
-    heads = max(1, shape.kv_heads // tensor_parallel_size)
-    return shape.layers * 2 * heads * shape.head_dim * element_bytes
+def _kv_line(load: Load, pool: CachePool, context: int) -> Line:
+    return Line(
+        name="kv cache",
+        bytes=pool.bytes_for(context, load.concurrency),
+        basis="exact" if load.card.weights_basis == "exact" else "computed",
+        note=f"{context:,} tokens x {load.concurrency}, {pool.token_bytes:,} bytes a token, "
+        f"in {pool.blocks(context) * load.concurrency + 1:,} blocks of {pool.block_tokens}",
+    )
 
 
 def _weights(load: Load, weights: int, basis: str) -> Line:
@@ -143,17 +145,11 @@ def _overheads(load: Load, shape: Architecture) -> tuple[Line, ...]:
     return tuple(lines)
 
 
-def _longest(load: Load, room: int, per_token: int, limit: int) -> int:
-    """The longest context, in whole blocks, that fits `concurrency` times; at least one block, so that a ledger that
-    does not fit says by how much.
+def _longest(load: Load, room: int, pool: CachePool, limit: int) -> int:
+    """The longest context that fits `concurrency` times; at least one block, so that a ledger that does not fit says by
+    how much.
     """
-    blocks = room // (per_token * load.terms.block_tokens) - 1
-    tokens = blocks // load.concurrency * load.terms.block_tokens
-    return max(min(tokens, limit), min(load.terms.block_tokens, limit))
-
-
-def _blocks(tokens: int, block_tokens: int) -> int:
-    return -(-tokens // block_tokens)
+    return pool.longest(room, load.concurrency, limit) or min(pool.block_tokens, limit)
 
 
 def in_gib(size_bytes: int) -> str:

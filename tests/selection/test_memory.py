@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.terms import ServingTerms
-from aim_engine.selection.memory import Ledger, Load, in_gib, kv_bytes_per_token, ledger
+from aim_engine.selection.memory import Ledger, Load, in_gib, ledger
 from tests.building import CARD, GIB, QWEN, examples
 
 TERMS = ServingTerms(
@@ -87,12 +87,13 @@ def test_what_each_line_rests_on() -> None:
 
 @pytest.mark.parametrize(("size", "heads"), [(1, 8), (2, 4), (4, 2), (8, 1), (16, 1)])
 def test_fewer_kv_heads_than_gpus_are_replicated(size: int, heads: int) -> None:
-    assert kv_bytes_per_token(QWEN, size, 2) == 64 * 2 * heads * 128 * 2
+    assert book(tensor_parallel_size=size).kv_bytes_per_token == 64 * 2 * heads * 128 * 2
 
 
 def test_a_latent_cache_is_not_divided() -> None:
-    shape = replace(QWEN, kv_lora_rank=512, qk_rope_head_dim=64)
-    assert kv_bytes_per_token(shape, 1, 2) == kv_bytes_per_token(shape, 8, 2) == 64 * 576 * 2
+    card = replace(CARD, architecture=replace(QWEN, kv_lora_rank=512, qk_rope_head_dim=64))
+    each = [book(card=card, tensor_parallel_size=size).kv_bytes_per_token for size in (1, 8)]
+    assert each == [64 * 576 * 2, 64 * 576 * 2]
 
 
 def test_an_fp8_cache_is_half_as_large() -> None:

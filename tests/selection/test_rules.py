@@ -12,6 +12,7 @@ from aim_engine.hardware.inventory import Inventory
 from aim_engine.request import read_request
 from aim_engine.selection import rules
 from aim_engine.selection.candidate import Candidate, Situation
+from aim_engine.selection.kv_cache import Capacity
 from aim_engine.selection.memory import Ledger, Line
 from tests.building import CARD, CPU_ENGINE, GIB, MODEL, ROCM, cpu_here, here, recipe, request, situation, variant
 
@@ -193,7 +194,14 @@ def book(budget_bytes: int) -> Ledger:
     lines = (Line(name="weights", bytes=61 * GIB, basis="exact"), Line(name="kv cache", bytes=8 * GIB, basis="exact"),
              Line(name="graphs", bytes=GIB, basis="assumed"))  # fmt: skip
     return Ledger(
-        lines=lines, budget_bytes=budget_bytes, context_tokens=32768, concurrency=2, kv_bytes_per_token=131_072
+        lines=lines,
+        budget_bytes=budget_bytes,
+        context_tokens=32768,
+        concurrency=2,
+        kv_bytes_per_token=131_072,
+        block_tokens=16,
+        block_bytes=16 * 131_072,
+        capacity=Capacity(blocks=2, tokens=32, concurrency=0.0),
     )
 
 
