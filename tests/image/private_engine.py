@@ -1,9 +1,13 @@
-"""A Docker Engine of the tests' own: a second dockerd with its own data, socket and pid, without a network of its own,
-which may be killed, filled up and told to stop everything; and an image of a few files that runs in it.
+"""A Docker Engine of the tests' own: a second dockerd with its own data, socket, pid and network namespace, which may
+be killed, filled up and told to stop everything; and an image of a few files that runs in it.
+
+Never without that namespace: a dockerd that is told to have no bridge removes the host's docker0, which is another
+engine's (moby/moby, daemon/daemon_unix.go, removeDefaultBridgeInterface).
 """
 
 from __future__ import annotations
 
+import ctypes
 import io
 import os
 import re
@@ -15,6 +19,7 @@ import tarfile
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,6 +30,10 @@ echo started
 while :; do sleep 0.1; done
 """
 _PROGRAMS = ("sh", "sleep", "cat")
+_IN_A_NETWORK_OF_ITS_OWN = (
+    "unshare", "--net", "sh", "-c",
+    '[ "$(readlink /proc/self/ns/net)" != "$0" ] && ip link set lo up && exec dockerd "$@"',
+)  # fmt: skip
 _START_SECONDS = 40.0
 _STOP_SECONDS = 30.0
 
@@ -33,11 +42,19 @@ def why_none() -> str | None:
     """None where one can be started, else why not."""
     if os.getuid() != 0:
         return "dockerd needs root"
-    if not shutil.which("dockerd") or not shutil.which("docker"):
-        return "there is no dockerd"
+    for program in ("dockerd", "docker", "unshare", "ip"):
+        if not shutil.which(program):
+            return f"there is no {program}"
+    if subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode:
+        return "no network namespace can be made"
     if not Path("/sys/fs/cgroup/cgroup.controllers").exists() and not Path("/sys/fs/cgroup/devices").exists():
         return "no control groups are mounted"
     return None
+
+
+def network_of(process: str) -> str:
+    """Which network namespace a process is in."""
+    return str(Path(f"/proc/{process}/ns/net").readlink())
 
 
 class PrivateEngine:
@@ -65,8 +82,9 @@ class PrivateEngine:
         (self._folder / "exec" / "containerd" / "containerd.pid").unlink(missing_ok=True)
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                ["dockerd", "--host", self.host, "--data-root", self._data, "--exec-root", self._folder / "exec",
-                 "--pidfile", self._folder / "pid", "--bridge", "none", "--iptables=false", "--ip6tables=false"],
+                [*_IN_A_NETWORK_OF_ITS_OWN, network_of("self"), "--host", self.host, "--data-root", self._data,
+                 "--exec-root", self._folder / "exec", "--pidfile", self._folder / "pid", "--bridge", "none",
+                 "--iptables=false", "--ip6tables=false"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         deadline = time.monotonic() + _START_SECONDS
@@ -81,6 +99,28 @@ class PrivateEngine:
         assert not check or done.returncode == 0, done.stderr
         found: subprocess.CompletedProcess[str] = done
         return found
+
+    def network(self) -> str:
+        """Which network namespace it is in."""
+        assert self._process
+        return network_of(str(self._process.pid))
+
+    def listening(self) -> socket.socket:
+        """A socket that listens on the loopback of its network, not of ours."""
+        assert self._process
+        place = Path(f"/proc/{self._process.pid}/ns/net")
+
+        def listen() -> socket.socket:  # a thread can be in another network than its process (setns(2))
+            with place.open() as network:
+                if ctypes.CDLL(None, use_errno=True).setns(network.fileno(), 0):
+                    raise OSError(ctypes.get_errno(), "setns")
+            found = socket.socket()
+            found.bind(("127.0.0.1", 0))
+            found.listen()
+            return found
+
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(listen).result()
 
     def kill(self) -> None:
         """As a crash does: what it started goes on without it."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,11 +17,16 @@ from pathlib import Path
 import pytest
 
 from tests.image.private_commands import Start, assert_nothing_is_left, done, last_words, names, secrets
-from tests.image.private_engine import IMAGE, Gate, PrivateEngine, import_small_image
+from tests.image.private_engine import IMAGE, Gate, PrivateEngine, import_small_image, network_of
 
 pytestmark = pytest.mark.image
 
 LOCK = "aim-engine-launch-lock"
+
+
+def test_it_is_not_in_the_host_s_network(private: PrivateEngine) -> None:
+    """There it would remove docker0, which is another engine's."""
+    assert private.network() != network_of("self")
 
 
 # --- stop --all ------------------------------------------------------------------------------------------------------
@@ -69,9 +73,7 @@ def test_an_engine_that_is_down(private: PrivateEngine, aim: Start, launching: S
 
 
 def test_killed_while_it_pulls(private: PrivateEngine, aim: Start, launching: Sequence[str]) -> None:
-    with socket.socket() as registry:  # it takes the engine's question and never answers
-        registry.bind(("127.0.0.1", 0))
-        registry.listen()
+    with private.listening() as registry:  # it takes the engine's question and never answers
         registry.settimeout(20)
         image = f"127.0.0.1:{registry.getsockname()[1]}/x/small:1"
         command = aim(*launching, "--name", "pulled", "--image", image)

@@ -36,9 +36,7 @@ Stop = Callable[[PrivateEngine, Start, Sequence[str]], Stopped]
 def at_pull(
     private: PrivateEngine, aim: Start, launching: Sequence[str]
 ) -> Iterator[tuple[Command, Callable[[], None]]]:
-    with socket.socket() as registry:  # it takes the engine's question and never answers
-        registry.bind(("127.0.0.1", 0))
-        registry.listen()
+    with private.listening() as registry:  # it takes the engine's question and never answers
         registry.settimeout(20)
         image = f"127.0.0.1:{registry.getsockname()[1]}/x/small:1"
         command = aim(*launching, "--name", "cut", "--image", image)
