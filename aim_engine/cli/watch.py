@@ -51,21 +51,24 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
     interval = _interval(arguments.interval)
     from aim_engine.engine import AIMEngine
 
-    with AIMEngine(environment=environment) as engine:
-        looker = _Looker(engine, arguments.prometheus, terminal)
-        if arguments.once:
-            return _once(looker, arguments, terminal)
-        live = sys.stdout.isatty() and not arguments.json
-        show: Any = _Live(terminal) if live else nullcontext(lambda rows: _plain(rows, arguments, terminal))
-        with show as tell:
-            before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a container's way of saying ^C
-            try:
-                for rows in _forever(looker, interval):
-                    tell(rows)
-            except KeyboardInterrupt:  # how it is meant to end
-                return 0
-            finally:
-                signal.signal(signal.SIGTERM, before)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a container is stopped by it
+    try:
+        with AIMEngine(environment=environment) as engine:
+            looker = _Looker(engine, arguments.prometheus, terminal)
+            return _once(looker, arguments, terminal) if arguments.once else _watch(looker, interval, arguments)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _watch(looker: _Looker, interval: float, arguments: argparse.Namespace) -> int:
+    terminal, live = looker.terminal, sys.stdout.isatty() and not arguments.json
+    show: Any = _Live(terminal) if live else nullcontext(lambda rows: _plain(rows, arguments, terminal))
+    with show as tell:
+        try:
+            for rows in _forever(looker, interval):
+                tell(rows)
+        except KeyboardInterrupt:  # how it is meant to end
+            return 0
     return 0
 
 
