@@ -1,4 +1,4 @@
-"""ContainerSpec → the text of a compose file (compose-spec.io), the same for the same spec.
+"""ContainerSpecs → the text of a compose file (compose-spec.io), the same for the same specs.
 
 Every text is quoted, so that nothing in it (on, 010, 12:30) is another type to a YAML 1.1 reader, and every `$` that
 is not ours is doubled, so that nothing in it is interpolated.
@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from aim_engine.deploy.balancer import DEFAULT_IMAGE, OWN_PORT, Balancer
 from aim_engine.deploy.inside import Mount, PassedVariable
 from aim_engine.deploy.names import checked_text
 from aim_engine.deploy.spec import GIB, ContainerSpec
@@ -46,40 +47,50 @@ class _Quoted(str):
     """A text that is written in double quotes."""
 
 
+class _Block(str):
+    """A text of several lines, written as they are."""
+
+
+_Dumper.add_representer(_Block, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|"))
 _Dumper.add_representer(_Quoted, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
 
 
-def compose_text(spec: ContainerSpec) -> str:
-    """The file.
+def compose_text(*specs: ContainerSpec, balancer: Balancer | None = None) -> str:
+    """The file: a service for each, and the balancer before them.
 
     Raises:
-        InputError: a text of the spec cannot be written in a file that is UTF-8.
+        InputError: a text of a spec cannot be written in a file that is UTF-8.
     """
-    document = _marked(compose_document(spec))
+    document = _marked(compose_document(*specs, balancer=balancer))
     body = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10**9)
-    return "\n".join([*_header(spec), "", body.rstrip(), ""])
+    return "\n".join([*_header(specs[0], balancer), "", body.rstrip(), ""])
 
 
-def compose_document(spec: ContainerSpec) -> dict[str, Any]:
+def compose_document(*specs: ContainerSpec, balancer: Balancer | None = None) -> dict[str, Any]:
     """The file's content; `$` is doubled already, so as JSON it is a compose file too."""
-    named = [mount.source for mount in spec.mounts if mount.is_volume]
-    document: dict[str, Any] = {"services": {spec.name: _service(spec)}}
+    alias = balancer.alias if balancer else None
+    services = {spec.name: _service(spec, alias) for spec in specs}
+    if balancer is not None:
+        services[_BALANCER] = _balancer_service(balancer)
+    document: dict[str, Any] = {"services": services}
+    named = {mount.source: {"name": mount.source} for spec in specs for mount in spec.mounts if mount.is_volume}
     if named:
         # a name of its own: without it every project would download the weights again
-        document["volumes"] = {source: {"name": source} for source in named}
-    if _is_named(spec.network):
-        document["networks"] = {spec.network: {"external": True, "name": spec.network}}
+        document["volumes"] = named
+    network = specs[0].network
+    if _is_named(network):
+        document["networks"] = {network: {"external": True, "name": network}}
     escaped: dict[str, Any] = _escaped(document)
     return escaped
 
 
-def _service(spec: ContainerSpec) -> dict[str, Any]:
+def _service(spec: ContainerSpec, alias: str | None = None) -> dict[str, Any]:
     words: dict[str, Any] = {
         "image": spec.image,
         "container_name": spec.name,
         "command": list(spec.arguments),
         "network_mode": None if _is_named(spec.network) else _MODES.get(spec.network or "", spec.network),
-        "networks": [spec.network] if _is_named(spec.network) else None,
+        "networks": _networks(spec.network, alias),
         "user": spec.user,
         "environment": {**spec.environment, **{one.name: _reference(one) for one in spec.passed}},
         "devices": [f"{path}:{path}" for path in spec.devices],
@@ -113,6 +124,46 @@ _MODES = {"host": "host", "bridge": "bridge", "default": "bridge"}
 def _is_named(network: str | None) -> bool:
     """Whether it is a network that somebody made, and no file makes again."""
     return network is not None and network not in _MODES
+
+
+def _networks(network: str | None, alias: str | None) -> Any:
+    """The network that is joined, by one more name where there is an alias."""
+    if alias is not None:
+        return {network or "default": {"aliases": [alias]}}
+    return [network] if _is_named(network) else None
+
+
+_BALANCER = "balancer"
+_START = """printf "%s" "$NGINX_CONFIGURATION" > /tmp/nginx.conf; exec nginx -e /dev/stderr -c /tmp/nginx.conf"""
+# Which of both an image has differs: Alpine's has wget, Debian's curl.
+_ALIVE = "wget -q -O /dev/null http://127.0.0.1:{port}/ || curl -fs -o /dev/null http://127.0.0.1:{port}/"
+
+
+def _balancer_service(balancer: Balancer) -> dict[str, Any]:
+    port = balancer.port
+    words: dict[str, Any] = {
+        "image": balancer.image or _Raw(f"${{AIM_BALANCER_IMAGE:-{DEFAULT_IMAGE}}}"),
+        "container_name": balancer.name,
+        # the configuration as a variable, because a compose file can hold a file since Compose 2.23 only
+        "entrypoint": ["sh", "-ec", _START],
+        "user": balancer.user,
+        "environment": {"NGINX_CONFIGURATION": _Block(balancer.configuration)},
+        "networks": [balancer.network or "default"],
+        "read_only": True,
+        "tmpfs": ["/tmp:rw,noexec,nosuid,nodev,size=1g,mode=1777"],  # noqa: S108
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+        "ports": [f"{port.address}:{port.published}:{port.target}"],
+        "volumes": [_volume(mount) for mount in balancer.mounts],
+        "healthcheck": {"test": ["CMD-SHELL", _ALIVE.format(port=OWN_PORT)], "interval": "5s", "timeout": "3s",
+                        "retries": 3},
+        "stop_signal": "SIGQUIT",  # which lets answers that are being sent be finished
+        "stop_grace_period": f"{balancer.stop_seconds}s",
+        "restart": balancer.restart,
+        "logging": {"driver": "json-file", "options": dict(balancer.log_options)},
+        "labels": dict(balancer.labels),
+    }  # fmt: skip
+    return {key: value for key, value in words.items() if value != []}
 
 
 def _reservations(spec: ContainerSpec) -> dict[str, Any]:
@@ -161,8 +212,8 @@ def _size(size_bytes: int) -> str:
     return f"{size_bytes // GIB}g" if size_bytes % GIB == 0 else f"{size_bytes}b"
 
 
-def _header(spec: ContainerSpec) -> list[str]:
-    lines = [*spec.about, "", *_HOW, "", *spec.remarks]
+def _header(spec: ContainerSpec, balancer: Balancer | None) -> list[str]:
+    lines = [*spec.about, "", *_HOW, "", *spec.remarks, *(balancer.remarks if balancer else ())]
     if spec.groups is None:
         lines += _GROUP_HINT
     passed = ", ".join(one.name for one in spec.passed)
@@ -187,7 +238,10 @@ def _escaped(value: Any) -> Any:
         return [_escaped(one) for one in value]
     if isinstance(value, _Raw) or not isinstance(value, str):
         return str(value) if isinstance(value, str) else value
-    return checked_text(value, "a compose file is", "rename the file or folder, or mount it by hand").replace("$", "$$")
+    kind = _Block if isinstance(value, _Block) else str
+    return kind(
+        checked_text(value, "a compose file is", "rename the file or folder, or mount it by hand").replace("$", "$$")
+    )
 
 
 def _marked(value: Any) -> Any:
@@ -196,4 +250,4 @@ def _marked(value: Any) -> Any:
         return {key: _marked(one) for key, one in value.items()}
     if isinstance(value, list):
         return [_marked(one) for one in value]
-    return _Quoted(value) if isinstance(value, str) else value
+    return _Quoted(value) if isinstance(value, str) and not isinstance(value, _Block) else value

@@ -97,6 +97,21 @@ def replica_requests(request: Request, count: int) -> tuple[Request, ...]:
     return tuple(replace(request, **{name: getattr(request, name) + index for name in named}) for index in range(count))
 
 
+def health_ports_following(request: Request, count: int) -> tuple[Request, ...]:
+    """A request for each of several endpoints behind one port: their health sidecars have ports of their own.
+
+    Raises:
+        InputError: there are not so many ports, or one of them is the API's.
+    """
+    last = request.health_port + count - 1
+    if last > _LAST_PORT or request.health_port <= request.port <= last:
+        what = f"end beyond {_LAST_PORT}" if last > _LAST_PORT else f"have the API's, {request.port}, among them"
+        raise InputError(
+            f"AIM_HEALTH_PORT={request.health_port}: {count} ports from there {what}", hint=_hint("health_port")
+        )
+    return tuple(replace(request, health_port=request.health_port + index) for index in range(count))
+
+
 def _is_named(request: Request, name: str) -> bool:
     return request.origins.get(name, "default") != "default"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ CACHE_FOLDER = "/workspace/model-cache"
 CACHE_VOLUME = "aim-engine-cache"
 
 # Files and folders of the host that a setting names, and where the container finds them, read-only.
-_MOUNTED = {
+MOUNTED = {
     "recipes_dir": "/config/recipes",
     "models_dir": "/config/models",
     "tls_cert": "/config/tls/cert.pem",
@@ -33,7 +33,7 @@ _MOUNTED = {
 # address are published, the folders mounted, the hardware is what the container has.
 _NOT_SAID = {
     "model", "recipe", "gpu_count", "host", "port", "health_port", "cache_dir", "state_dir", "image_cache", "hardware",
-    "port_range", "engine_registry", *_MOUNTED,
+    "port_range", "engine_registry", *MOUNTED,
 }  # fmt: skip
 # A container without GPUs still sees the host's in /sys, and would take it for an error that it cannot open them; so
 # where the plan is for the CPU it is told so.
@@ -75,7 +75,7 @@ def environment(plan: Plan) -> dict[str, str]:
     said |= {"AIM_HARDWARE": hardware} if hardware else {"AIM_GPU_COUNT": str(winner.gpu_count)}
     said |= {"AIM_CACHE_DIR": CACHE_FOLDER}
     for setting in SETTINGS:
-        target = _MOUNTED.get(setting.field)
+        target = MOUNTED.get(setting.field)
         if target and getattr(request, setting.field) is not None:
             said[setting.variable] = target
         elif _is_said(request, setting):
@@ -145,10 +145,19 @@ def mounts(plan: Plan) -> Iterator[Mount]:
     model = model_place(request)[1]
     if model is not None:
         yield model
-    for name, target in _MOUNTED.items():
+    yield from _mounts_of_files(request, MOUNTED)
+
+
+def tls_mounts(request: Request) -> Iterator[Mount]:
+    """The certificate and its key, where the request has them."""
+    return _mounts_of_files(request, ("tls_cert", "tls_key"))
+
+
+def _mounts_of_files(request: Request, names: Iterable[str]) -> Iterator[Mount]:
+    for name in names:
         path = getattr(request, name)
         if path is not None:
-            yield Mount(source=_absolute(path), target=target, read_only=True)
+            yield Mount(source=_absolute(path), target=MOUNTED[name], read_only=True)
 
 
 def _own_cache(request: Request) -> bool:

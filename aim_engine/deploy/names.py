@@ -102,7 +102,11 @@ def checked_network(network: str | None) -> str | None:
 
 def numbered(name: str, number: int) -> str:
     """The name of the second, third, ... container of its kind: `name-2`, cut where it would be too long."""
-    tail = f"-{number}"
+    return ending_in(name, f"-{number}")
+
+
+def ending_in(name: str, tail: str) -> str:
+    """The name with that at its end, cut where it would be too long."""
     return name[: _LONGEST_NAME - len(tail)].rstrip("-._") + tail
 
 

@@ -9,7 +9,7 @@ import yaml
 
 from tests.building import MODEL, write_model
 from tests.cli.conftest import Run
-from tests.deploy.planning import service_of
+from tests.deploy.planning import check_compose, service_of
 
 ON = ("--hardware", "MI300X:8")
 
@@ -60,6 +60,27 @@ def test_the_image_is_the_one_for_the_devices(cli: Run, tmp_path: Path) -> None:
     assert service_of(done.stdout)["image"] == "r.example/aim/aim-engine-unified-cpu"
 
 
+def test_replicas_and_a_balancer(cli: Run, tmp_path: Path) -> None:
+    done = cli(
+        "render", "compose", MODEL, *ON, "--replicas", "3", "--gpus", "2", "--balancer-image", "r.example/nginx:1"
+    )
+    document = yaml.safe_load(done.stdout)
+    check_compose(document)
+    assert list(document["services"])[-1] == "balancer"
+    assert len(document["services"]) == 4
+    assert document["services"]["balancer"]["image"] == "r.example/nginx:1"
+    chosen = [one["environment"].get("ROCR_VISIBLE_DEVICES") for one in document["services"].values()]
+    assert chosen == ["0,1", "2,3", "4,5", None]  # their own render nodes are not known of declared hardware
+    folder = str(write_model(tmp_path / "m"))
+    alone = yaml.safe_load(cli("render", "compose", folder, "--hardware", "cpu", "--replicas", "1").stdout)
+    assert len(alone["services"]) == 1
+
+
+def test_too_many_replicas_are_refused_for_programs_too(cli: Run) -> None:
+    done = cli("render", "compose", MODEL, *ON, "--replicas", "9", "--json")
+    assert (done.code, done.json["error"]["class"]) == (20, "NoAccelerator")
+
+
 def test_as_json(cli: Run) -> None:
     text = cli("render", "compose", MODEL, *ON).stdout
     assert cli("render", "compose", MODEL, *ON, "--json").json == yaml.safe_load(text)
@@ -104,6 +125,8 @@ def test_a_refusal(cli: Run) -> None:
         (["render", "compose", MODEL, *ON, "--env", "NOT_SET"], 10),
         (["render", "compose", MODEL, *ON, "--env", "HF_TOKEN=x"], 10),
         (["render", "compose", MODEL, *ON, "--restart", "often"], 10),
+        (["render", "compose", MODEL, *ON, "--replicas", "none"], 10),
+        (["render", "compose", MODEL, *ON, "--replicas", "2", "--network", "host"], 10),
     ],
 )
 def test_what_is_wrong(cli: Run, words: list[str], code: int) -> None:

@@ -59,6 +59,7 @@ def with_nodes(wish: str = "MI300X:8") -> Inventory:
 # The keys used here and their types, from the compose specification's own JSON schema (compose-spec.json).
 _SERVICE: dict[str, Any] = {
     "image": str, "container_name": str, "command": [str], "user": str, "environment": {str: str}, "devices": [str],
+    "entrypoint": [str], "stop_signal": str,
     "group_add": [str], "runtime": str, "network_mode": re.compile("host|bridge"), "networks": [str],
     "deploy": {"resources": {"reservations": {"devices": [
         {"driver": re.compile("cdi"), "device_ids": [str], "capabilities": [str]}]}}},
@@ -67,7 +68,7 @@ _SERVICE: dict[str, Any] = {
     "security_opt": [str],
     "ports": [re.compile(r"(\[[0-9a-f:]+\]|[\d.]+):\d+:\d+")],
     "volumes": [{"type": re.compile("bind|volume"), "source": str, "target": str, "read_only": bool}],
-    "healthcheck": {"interval": re.compile(r"\d+s"), "timeout": re.compile(r"\d+s"), "retries": int,
+    "healthcheck": {"test": [str], "interval": re.compile(r"\d+s"), "timeout": re.compile(r"\d+s"), "retries": int,
                     "start_period": re.compile(r"\d+s")},
     "stop_grace_period": re.compile(r"\d+s"), "restart": str,
     "logging": {"driver": str, "options": {str: str}}, "labels": {str: str},
@@ -80,7 +81,11 @@ def check_compose(document: Any) -> None:
     assert document.keys() <= {"services", "volumes", "networks"}
     for name, service in document["services"].items():
         assert _NAMED.fullmatch(name)
-        _check(service, _SERVICE, name)
+        joined = service.get("networks")
+        if isinstance(joined, dict):
+            _check(joined, {str: {"aliases": [str]}}, name)
+        plain = {**service, "networks": list(joined)} if joined else service
+        _check(plain, _SERVICE, name)
     for name, volume in document.get("volumes", {}).items():
         assert _NAMED.fullmatch(name)
         assert volume == {"name": name}
@@ -100,7 +105,7 @@ def _check(value: Any, kind: Any, where: str) -> None:
         for key, one in value.items():
             assert isinstance(key, str), (where, key)
             assert key in kind or str in kind, (where, key)
-            _check(one, kind.get(key, str), f"{where}.{key}")
+            _check(one, kind.get(key, kind.get(str, str)), f"{where}.{key}")
     else:
         assert type(value) is kind, (where, value)
 
