@@ -14,7 +14,8 @@ def shipped(package: str, folder: Path) -> set[Path]:
 
 
 def data_files(folder: Path) -> set[Path]:
-    return {p for p in folder.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc") and p.name[0] != "."}
+    """All but code and what is for authors (README.md)."""
+    return {p for p in folder.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc", ".md") and p.name[0] != "."}
 
 
 def test_every_data_file_of_the_package_is_shipped() -> None:

@@ -35,8 +35,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
     models = [request.model] if request.model else list(known_models(folders))
     outcomes = [survey(replace(request, model=model), inventory) for model in models]
     judged = [one for outcome in outcomes for one in outcome.judged]
-    if request.model is None:  # whether a family serves one of the known models is not the question then
-        own = [one for one in judged if not one.candidate.recipe.is_family]
+    if request.model is None:  # what a family or a model's own numbers would give is not the question then
+        own = [one for one in judged if not (one.candidate.recipe.is_family or one.candidate.recipe.generated)]
         judged = [*own, *_families(request, inventory)]
     rows = _without_repeats(judged)
     winners = [one for o in outcomes if isinstance(o, Plan) for one in o.judged if one.candidate is o.winner]

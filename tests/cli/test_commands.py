@@ -16,7 +16,7 @@ from aim_engine import __version__
 from aim_engine.cli.arguments import LAUNCHING
 from aim_engine.cli.main import _ALIASES, _COMMANDS
 from aim_engine.request import SETTINGS, settings_table
-from tests.building import MODEL, write_model, write_recipe
+from tests.building import MODEL, ROOT, write_model, write_recipe
 from tests.cli.conftest import Run
 
 PLAN = ("plan", MODEL, "--hardware", "MI300X:8")
@@ -121,6 +121,7 @@ def test_recipes_as_json(cli: Run) -> None:
     done = cli("list-profiles", "--hardware", "MI300X:4", "--json")
     assert done.json.keys() == {"hardware", "recipes"}
     assert [one["gpu_count"] for one in done.json["recipes"] if one["chosen"]] == [4]
+    assert not any(one["recipe_id"].startswith("derived-") for one in done.json["recipes"]), "those are not in files"
     assert all(one.keys() >= {"recipe_id", "model_id", "gpu_type", "works", "verdicts"} for one in done.json["recipes"])
 
 
@@ -134,9 +135,24 @@ def test_recipes_of_the_users_own_folder_are_listed_too(cli: Run, tmp_path: Path
 def test_models(cli: Run, tmp_path: Path) -> None:
     write_recipe(tmp_path, "mine", model_id="org/mine")
     done = cli("models", "--recipes-dir", str(tmp_path))
-    assert [row.split()[0] for row in done.stdout.splitlines()] == ["model", "org/mine", MODEL]
-    shown = cli("models", "--json").json
-    assert [(one["model_id"], one["recipes"]) for one in shown] == [(MODEL, 2)]
+    named = [row.split()[0] for row in done.stdout.splitlines()]
+    assert named == ["model", *sorted(named[1:], key=str.lower)]
+    assert set(named) >= {"org/mine", MODEL, "openai/gpt-oss-120b"}
+    shown = {one["model_id"]: one["recipes"] for one in cli("models", "--json").json}
+    assert (shown[MODEL], "org/mine" in shown, len(shown)) == (2, False, len(named) - 2)
+
+
+CARDS = sorted(f"{path.parent.name}/{path.stem}" for path in (ROOT / "models").glob("*/*.yaml"))
+
+
+@pytest.mark.parametrize("model_id", CARDS)
+def test_a_model_with_a_card_is_planned_without_a_network_or_refused_in_words(cli: Run, model_id: str) -> None:
+    done = cli("plan", model_id, "--hardware", "MI300X:8", "--offline", "--json")
+    if done.code == 0:
+        assert {line["basis"] for line in done.json["memory"]["lines"] if line["name"] == "weights"} <= {"computed"}
+        return
+    assert done.code in (21, 30)
+    assert (done.last_words["code"], model_id in done.last_words["message"]) == (done.code, True)
 
 
 def test_models_bears_a_broken_file_and_warns_of_it(cli: Run, tmp_path: Path) -> None:
