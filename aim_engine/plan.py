@@ -20,6 +20,7 @@ from aim_engine.hardware.installed import Engine
 from aim_engine.hardware.inventory import Gpu, Inventory
 from aim_engine.request import SETTINGS, Request
 from aim_engine.selection.candidate import Candidate, Judged, Situation
+from aim_engine.selection.changes import Change
 from aim_engine.selection.memory import Ledger
 from aim_engine.selection.select import RULES_CHOSE, Chooser, Selection, select
 
@@ -134,10 +135,14 @@ class Refusal:
 
     error: AimError
     judged: tuple[Judged, ...] = ()
+    changes: tuple[Change, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """`{error: {class, code, message, hint}, candidates: [...]}`."""
-        return {"error": self.error.as_json(), "candidates": candidates_json(self.judged, None)}
+        """`{error: {class, code, message, hint}, changes: [{kind, setting, sentence}], candidates: [...]}`; each of the
+        changes alone would make it fit.
+        """
+        changes = [change.as_json() for change in self.changes]
+        return {"error": self.error.as_json(), "changes": changes, "candidates": candidates_json(self.judged, None)}
 
 
 def make_plan(
@@ -160,10 +165,10 @@ def make_plan(
     if inventory.declared and engine and not all(gpu.vendor in engine.runs_on for gpu in inventory.gpus):
         engine = None  # the hardware is elsewhere, and so is the engine that will run on it
     situation = Situation(request=request, inventory=inventory, catalog=catalog, engine=engine)
-    selection = select(situation, _terms_reader(backend, request, engine), chooser)
+    selection = select(situation, _terms_reader(backend, request, engine), chooser, backend.derive)
     if selection.winner is None:
         assert selection.refusal is not None
-        return Refusal(error=selection.refusal, judged=selection.judged)
+        return Refusal(error=selection.refusal, judged=selection.judged, changes=selection.changes)
     return _plan(situation, selection, selection.winner.candidate, backend)
 
 

@@ -9,12 +9,12 @@ import difflib
 from collections.abc import Callable
 
 from aim_engine.catalog.load import nearest_models
-from aim_engine.catalog.model_card import BITS
 from aim_engine.errors import AimError, DoesNotFitError, InputError, NoAcceleratorError, NoRecipeError
 from aim_engine.hardware.inventory import Gpu, nothing_usable
 from aim_engine.hardware.partitions import way_back
 from aim_engine.hardware.products import refused_format
 from aim_engine.selection.candidate import Candidate, Judged, Situation
+from aim_engine.selection.changes import Change
 from aim_engine.selection.groups import equal_groups
 from aim_engine.selection.memory import in_gib
 from aim_engine.selection.rules import partition_remedy
@@ -22,11 +22,15 @@ from aim_engine.selection.rules import partition_remedy
 Rank = Callable[[Judged], tuple[object, ...]]
 
 
-def why_none(eligible: tuple[Judged, ...], judged: tuple[Judged, ...], situation: Situation, rank: Rank) -> AimError:
-    """The one sentence why there is no winner, and what to do. `eligible` are those that a pin leaves."""
+def why_none(
+    eligible: tuple[Judged, ...], situation: Situation, rank: Rank, changes: tuple[Change, ...] = ()
+) -> AimError:
+    """The one sentence why there is no winner, and what to do. `eligible` are those that a pin leaves; `changes` would
+    help where it is memory that lacks.
+    """
     request = situation.request
     if not eligible and request.recipe:
-        return _unknown_recipe(request.recipe, judged)
+        return _unknown_recipe(request.recipe, situation)
     groups = equal_groups(situation.inventory)
     if not groups:
         return nothing_usable(situation.inventory)
@@ -47,7 +51,7 @@ def why_none(eligible: tuple[Judged, ...], judged: tuple[Judged, ...], situation
     if request.recipe is None and all(one.candidate.recipe.is_family for one in eligible) and not _possible(eligible):
         return _unknown_model(situation)
     nearest = min(eligible, key=lambda one: (_severity(one), rank(one)))
-    return _nearest_refusal(nearest, eligible, judged, situation)
+    return _nearest_refusal(nearest, eligible, situation, changes)
 
 
 _FORMAT_HINT = "take another checkpoint of the model: MXFP4, fp8 or bf16"
@@ -58,8 +62,8 @@ def _possible(eligible: tuple[Judged, ...]) -> bool:
     return any(all(v.rule != "gpu type" for v in one.failures) for one in eligible)
 
 
-def _unknown_recipe(recipe_id: str, judged: tuple[Judged, ...]) -> AimError:
-    known = list(dict.fromkeys(one.candidate.recipe.recipe_id for one in judged))
+def _unknown_recipe(recipe_id: str, situation: Situation) -> AimError:
+    known = list(dict.fromkeys(recipe.recipe_id for recipe in situation.catalog.recipes))
     near = difflib.get_close_matches(recipe_id, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"recipes for this model: {', '.join(known) or 'none'}"
     return NoRecipeError(f"there is no recipe {recipe_id} for this model", hint=hint)
@@ -88,14 +92,14 @@ def _severity(judged: Judged) -> tuple[int, int, int]:
 
 
 def _nearest_refusal(
-    nearest: Judged, eligible: tuple[Judged, ...], judged: tuple[Judged, ...], situation: Situation
+    nearest: Judged, eligible: tuple[Judged, ...], situation: Situation, changes: tuple[Change, ...]
 ) -> AimError:
     asked, recipe = situation.request.required_model, nearest.candidate.recipe
     reasons = "; ".join(verdict.sentence for verdict in nearest.failures)
     rules = {verdict.rule for verdict in nearest.failures}
     message = f"{asked} cannot be served on {situation.inventory.in_words()}: with {recipe.recipe_id}, {reasons}"
     if rules == {"memory"}:
-        return DoesNotFitError(message, hint=_memory_hint(nearest, judged, situation))
+        return DoesNotFitError(message + _binding(nearest), hint=_memory_hint(nearest, situation, changes))
     if "partition" in rules <= {"partition", "memory"}:
         return NoRecipeError(message, hint=partition_remedy(nearest.candidate.gpus))
     if "engine" in rules and "gpu type" not in rules:
@@ -153,34 +157,29 @@ def _more_host_memory(situation: Situation) -> str:
     )
 
 
-def _lower_precision(nearest: Judged, judged: tuple[Judged, ...], situation: Situation) -> str:
-    """The setting that takes a recipe of fewer bits, where nothing else speaks against one; else ""."""
-    bits, pin = BITS[nearest.candidate.recipe.precision], situation.request.recipe
-    for one in judged:
-        recipe, against = one.candidate.recipe, {verdict.rule for verdict in one.failures}
-        if BITS[recipe.precision] < bits and against <= {"precision"} and (against or pin):
-            setting = f"AIM_RECIPE={recipe.recipe_id}" if pin else f"AIM_PRECISION={recipe.precision}"
-            return f"a lower precision ({setting})"
-    return ""
-
-
-def _memory_hint(nearest: Judged, judged: tuple[Judged, ...], situation: Situation) -> str:
+def _binding(nearest: Judged) -> str:
+    """Which line of the ledger is the one that matters: what is there whatever the context, or the cache."""
     book = nearest.candidate.ledger
+    if book is None:
+        return ""
+    room = book.budget_bytes - (book.total_bytes - book.kv_bytes)
+    if room > 0:
+        return f"; beside the rest there is room for {in_gib(room)} of KV cache"
+    return "; it would not fit even without a KV cache"
+
+
+def _memory_hint(nearest: Judged, situation: Situation, changes: tuple[Change, ...]) -> str:
     gpus = nearest.candidate.gpus
-    on_host = all(gpu.product == "CPU" for gpu in gpus)
-    remedies = [_more_host_memory(situation) if on_host else "more GPUs"]
+    remedies = [change.sentence for change in changes]
+    if all(gpu.product == "CPU" for gpu in gpus):
+        remedies.insert(0, _more_host_memory(situation))
     if any(gpu.is_partition for gpu in gpus):
-        remedies[0] = f"whole GPUs ({way_back(gpus)})"
-    if lower := _lower_precision(nearest, judged, situation):
-        remedies.append(lower)
+        remedies.insert(0, f"whole GPUs ({way_back(gpus)})")
     if nearest.candidate.sharers > 1:
         remedies.insert(0, "fewer of the GPUs that share one memory (AIM_GPU_COUNT)")
     remedies.append("a smaller model")
-    if book and book.missing_bytes < book.kv_bytes:
-        remedies.insert(0, "a shorter context (AIM_MAX_MODEL_LEN=auto takes the longest that fits)")
-        if situation.request.concurrency > 1:
-            remedies.insert(1, "fewer full-length requests at once (AIM_CONCURRENCY)")
-    return f"{_freeing(nearest.candidate)}use {', '.join(remedies[:-1])} or {remedies[-1]}"
+    told = f"{', '.join(remedies[:-1])} or {remedies[-1]}" if len(remedies) > 1 else remedies[0]
+    return f"{_freeing(nearest.candidate)}use {told}"
 
 
 def _freeing(candidate: Candidate) -> str:

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from aim_engine.catalog.model_card import BITS
-from aim_engine.errors import AimError
+from aim_engine.errors import AimError, DoesNotFitError
 from aim_engine.selection.budget import budget_bytes, reduced_fraction
 from aim_engine.selection.candidate import Candidate, Judged, ReadTerms, Situation, candidates
+from aim_engine.selection.changes import Change, Derive, derive_none, what_would_fit
 from aim_engine.selection.groups import equal_groups
 from aim_engine.selection.memory import Load, ledger
 from aim_engine.selection.notes import notes_on
@@ -37,24 +38,27 @@ class Chooser:
 @dataclass(frozen=True, kw_only=True)
 class Selection:
     """What was chosen, by whom, and every verdict on every candidate, best first. Without a winner, `refusal` says why.
-    `warnings` tell what was chosen against a rule's verdict (AIM_FORCE), `notes` which GPUs serve and why.
+    `changes` are those of which each alone would make it fit, where memory is all that lacks. `warnings` tell what was
+    chosen against a rule's verdict (AIM_FORCE), `notes` which GPUs serve and why.
     """
 
     winner: Judged | None
     judged: tuple[Judged, ...]
     refusal: AimError | None = None
+    changes: tuple[Change, ...] = ()
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     chosen_by: str = RULES_CHOSE
 
 
-def select(situation: Situation, read_terms: ReadTerms, chooser: Chooser | None = None) -> Selection:
+def select(
+    situation: Situation, read_terms: ReadTerms, chooser: Chooser | None = None, derive: Derive = derive_none
+) -> Selection:
     """Judge every candidate by every rule, rank them, and take the best that passed all, or the chooser's choice.
 
-    `read_terms` is the backend's reading of a variant's arguments on a GPU.
+    `read_terms` is the backend's reading of a variant's arguments on a GPU, `derive` its recipe for a model without.
     """
-    placed = candidates(situation, read_terms)
-    judged = tuple(sorted((_judge(one, situation, read_terms) for one in placed), key=_rank(situation)))
+    judged = _ranked(situation, read_terms)
     eligible = _pinned(judged, situation)
     winner = next((one for one in eligible if one.passed), None)
     if winner is None and situation.request.recipe and situation.request.force:
@@ -65,8 +69,7 @@ def select(situation: Situation, read_terms: ReadTerms, chooser: Chooser | None 
                 winner=forced, judged=judged, warnings=warnings, notes=notes_on(forced, judged, situation, read_terms)
             )
     if winner is None:
-        refusal = why_none(eligible, judged, situation, _rank(situation))
-        return Selection(winner=None, judged=tuple(_unpinned(one, situation) for one in judged), refusal=refusal)
+        return _refused(eligible, judged, situation, read_terms, derive)
     if chooser is not None:
         return _chosen(chooser, eligible, judged, situation, read_terms)
     compared = tuple(_compared(one, winner, situation) for one in judged)
@@ -104,6 +107,29 @@ def offered_of(eligible: tuple[Judged, ...]) -> tuple[Judged, ...]:
         if one.passed:
             best.setdefault((one.candidate.recipe.recipe_id, one.candidate.gpu_count), one)
     return tuple(best.values())
+
+
+def _ranked(situation: Situation, read_terms: ReadTerms) -> tuple[Judged, ...]:
+    placed = candidates(situation, read_terms)
+    return tuple(sorted((_judge(one, situation, read_terms) for one in placed), key=_rank(situation)))
+
+
+def _refused(
+    eligible: tuple[Judged, ...],
+    judged: tuple[Judged, ...],
+    situation: Situation,
+    read_terms: ReadTerms,
+    derive: Derive,
+) -> Selection:
+    def judge(changed: Situation) -> tuple[Judged, ...]:
+        return _pinned(_ranked(changed, read_terms), changed)
+
+    lacks_memory = any([verdict.rule for verdict in one.failures] == ["memory"] for one in eligible)
+    changes = what_would_fit(situation, judge, derive) if lacks_memory else ()
+    refusal = why_none(eligible, situation, _rank(situation), changes)
+    unpinned = tuple(_unpinned(one, situation) for one in judged)
+    kept = changes if isinstance(refusal, DoesNotFitError) else ()
+    return Selection(winner=None, judged=unpinned, refusal=refusal, changes=kept)
 
 
 # What each place of the rank's key means, said of one that lost by it.

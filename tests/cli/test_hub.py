@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -91,9 +93,11 @@ def test_a_model_whose_weights_have_an_older_form_is_planned_without_numbers(
 
 
 def test_the_hub_is_not_asked_where_nothing_here_could_serve_the_model(
-    process: Run, hub: tuple[str, list[str]]
+    process: Run, hub: tuple[str, list[str]], tmp_path: Path
 ) -> None:
     address, seen = hub
-    assert process("plan", "org/good", "--hardware", "MI300X:8", HF_ENDPOINT=address).code == 30
+    odd = tmp_path / "odd.json"  # no recipe is for it, and of what it can do nothing is known
+    odd.write_text(json.dumps({"gpus": [{"index": 0, "product": "Odd", "vendor": "amd", "memory_bytes": 1 << 36}]}))
+    assert process("plan", "org/good", "--hardware", str(odd), HF_ENDPOINT=address).code == 30
     assert process("plan", "org/good", "--hardware", "cpu", HF_ENDPOINT=address, AIM_OFFLINE="1").code == 0
     assert seen == []

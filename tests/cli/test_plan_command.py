@@ -59,7 +59,7 @@ def test_a_refusal_in_words_is_on_stderr(cli: Run) -> None:
 def test_a_refusal_as_json_is_on_stdout_with_the_code(cli: Run) -> None:
     done = cli("plan", MODEL, "--hardware", "MI300X:2", "--gpu-count", "4", "--json")
     assert done.code == done.json["error"]["code"] == done.last_words["code"] == 20
-    assert done.json.keys() == {"error", "candidates"}
+    assert done.json.keys() == {"error", "changes", "candidates"}
     assert done.json["error"].keys() >= {"class", "code", "message", "hint"}
     assert len(done.json["candidates"]) == 10
 

@@ -337,7 +337,8 @@ def test_what_does_not_fit_says_by_how_much_and_what_would_help() -> None:
     assert isinstance(error, DoesNotFitError)
     assert "it does not fit by " in error.message
     assert "61.0 GiB weights + 8.0 GiB KV cache" in error.message
-    assert error.hint == "use more GPUs or a smaller model"
+    assert error.message.endswith("it would not fit even without a KV cache")
+    assert error.hint == "use a smaller model"  # the only variant is for one GPU
 
 
 FP8 = recipe(variant(1), recipe_id="eight", precision="fp8")
@@ -347,7 +348,7 @@ def test_a_lower_precision_is_a_remedy_where_there_is_one_that_fits() -> None:
     small = one_with(60 * GIB)
     asked = request(precision="bf16")
     error = refusal(situation(recipe(variant(1)), FP8, on=small, asked=asked))
-    assert error.hint == "use more GPUs, a lower precision (AIM_PRECISION=fp8) or a smaller model"
+    assert error.hint == "use a lower precision (AIM_PRECISION=fp8) or a smaller model"
     smaller = one_with(20 * GIB)
     assert "precision" not in refusal(situation(recipe(variant(1)), FP8, on=smaller, asked=asked)).hint
 
@@ -362,7 +363,7 @@ def test_without_a_precision_the_candidate_that_lacks_the_least_is_quoted() -> N
     error = refusal(situation(recipe(variant(1)), FP8, on=one_with(20 * GIB)))
     assert isinstance(error, DoesNotFitError)
     assert "with eight, it does not fit by" in error.message
-    assert error.hint == "use more GPUs or a smaller model"
+    assert error.hint == "use a smaller model"
 
 
 # --- GPUs that others hold ---------------------------------------------------------------------------------------
@@ -434,7 +435,11 @@ def test_a_cache_that_does_not_fit_can_be_made_smaller() -> None:
     where = situation(recipe(variant(1)), on=here("MI300X:1"), asked=request(concurrency="20"))
     error = refusal(where)
     assert isinstance(error, DoesNotFitError)
-    assert error.hint.startswith("use a shorter context (AIM_MAX_MODEL_LEN=auto takes the longest that fits), fewer")
+    assert "beside the rest there is room for 110.1 GiB of KV cache" in error.message
+    assert error.hint == (
+        "use a context of at most 22,544 tokens (AIM_MAX_MODEL_LEN=22544), at most 13 full-length requests at once "
+        "(AIM_CONCURRENCY=13) or a smaller model"
+    )
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
