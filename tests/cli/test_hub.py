@@ -97,7 +97,9 @@ def test_the_hub_is_not_asked_where_nothing_here_could_serve_the_model(
 ) -> None:
     address, seen = hub
     odd = tmp_path / "odd.json"  # no recipe is for it, and of what it can do nothing is known
-    odd.write_text(json.dumps({"gpus": [{"index": 0, "product": "Odd", "vendor": "amd", "memory_bytes": 1 << 36}]}))
+    odd.write_text(
+        json.dumps({"source": "x", "gpus": [{"index": 0, "product": "Odd", "vendor": "amd", "memory_bytes": 1 << 36}]})
+    )
     assert process("plan", "org/good", "--hardware", str(odd), HF_ENDPOINT=address).code == 30
     assert process("plan", "org/good", "--hardware", "cpu", HF_ENDPOINT=address, AIM_OFFLINE="1").code == 0
     assert seen == []

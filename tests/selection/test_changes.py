@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aim_engine.backends import vllm
-from aim_engine.catalog.model_card import Architecture, ModelCard
+from aim_engine.catalog.architecture import Architecture
+from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.terms import ServingTerms
 from aim_engine.errors import DoesNotFitError
 from aim_engine.hardware.inventory import Gpu
