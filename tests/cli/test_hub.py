@@ -70,7 +70,7 @@ def test_a_hub_that_is_not_there(plan: Callable[..., Done]) -> None:
 
 def test_another_size_is_no_suggestion(plan: Callable[..., Done], hub: tuple[str, list[str]]) -> None:
     for endpoint in (hub[0], "http://127.0.0.1:9"):  # it has no such model, or there is no hub
-        assert "did you mean" not in plan("Qwen/Qwen3-0.6B", endpoint).last_words["hint"]
+        assert "did you mean" not in plan("Qwen/Qwen3-0.7B", endpoint).last_words["hint"]
 
 
 def test_a_misspelling_is_a_suggestion_and_a_variation_only_where_the_hub_has_no_such_model(
