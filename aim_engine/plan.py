@@ -120,6 +120,7 @@ class Plan:
             "health_port": request.health_port,
             "log_level": request.log_level,
             "log_format": request.log_format,
+            **request.log_file_json(),
             "start_timeout_seconds": self.start_timeout_seconds,
             "hang_timeout_seconds": request.hang_timeout,
             "drain_timeout_seconds": request.drain_timeout,

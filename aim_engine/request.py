@@ -71,6 +71,10 @@ class Request:
     offline: bool = False
     log_level: str = "info"
     log_format: str = "text"
+    log_dir: Path | None = None
+    log_name: str | None = None
+    log_file_size: int = 50 * 1024**2
+    log_file_count: int = 5
     port_range: PortRange = DEFAULT_PORT_RANGE
     engine_registry: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -98,6 +102,30 @@ class Request:
         if self.model is None or not names_a_folder(self.model):
             return None
         return Path(self.model).expanduser()
+
+    @property
+    def log_file(self) -> Path | None:
+        """Where a copy of all that the server writes goes, or None."""
+        if self.log_dir is None:
+            return None
+        return self.log_dir.absolute() / f"{self.log_name or log_name(self.model, self.port)}.log"
+
+    def log_file_json(self) -> dict[str, Any]:
+        """The same, and how it is rotated, for a plan's `runtime`."""
+        path = self.log_file
+        return {
+            "log_file": str(path) if path else None,
+            "log_file_bytes": self.log_file_size,
+            "log_file_count": self.log_file_count,
+        }
+
+
+def log_name(model: str | None, port: int) -> str:
+    """What a server's log is called unless it is told: `qwen-qwen3-32b-8000`, after a folder's own name."""
+    words = model or ""
+    if words.startswith(("/", ".", "~")):
+        words = Path(words).expanduser().absolute().name
+    return f"{re.sub(r'[^a-z0-9]+', '-', words.lower()).strip('-')[:100] or 'model'}-{port}"
 
 
 def read_request(

@@ -15,6 +15,7 @@ from aim_engine.values import (
     METRICS,
     PRECISIONS,
     choice,
+    file_name,
     integer,
     json_object,
     model_text,
@@ -22,6 +23,7 @@ from aim_engine.values import (
     port_range,
     seconds,
     secret_text,
+    size,
     switch,
     text_line,
 )
@@ -32,6 +34,8 @@ LOG_FORMATS = ("text", "json")
 
 MAX_GPU_COUNT = 64  # eight GPUs in eight partitions each
 DEFAULT_CACHE_DIR = "~/.cache/aim-engine"
+_LEAST_LOG_BYTES = 64 * 1024  # as long as one line may be
+_MOST_LOG_FILES = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +150,14 @@ SETTINGS: tuple[Setting, ...] = (
             legal=" ".join(LOG_LEVELS), meaning="How much AIM Engine itself says."),
     Setting(variable="AIM_LOG_FORMAT", field="log_format", parse=choice(*LOG_FORMATS), default="text",
             legal=" ".join(LOG_FORMATS), meaning="text, or json: one object a line, engine lines included."),
+    Setting(variable="AIM_LOG_DIR", field="log_dir", parse=path_text, default=None, legal="a folder",
+            meaning="A folder for a copy of all that the server writes, in a file of its own."),
+    Setting(variable="AIM_LOG_NAME", field="log_name", parse=file_name, default=None, legal="a name",
+            meaning="That file's name, without .log. Unset: the container's under launch, else model and port."),
+    Setting(variable="AIM_LOG_FILE_SIZE", field="log_file_size", parse=size(_LEAST_LOG_BYTES), default="50m",
+            legal="a size", meaning="How large that file becomes before it is NAME.log.1 and a new one begins."),
+    Setting(variable="AIM_LOG_FILE_COUNT", field="log_file_count", parse=integer(1, _MOST_LOG_FILES), default="5",
+            legal=f"1-{_MOST_LOG_FILES}", meaning="How many of these files are kept, the newest included."),
     Setting(variable="AIM_PORT_RANGE", field="port_range", parse=port_range,
             default=str(DEFAULT_PORT_RANGE), legal="FIRST-LAST",
             meaning="Where launch looks for free ports when none is named; the health sidecar's from 8080 on."),

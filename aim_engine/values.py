@@ -22,6 +22,7 @@ METRICS = ("latency", "throughput")
 EVIDENCE_LEVELS = ("derived", "reported", "parsed", "served", "measured")  # weakest first
 
 _HUB_ID = re.compile(r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9_])?/[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9_])?", re.ASCII)
+_FILE_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,199}", re.ASCII)
 _MAX_HUB_ID = 96  # this and the next are the hub's own rules (huggingface_hub, validate_repo_id)
 _NO_HUB_ID = re.compile(r"--|\.\.|\.git$")
 
@@ -72,6 +73,23 @@ def seconds(low: float, none_word: str | None = None) -> Callable[[str], float |
                 f"use a number of seconds, at least {low:g}" + (f", or {none_word}" if none_word else "")
             )
         return float(text)
+
+    return parse
+
+
+_UNITS = {"b": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+
+def size(low: int) -> Callable[[str], int]:
+    """`16g`, `512m` or bytes, as docker reads sizes."""
+
+    def parse(text: str) -> int:
+        number, unit = (text, "b") if text[-1:].isdigit() else (text[:-1], text[-1:].lower())
+        if unit in _UNITS and number.isascii() and number.isdigit() and len(number) <= 15:
+            found = int(number) * int(1024 ** _UNITS[unit])
+            if found >= low:
+                return found
+        raise RefusedError("use a whole number and b, k, m, g or t: 64g" + (f"; at least {low}" if low > 1 else ""))
 
     return parse
 
@@ -130,6 +148,13 @@ def text_line(text: str) -> str:
     if not text.strip() or "\x00" in text or "\n" in text:
         raise RefusedError("use a non-empty value on one line")
     return text.strip()
+
+
+def file_name(text: str) -> str:
+    """A name that stays in its folder."""
+    if not _FILE_NAME.fullmatch(text):
+        raise RefusedError("use up to 200 letters, digits, '_', '.' and '-', beginning with a letter or digit")
+    return text
 
 
 def path_text(text: str) -> Path:

@@ -59,6 +59,10 @@ VALUES: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "image_cache": ("/prepared", Path("/prepared"), ("\t",)),
     "log_level": ("DEBUG", "debug", ("loud", "trace")),
     "log_format": ("json", "json", ("xml",)),
+    "log_dir": ("/logs", Path("/logs"), ("a\nb",)),
+    "log_name": ("a.b-c_1", "a.b-c_1", ("..", "../x", "a/b", ".hidden", "-x", "a b", "é", "a\n", "x" * 201)),
+    "log_file_size": ("1g", 2**30, ("1k", "0", "-1", "50x", "m", "٣m", "5.5m", "9" * 20)),
+    "log_file_count": ("1", 1, ("0", "101", "x")),
     "port_range": ("8000-8010", PortRange(first=8000, last=8010), ("8000", "8010-8000", "0-5", "1-70000", "-", "a-b")),
     "engine_registry": ("registry.example.com/x", "registry.example.com/x", (" ",)),
 }  # fmt: skip

@@ -13,7 +13,7 @@ from aim_engine.request import SETTINGS, Setting
 # What only a running server needs; the commands that merely plan leave these flags out of their help.
 _SERVING = {
     "keep_alive", "image_cache", "start_timeout", "hang_timeout", "drain_timeout", "fallback", "state_dir", "log_level",
-    "log_format",
+    "log_format", "log_dir", "log_name", "log_file_size", "log_file_count",
 }  # fmt: skip
 # What only `launch` needs.
 LAUNCHING = {"port_range", "engine_registry"}
@@ -22,7 +22,8 @@ LAUNCHING = {"port_range", "engine_registry"}
 _METAVARS = {
     "a recipe id": "RECIPE", "an address": "ADDRESS", "a folder": "DIR", "a file": "FILE", "a JSON object": "JSON",
     "seconds": "SECONDS", "auto or seconds": "SECONDS", "recipe, auto or tokens": "TOKENS", "1 or more": "COUNT",
-    "registry/path": "REGISTRY", "detect, MI300X:8, cpu, a file or a folder": "WHAT",
+    "registry/path": "REGISTRY", "a name": "NAME", "a size": "SIZE",
+    "detect, MI300X:8, cpu, a file or a folder": "WHAT",
 }  # fmt: skip
 
 

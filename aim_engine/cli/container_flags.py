@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from aim_engine.cli.arguments import typed_flags
 from aim_engine.errors import InputError
+from aim_engine.values import RefusedError, size
 
 if TYPE_CHECKING:
     from aim_engine.deploy.launch_job import Wishes
@@ -26,6 +27,7 @@ def add_container_flags(parser: argparse.ArgumentParser, *, user: str) -> Any:
     group.add_argument("--memory-swap", metavar="SIZE", help="memory and swap together; -1 is without a limit")
     group.add_argument("--shm-size", metavar="SIZE", help="size of /dev/shm [default from the plan]")
     group.add_argument("--cache", dest="cache_dir", metavar="DIR", help="the same as --cache-dir")
+    group.add_argument("--logs", dest="log_dir", metavar="DIR", help="the same as --log-dir")
     group.add_argument("--config", metavar="DIR", help="a folder with recipes/ and models/ of your own")
     group.add_argument("--env", action="append", default=[], metavar="NAME[=VALUE]",
                        help="a further variable; without a value the one of your environment")  # fmt: skip
@@ -120,14 +122,10 @@ def _pair(word: str, flag: str) -> tuple[str, str]:
     return name, value
 
 
-_UNITS = {"b": 0, "k": 1, "m": 2, "g": 3, "t": 4}
-
-
 def _size(text: str | None, flag: str) -> int | None:
-    """`16g`, `512m` or bytes, as docker reads sizes."""
     if text is None:
         return None
-    number, unit = (text, "b") if text[-1:].isdigit() else (text[:-1], text[-1:].lower())
-    if unit in _UNITS and number.isascii() and number.isdigit() and len(number) <= 15 and int(number):
-        return int(number) * int(1024 ** _UNITS[unit])
-    raise InputError(f"{flag} {text[:40]!r} is no size", hint="use a whole number and b, k, m, g or t: 64g")
+    try:
+        return size(1)(text)
+    except RefusedError as refusal:
+        raise InputError(f"{flag} {text[:40]!r} is no size", hint=f"{refusal}") from None

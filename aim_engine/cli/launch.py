@@ -61,7 +61,7 @@ def add_to(subparsers: Any) -> None:
     )
     parser.add_argument("--keep", action="store_true", help="leave a container that fails, to look at it")
     parser.add_argument("--json", action="store_true", help="the result as JSON on stdout")
-    group = add_container_flags(parser, user="the owner of --cache")
+    group = add_container_flags(parser, user="the owner of --cache or --logs")
     group.add_argument("--device-mode", choices=_MODES, default="auto",
                        help="how the GPUs reach it: by CDI or AMD's runtime [default device files]")  # fmt: skip
     add_settings(parser, serving=True, launching=True)
@@ -161,4 +161,6 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
     if result["test"]:
         test = result["test"]
         yield f"  tested  {test['completion_tokens']} tokens in {test['latency_seconds']:.2f} s"
+    if result["log_file"]:
+        yield f"  log     {result['log_file']}"
     yield f"  stop    aim-engine stop {result['container_name']}"

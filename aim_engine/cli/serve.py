@@ -43,8 +43,10 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
         os.environ.update(secrets_from_files(environment))
     except InputError as error:
         if legible := _legible(flags, environment):
+            _copy_narration(legible, terminal)
             _stay(error, legible)
         raise
+    _copy_narration(request, terminal)
     try:
         _serve(request, terminal)
     except handover.StopAskedError as stop:
@@ -52,9 +54,24 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
         return 0
 
 
-# What says how to stay up: all of it, or else without what may itself be wrong.
+def _copy_narration(request: Request, terminal: Terminal) -> None:
+    """What is said before the server's parent takes over, in the file that AIM_LOG_DIR asks for too."""
+    if request.log_dir is None:
+        return
+    from aim_engine.runtime.log import copy_to
+    from aim_engine.runtime.log_copy import copy_of
+
+    copy = copy_of(_runtime(request))
+    if copy:
+        copy_to(copy.take_now)
+        terminal.copy_narration(copy.take_now)
+
+
+# What says how to stay up, and where that is told: all of it, or else without what may itself be wrong.
 _STAYING = ("keep_alive", "health_port", "state_dir")
-_OF_STAYING = ((*_STAYING, "port", "host", "log_level", "log_format"), (*_STAYING, "port"), _STAYING)
+_LOGGING = ("log_level", "log_format", "log_dir", "log_name", "log_file_size", "log_file_count")
+_OF_STAYING = ((*_STAYING, "port", "host", "model", *_LOGGING), (*_STAYING, "port", *_LOGGING), (*_STAYING, "port"),
+               _STAYING)  # fmt: skip
 
 
 def _legible(flags: dict[str, str | None], environment: dict[str, str]) -> Request | None:
@@ -72,14 +89,19 @@ def _stay(error: AimError, request: Request, told: dict[str, Any] | None = None)
     from aim_engine.runtime import handover
 
     if request.keep_alive:
-        runtime = {
-            "state_dir": str(request.state_dir),
-            "host": request.host,
-            "health_port": request.health_port,
-            "log_level": request.log_level,
-            "log_format": request.log_format,
-        }
-        handover.stay(error, {"error": error.as_json(), **(told or {}), "runtime": runtime})
+        handover.stay(error, {"error": error.as_json(), **(told or {}), "runtime": _runtime(request)})
+
+
+def _runtime(request: Request) -> dict[str, Any]:
+    """What of a plan's `runtime` is known without a plan."""
+    return {
+        "state_dir": str(request.state_dir),
+        "host": request.host,
+        "health_port": request.health_port,
+        "log_level": request.log_level,
+        "log_format": request.log_format,
+        **request.log_file_json(),
+    }
 
 
 def _serve(request: Request, terminal: Terminal) -> NoReturn:

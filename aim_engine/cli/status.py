@@ -75,6 +75,7 @@ def _about(endpoint: Any, plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "api", endpoint.url or "not published"
     yield "health", endpoint.health_url or "not published"
     yield "container", f"{endpoint.container_id[:12]}, {state(endpoint)}, image {endpoint.image}"
+    yield "log file", endpoint.log_file or ""
     yield "version", endpoint.version
     yield "up", duration(uptime_seconds(endpoint)) if endpoint.is_running else ""
     yield "restarts", str(endpoint.restarts) if endpoint.restarts else ""

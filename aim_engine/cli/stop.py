@@ -84,4 +84,5 @@ def _line(one: Any, keep: bool) -> str:
     took = f" after {duration(one.seconds)}" if one.was_running else ""
     kept = ", kept" if keep else ", removed" if one.removed else ""
     freed = f"; freed {one.freed}" if one.freed else ""
-    return f"{one.endpoint.name}: {how}{took}{kept}{freed}"
+    log = f"; its log stays in {one.endpoint.log_file}" if one.endpoint.log_file else ""
+    return f"{one.endpoint.name}: {how}{took}{kept}{freed}{log}"

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import zip_longest
 from typing import Any, TextIO
@@ -27,6 +27,11 @@ class Terminal:
         self._can_move = environment.get("TERM", "dumb") != "dumb"
         self._wanted = not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
         self._forced = bool(environment.get("FORCE_COLOR")) and not environment.get("NO_COLOR")
+        self._copy: Callable[[bytes], None] = lambda _lines: None
+
+    def copy_narration(self, take: Callable[[bytes], None]) -> None:
+        """From now on hand what goes to stderr to `take` as well, without colours."""
+        self._copy = take
 
     def paint(self, style: str, text: str) -> str:
         """Colour for stdout."""
@@ -73,6 +78,7 @@ class Terminal:
         self._tell(_json(error.as_json(), sys.stderr))
 
     def _tell(self, text: str) -> None:
+        self._copy(_OURS.sub("", text).encode("utf-8", "backslashreplace") + b"\n")
         with suppress(OSError):  # nobody listens, or there is no room; the exit code still tells
             print(text, file=sys.stderr, flush=True)
 

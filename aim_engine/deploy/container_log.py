@@ -77,9 +77,10 @@ def _unreadable(endpoint: Endpoint, answer: Any) -> DockerError:
         said = str(answer.json().get("message"))
     except ValueError:
         said = answer.text
+    elsewhere = "its log driver may keep logs elsewhere: docker inspect -f '{{.HostConfig.LogConfig}}' says where"
     return DockerError(
         f"Docker could not read the log of {endpoint.name}: {printable(said)}",
-        hint="its log driver may keep logs elsewhere: docker inspect -f '{{.HostConfig.LogConfig}}' says where",
+        hint=f"it is in {endpoint.log_file} too" if endpoint.log_file else elsewhere,
     )
 
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aim_engine.deploy.inside import API_PORT, HEALTH_PORT
+from aim_engine.deploy.inside import API_PORT, HEALTH_PORT, log_file
 from aim_engine.deploy.spec import LABEL
 from aim_engine.errors import InputError
 
@@ -36,9 +36,9 @@ class Endpoint:
     none is published, and `every_address` says that they are published on all of the host's. `inner_port` and
     `inner_health_port` are the same within its `networks`, which are its addresses by the networks' names; `published`
     are its ports on the host, from wherever it is reached. `state`, `state_error` and `docker_health` are Docker's
-    words. `stop_seconds` is how long a stop may take, `certificate` and `key_file` are files of the host: what the API
-    shows, and the key that it asks for. Replicas of one launch have one `replica_group`, in which each is of another
-    number.
+    words. `stop_seconds` is how long a stop may take, `certificate`, `key_file` and `log_file` are files of the host:
+    what the API shows, the key that it asks for, and where its log is copied to. Replicas of one launch have one
+    `replica_group`, in which each is of another number.
     """
 
     name: str
@@ -74,6 +74,7 @@ class Endpoint:
     certificate: str | None = None
     key_file: str | None = None
     published: tuple[int, ...] = ()
+    log_file: str | None = None
     replica_group: str | None = None
     replica: int | None = None
 
@@ -214,6 +215,7 @@ def endpoint_of(inspected: Mapping[str, Any]) -> Endpoint:
         networks=_networks(inspected),
         certificate=_mounted(inspected, "AIM_TLS_CERT"),
         key_file=_mounted(inspected, "AIM_API_KEY_FILE"),
+        log_file=log_file(_mounted(inspected, "AIM_LOG_DIR"), _variables(inspected)),
         replica_group=said.get("replica-group"),
         replica=_number(said.get("replica")),
     )
@@ -251,18 +253,17 @@ def _published(now: Mapping[str, Any], asked: Mapping[str, Any], inner: int) -> 
 
 
 def _inner(inspected: Mapping[str, Any], variable: str, default: int) -> int:
-    return _number(_variable(inspected, variable)) or default
+    return _number(_variables(inspected).get(variable)) or default
 
 
 def _drain_seconds(inspected: Mapping[str, Any]) -> int:
     """The container's own drain timeout: it was started by hand, and Docker's ten seconds would cut requests short."""
-    said = _variable(inspected, "AIM_DRAIN_TIMEOUT").partition(".")[0]
+    said = _variables(inspected).get("AIM_DRAIN_TIMEOUT", "").partition(".")[0]
     return _number(said) or _DRAIN_SECONDS
 
 
-def _variable(inspected: Mapping[str, Any], variable: str) -> str:
-    lines = (str(line).partition("=") for line in _list(_map(inspected, "Config").get("Env")))
-    return next((value for name, _, value in lines if name == variable), "")
+def _variables(inspected: Mapping[str, Any]) -> dict[str, str]:
+    return dict(str(line).partition("=")[::2] for line in _list(_map(inspected, "Config").get("Env")))
 
 
 def _networks(inspected: Mapping[str, Any]) -> dict[str, str]:
@@ -279,14 +280,13 @@ def _docker_health(state: Mapping[str, Any]) -> str | None:
 
 def _mounted(inspected: Mapping[str, Any], variable: str) -> str | None:
     """The host's file behind the one that a variable of the container names."""
-    inside = _variable(inspected, variable)
+    inside = _variables(inspected).get(variable)
     mounts = (one for one in _maps(inspected.get("Mounts")) if inside and one.get("Destination") == inside)
     return next((str(one["Source"]) for one in mounts if one.get("Source")), None)
 
 
 def _labels(inspected: Mapping[str, Any]) -> Mapping[str, str]:
-    labels = _map(_map(inspected, "Config"), "Labels")
-    return {str(name): str(text) for name, text in labels.items()}
+    return {str(name): str(text) for name, text in _map(_map(inspected, "Config"), "Labels").items()}
 
 
 def _map(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -16,11 +16,12 @@ from typing import Any
 
 from aim_engine.errors import InputError
 from aim_engine.plan import Plan
-from aim_engine.request import SETTINGS, Request, Setting
+from aim_engine.request import SETTINGS, Request, Setting, log_name
 
 API_PORT, HEALTH_PORT = 8000, 8080  # inside; what the image exposes. AIM_PORT and AIM_HEALTH_PORT are the host's
 CACHE_FOLDER = "/workspace/model-cache"
 CACHE_VOLUME = "aim-engine-cache"
+LOG_FOLDER = "/workspace/logs"
 
 # Files and folders of the host that a setting names, and where the container finds them, read-only.
 MOUNTED = {
@@ -33,7 +34,7 @@ MOUNTED = {
 # address are published, the folders mounted, the hardware is what the container has.
 _NOT_SAID = {
     "model", "recipe", "gpu_count", "host", "port", "health_port", "cache_dir", "state_dir", "image_cache", "hardware",
-    "port_range", "engine_registry", *MOUNTED,
+    "port_range", "engine_registry", "log_dir", "log_name", *MOUNTED,
 }  # fmt: skip
 # A container without GPUs still sees the host's in /sys, and would take it for an error that it cannot open them; so
 # where the plan is for the CPU it is told so.
@@ -91,6 +92,26 @@ def on_the_host_s_network(plan: Plan) -> dict[str, str]:
     return {"AIM_HOST": request.host, "AIM_PORT": str(request.port), "AIM_HEALTH_PORT": str(request.health_port)}
 
 
+def log_variables(plan: Plan, container: str) -> dict[str, str]:
+    """Where all that is written goes besides, under the container's name unless another was given; nothing where no
+    folder was named.
+    """
+    if plan.request.log_dir is None:
+        return {}
+    return {"AIM_LOG_DIR": LOG_FOLDER, "AIM_LOG_NAME": plan.request.log_name or container}
+
+
+def log_file(folder: str | None, variables: Mapping[str, str]) -> str | None:
+    """The way back: the file in the host's folder that is a container's AIM_LOG_DIR, by the container's variables."""
+    if folder is None:
+        return None
+    port = variables.get("AIM_PORT", "")
+    name = variables.get("AIM_LOG_NAME") or log_name(
+        variables.get("AIM_MODEL"), int(port) if re.fullmatch(r"\d{1,5}", port, re.ASCII) else API_PORT
+    )
+    return os.path.join(folder, f"{name}.log")  # noqa: PTH118 - the host's
+
+
 def checked_variables(extra: Mapping[str, str], *, giver: str = "--env") -> dict[str, str]:
     """Further variables for the container, as typed, or as a program gave them.
 
@@ -139,9 +160,11 @@ def passed_variables(plan: Plan) -> tuple[PassedVariable, ...]:
 
 
 def mounts(plan: Plan) -> Iterator[Mount]:
-    """The cache, the model where it is a folder, and the files and folders that settings name."""
+    """The cache, the logs, the model where it is a folder, and the files and folders that settings name."""
     request = plan.request
     yield Mount(source=_absolute(request.cache_dir) if _own_cache(request) else CACHE_VOLUME, target=CACHE_FOLDER)
+    if request.log_dir is not None:
+        yield Mount(source=_absolute(request.log_dir), target=LOG_FOLDER)
     model = model_place(request)[1]
     if model is not None:
         yield model

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from aim_engine.deploy.docker import guarded, in_one_piece, is_about_a_name
 from aim_engine.deploy.docker_words import create_words
+from aim_engine.deploy.folders import make_folders
 from aim_engine.deploy.launch_decide import decide_now
 from aim_engine.deploy.launch_job import Decision, Job
 from aim_engine.deploy.launch_lock import LaunchLock, LockLostError, launch_lock
 from aim_engine.deploy.secrets import remove_secrets, secret_values, secrets_folder, with_secret_files, write_secrets
-from aim_engine.deploy.shared_files import make_cache, shown_secrets
+from aim_engine.deploy.shared_files import shown_secrets
 from aim_engine.deploy.spec import ContainerSpec
 from aim_engine.errors import AimError, DockerError, InputError
 
@@ -69,7 +70,7 @@ def _create(client: DockerClient, job: Job, decision: Decision) -> str:
     """Create it, with its secrets as files where the engine sees ours, else in its environment."""
     spec, values, place = decision.spec, secret_values(decision.plan.request), decision.place
     job.on_name(spec.name)
-    make_cache(decision.plan, place)
+    make_folders(decision.plan, spec.user, place)
     folder = secrets_folder(job.environment, spec.name)
     seen = place.on_host(folder)
     by_file = with_secret_files(spec, values, seen or folder)

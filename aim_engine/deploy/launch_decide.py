@@ -15,6 +15,7 @@ from aim_engine.deploy.cdi import cdi_devices
 from aim_engine.deploy.devices import access_of, device_groups, own_files, runtime_words
 from aim_engine.deploy.docker import guarded
 from aim_engine.deploy.endpoints import list_endpoints
+from aim_engine.deploy.folders import check_folders, owner_of_folders
 from aim_engine.deploy.free_ports import (
     listens_elsewhere,
     listens_here,
@@ -27,7 +28,6 @@ from aim_engine.deploy.names import checked_name, container_name, numbered
 from aim_engine.deploy.orchestrator import own_image, own_network
 from aim_engine.deploy.reach import Vantage, vantage
 from aim_engine.deploy.replicas import Member, as_replica, names_of_replicas, plan_replicas
-from aim_engine.deploy.shared_files import owner_of_cache
 from aim_engine.deploy.spec import ContainerSpec, container_spec
 from aim_engine.errors import DockerError, InputError, NoAcceleratorError
 from aim_engine.plan import Plan, Refusal
@@ -55,11 +55,14 @@ def decide_now(client: DockerClient, job: Job, avoid: frozenset[int] = frozenset
     names = {name.removeprefix("/") for one in listed for name in one.get("Names") or ()}
     plans = _plans(job, requests, allocation)
     unstarted = tuple(one for one in endpoints if one.state == "created")
-    return _as_replicas(job, [
+    decisions = _as_replicas(job, [
         Decision(plan=plan, allocation=allocation, spec=spec_of(job, plan, name, client, place), place=place,
                  unstarted=unstarted)
         for plan, name in zip(plans, _names(job, plans, names), strict=True)
     ])  # fmt: skip
+    for one in decisions:
+        check_folders(one.plan, one.spec.user, place)
+    return decisions
 
 
 def decide_alone(job: Job) -> tuple[Decision, ...]:
@@ -150,7 +153,7 @@ def spec_of(job: Job, plan: Plan, name: str, client: DockerClient | None, place:
         image=image_name(plan, job.wishes.image, lambda: own_image(client, place.own, plan) if client else None),
         network=job.wishes.network or (own_network(client, place.networks) if client else None),
         name=name,
-        user=job.wishes.user or owner_of_cache(plan),
+        user=job.wishes.user or owner_of_folders(plan, place),
         extra={**job.wishes.extra, **variables},
     )
     spec = container_as_wished(plan, wishes, cdi_devices=cdi, runtime=runtime)

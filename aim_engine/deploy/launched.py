@@ -63,6 +63,11 @@ class Launched:
         return self.endpoint.health_url
 
     @property
+    def log_file(self) -> str | None:
+        """Where its log is copied to, as Docker's host calls it."""
+        return self.endpoint.log_file
+
+    @property
     def gpus(self) -> tuple[Gpu, ...]:
         """The GPUs that are this endpoint's alone."""
         return tuple(gpu for gpu in self.plan.winner.gpus if holds_alone(gpu))
@@ -113,6 +118,7 @@ class Launched:
             "auto_selected": dict(self.auto_selected),
             "gpus": [gpu.pci_address or gpu.uuid for gpu in self.gpus],
             "image": self.decision.spec.image,
+            "log_file": self.log_file,
             "ready_seconds": None if self.ready_seconds is None else round(self.ready_seconds, 1),
             "test": self.tested.as_json() if self.tested else None,
             "warnings": list(self.warnings),

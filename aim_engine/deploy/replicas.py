@@ -187,8 +187,16 @@ def as_replica(spec: ContainerSpec, plan: Plan, member: Member) -> ContainerSpec
         spec,
         labels={**spec.labels, **{LABEL + name: text for name, text in said.items()}},
         memory_bytes=memory,
-        environment={**dict(_own_gpus(spec, plan)), **spec.environment},
+        environment={**dict(_own_gpus(spec, plan)), **spec.environment, **_own_log(spec, plan, member)},
     )
+
+
+def _own_log(spec: ContainerSpec, plan: Plan, member: Member) -> dict[str, str]:
+    """Where there is a log folder, a file for each: of the container's name, or the name that was given numbered."""
+    if plan.request.log_dir is None:
+        return {}
+    named = plan.request.log_name
+    return {"AIM_LOG_NAME": spec.name if named is None else f"{named}-{member.number}"}
 
 
 def _own_gpus(spec: ContainerSpec, plan: Plan) -> Iterator[tuple[str, str]]:

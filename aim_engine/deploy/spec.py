@@ -143,13 +143,15 @@ def container_spec(
     devices = () if cdi_devices or runtime else device_files(plan)
     network = checked_network(network)
     mounts = tuple(inside.mounts(plan))
+    name = checked_name(name) if name is not None else container_name(plan)
     return ContainerSpec(
         image=checked_image(image),
-        name=checked_name(name) if name is not None else container_name(plan),
+        name=name,
         environment={
             **(inside.visibility(plan) if access_of(plan).every in devices else {}),
             **inside.checked_variables(extra or {}),
             **inside.environment(plan),
+            **inside.log_variables(plan, name),
             **(inside.on_the_host_s_network(plan) if network == HOST_NETWORK else {}),
         },
         passed=inside.passed_variables(plan),
@@ -240,7 +242,7 @@ def _remarks(plan: Plan, devices: tuple[str, ...], mounts: tuple[Mount, ...], us
            "ring buffers there, and RCCL its own")  # fmt: skip
     if user is None and any(not mount.is_volume for mount in mounts):
         yield ("folders and files of the host: without capabilities root is an ordinary user to them, so they must "
-               "be readable by all, the cache writable; or render with --user and the owner's numbers")  # fmt: skip
+               "be readable by all, cache and logs writable; or name the owner's numbers with --user")  # fmt: skip
     yield "healthcheck: the image's own, which asks the health sidecar; the time for a start follows from the model"
     sources = [mount.source for mount in mounts if not mount.is_volume]
     if sources and inside.in_the_image(plan.request):

@@ -73,6 +73,7 @@ class Stopped:
             "removed": self.removed,
             "cut_short": self.cut_short,
             "seconds": round(self.seconds, 3),
+            "log_file": one.log_file,
             "freed": {
                 "gpu_count": one.gpu_count,
                 "gpus": list(one.gpus),

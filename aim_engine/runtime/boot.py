@@ -15,7 +15,8 @@ from aim_engine.runtime import state as files
 from aim_engine.runtime.contract import Contract, read_contract
 from aim_engine.runtime.control import Control
 from aim_engine.runtime.ending import Ending, say_last_words
-from aim_engine.runtime.log import Log
+from aim_engine.runtime.log import Log, copy_to
+from aim_engine.runtime.log_copy import LogCopy, copy_of
 from aim_engine.runtime.relay import Relay
 from aim_engine.runtime.signals import HELD, Signals
 from aim_engine.runtime.spare import Spare
@@ -36,19 +37,29 @@ def main(arguments: list[str]) -> int:
         from aim_engine.runtime.stay import stay  # here: few runs need it
 
         return stay(state)
-    return Parent(state, read_contract(state.read(files.PLAN) or {}), Spare.from_arguments(spare)).run()
+    plan = state.read(files.PLAN) or {}
+    contract = read_contract(plan)
+    copy = copy_of(plan["runtime"])
+    if copy:
+        copy.start()
+        copy_to(copy.take)
+    code = Parent(state, contract, Spare.from_arguments(spare), copy).run()
+    if copy:
+        copy.finish()
+    return code
 
 
 class Parent:
     """One run, from supervisord's start to the exit code."""
 
-    def __init__(self, state: State, contract: Contract, spare: Spare) -> None:
+    def __init__(self, state: State, contract: Contract, spare: Spare, copy: LogCopy | None = None) -> None:
         self._state = state
         self._contract = contract
         self._spare = spare
         self._log = Log("boot", level=contract.log_level, style=contract.log_format)
         self._control = Control(state.path(files.SOCKET))
         self._signals = Signals()
+        self._copy = copy
 
     def run(self) -> int:
         processes.become_subreaper()
@@ -85,7 +96,12 @@ class Parent:
     def _start(self) -> tuple[processes.Identity, Relay]:
         """Let the waiting supervisord go, and pass on what it and its children print."""
         self._state.write_text(files.CONFIG, CONFIGURATION)
-        relay = Relay(engine=self._spare.engine, programs=self._spare.programs, style=self._contract.log_format)
+        relay = Relay(
+            engine=self._spare.engine,
+            programs=self._spare.programs,
+            style=self._contract.log_format,
+            copy=self._copy.take if self._copy else None,
+        )
         relay.start()
         self._spare.start(self._state.folder)
         return processes.identify(self._spare.pid) or processes.Identity(self._spare.pid, 0), relay

@@ -17,7 +17,7 @@ from aim_engine.runtime import processes
 from aim_engine.runtime import state as files
 from aim_engine.runtime.contract import Contract
 from aim_engine.runtime.control import Control
-from aim_engine.runtime.log import Log
+from aim_engine.runtime.log import Log, say
 from aim_engine.runtime.processes import Identity, Process
 from aim_engine.runtime.remains import Remains
 from aim_engine.runtime.signals import Forced, Signals
@@ -166,8 +166,7 @@ def say_last_words(
         if os.path.isfile(termination_log):  # noqa: PTH113 - slim
             with open(termination_log, "wb") as file:  # noqa: PTH123 - slim
                 file.write(data[:_TERMINATION_BYTES])
-    with suppress(OSError):
-        os.write(2, people.encode("utf-8", "backslashreplace") + data + b"\n")
+    say(people.encode("utf-8", "backslashreplace") + data + b"\n")
 
 
 def _for_people(words: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """What the runtime says about itself: a sentence in, one line on stderr out, as text or as one JSON object.
 
 Knows nothing of who speaks or why. One `write` for each line keeps lines of several processes apart (pipe(7):
-writes up to PIPE_BUF are atomic).
+writes up to PIPE_BUF are atomic). A process has one stderr, so there is one place for a copy of what it says there.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -17,6 +18,21 @@ LEVELS = ("debug", "info", "warning", "error")
 # vLLM: `(APIServer pid=7) INFO 11-21 17:43:00 [api_server.py:1] text`; uvicorn: `INFO:     text`
 _ENGINE_LEVEL = re.compile(r"^(?:\([^)]*\) ?)*(DEBUG|INFO|WARNING|ERROR|CRITICAL)[ :]")
 _ENGINE_LEVELS = {"CRITICAL": "error"}
+
+_copies: list[Callable[[bytes], None]] = []
+
+
+def copy_to(take: Callable[[bytes], None] | None) -> None:
+    """From now on hand whole lines that this process says to `take` as well; None ends that."""
+    _copies[:] = [] if take is None else [take]
+
+
+def say(lines: bytes, descriptor: int = 2) -> None:
+    """Whole lines, to stderr and to the copy. Nobody may read any more; the work goes on."""
+    for take in _copies:
+        take(lines)
+    with suppress(OSError):
+        os.write(descriptor, lines)
 
 
 class Log:
@@ -41,15 +57,17 @@ class Log:
         self._say("error", message)
 
     def _say(self, level: str, message: str) -> None:
-        if LEVELS.index(level) < self._threshold:
-            return
+        if LEVELS.index(level) >= self._threshold:
+            say(self.line(level, message), self._descriptor)
+
+    def line(self, level: str, message: str) -> bytes:
+        """What would be said, whatever the level."""
         if self._style == "json":
             line = json_line(self._source, level, message)
         else:
             mark = "" if level in ("info", "debug") else f"{level}: "
             line = f"{time.strftime('%H:%M:%S')} aim {self._source}: {mark}{message}\n"
-        with suppress(OSError):  # nobody reads any more; the work goes on
-            os.write(self._descriptor, line.encode("utf-8", "backslashreplace"))
+        return line.encode("utf-8", "backslashreplace")
 
 
 def json_line(source: str, level: str, message: str) -> str:

@@ -1,7 +1,8 @@
 """What the supervised programs print, passed on: two pipes in, our own stdout and stderr out.
 
 As text, bytes pass untouched; as JSON, every line becomes one object. It runs in a thread, so that a reader who has
-stopped reading our stdout never keeps the parent from a signal. Knows nothing of what the lines mean.
+stopped reading our stdout never keeps the parent from a signal. Knows nothing of what the lines mean, nor where a copy
+of them goes.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ import os
 import re
 import select
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 
 from aim_engine.runtime.log import json_line, wrap_line
+from aim_engine.runtime.log_copy import Lines
 
 _CHUNK = 65536
 _LONGEST_LINE = 65536
@@ -19,15 +23,18 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")  # progress bars end their lines with \r
 
 
 class Relay(threading.Thread):
-    """Reads until both pipes are closed at their other end: the engine's, for stdout, and our programs', for stderr."""
+    """Reads until both pipes are closed at their other end: the engine's, for stdout, and our programs', for stderr.
+    `copy` takes whole lines of both.
+    """
 
-    def __init__(self, *, engine: int, programs: int, style: str) -> None:
+    def __init__(self, *, engine: int, programs: int, style: str, copy: Callable[[bytes], None] | None = None) -> None:
         super().__init__(name="relay", daemon=True)
         self._routes = {engine: 1, programs: 2}
         self._sources = {engine: "engine", programs: "aim"}
         self._style = style
         self._rest = dict.fromkeys(self._routes, b"")
         self._last = dict.fromkeys(self._routes, b"\n")
+        self._copies = {source: Lines(copy, _LONGEST_LINE) for source in self._routes} if copy else {}
 
     def run(self) -> None:
         open_ends = select.poll()
@@ -59,11 +66,16 @@ class Relay(threading.Thread):
         for source, last in self._last.items():
             if last not in (b"\n", b"\r"):
                 self._pass_on(source, b"\n")
+        for lines in self._copies.values():
+            lines.end()
 
     def _pass_on(self, source: int, data: bytes) -> None:
         if self._style == "json":
             data = self._wrap(source, data)
         self._last[source] = data[-1:] or self._last[source]
+        if source in self._copies:
+            with suppress(Exception):  # a copy never costs the stream itself
+                self._copies[source].add(data)
         while data:
             try:
                 data = data[os.write(self._routes[source], data) :]

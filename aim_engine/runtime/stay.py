@@ -14,7 +14,8 @@ from aim_engine.runtime import state as files
 from aim_engine.runtime.ending import say_last_words
 from aim_engine.runtime.health import Verdict
 from aim_engine.runtime.http_server import HealthServer
-from aim_engine.runtime.log import Log
+from aim_engine.runtime.log import Log, copy_to
+from aim_engine.runtime.log_copy import copy_of
 from aim_engine.runtime.routes import Snapshot
 from aim_engine.runtime.signals import Signals
 from aim_engine.runtime.state import State
@@ -26,6 +27,8 @@ def stay(state: State) -> int:
     """Tell why until a signal comes; the failure's own code. The signals are blocked already."""
     plan, words = state.read(files.PLAN), state.read(files.WORDS)
     runtime = plan["runtime"]
+    if copy := copy_of(runtime):
+        copy_to(copy.take_now)
     log = Log("boot", level=runtime["log_level"], style=runtime["log_format"])
     log.error(words["message"])
     try:

@@ -103,6 +103,17 @@ def test_every_flag_of_the_container(cli: Run, tmp_path: Path) -> None:
     assert words[-2:] == ["r.example.com/x:1", "serve"]
 
 
+def test_the_log_folder_of_the_host_is_the_container_s(cli: Run, tmp_path: Path) -> None:
+    done = cli("launch", MODEL, *ON, "--dry-run", "--logs", str(tmp_path / "a, b"), "--log-file-size", "1m", **NOWHERE)
+    words = words_of(done)
+    assert f'type=bind,"source={tmp_path}/a, b",target=/workspace/logs' in values_of(words, "--mount")
+    name = values_of(words, "--name")[0]
+    assert {"AIM_LOG_DIR=/workspace/logs", f"AIM_LOG_NAME={name}", "AIM_LOG_FILE_SIZE=1048576"} <= set(
+        values_of(words, "--env")
+    )
+    assert not (tmp_path / "a, b").exists()  # nothing is made
+
+
 def test_a_variable_of_the_container_wins_over_the_recipe_s_as_the_plan_says(cli: Run) -> None:
     done = cli("launch", MODEL, *ON, "--dry-run", "--env", "VLLM_ROCM_USE_AITER=0", **NOWHERE)
     assert "VLLM_ROCM_USE_AITER=0" in values_of(words_of(done), "--env")
@@ -175,6 +186,8 @@ def test_a_hostile_folder_is_data(cli: Run, tmp_path: Path) -> None:
         (("--timeout", "soon"), 10, "--timeout"),
         (("--config", "/nowhere"), 10, "neither recipes/ nor models/"),
         (("--port-range", "9"), 10, "--port-range"),
+        (("--log-name", "../x"), 10, "--log-name"),
+        (("--log-file-size", "1"), 10, "--log-file-size"),
         (("--log-opt", "x"), 10, "is not NAME=VALUE"),
         (("--wait", "--detach"), 2, "not allowed with"),
     ],

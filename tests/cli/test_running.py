@@ -214,6 +214,14 @@ def test_logs_refuse_what_they_cannot_read(aim: Aim, docker: FakeDocker, words: 
 # --- stop and restart -------------------------------------------------------------------------------------------------
 
 
+def test_stop_says_where_the_log_stays(aim: Aim, docker: FakeDocker) -> None:
+    mounts = [{"Type": "bind", "Source": "/var/log/aim", "Destination": "/workspace/logs"}]
+    docker.add(environment=("AIM_LOG_DIR=/workspace/logs", "AIM_LOG_NAME=mine"), Mounts=mounts)
+    done = aim("status", "aim-one")
+    assert "log file    /var/log/aim/mine.log" in done.stdout
+    assert aim("stop", "aim-one").stdout.endswith("; its log stays in /var/log/aim/mine.log\n")
+
+
 def test_stop_says_what_it_freed(aim: Aim, docker: FakeDocker) -> None:
     docker.add("aim-one", labels={"gpu-count": "2", "gpus": "0000:05:00.0,0000:06:00.0"}, ports=(8000, 8080))
     docker.add("aim-two")

@@ -45,6 +45,15 @@ def test_golden(name: str, plan: Plan) -> None:
     assert text == path.read_text()
 
 
+def test_the_log_folder_is_in_the_file() -> None:
+    service = service_of(compose_text(container_spec(cpu_plan(log_dir="/var/log/a: $b"), name="mine")))
+    assert {"type": "bind", "source": "/var/log/a: $$b", "target": "/workspace/logs"} in service["volumes"]
+    assert (service["environment"]["AIM_LOG_DIR"], service["environment"]["AIM_LOG_NAME"]) == (
+        "/workspace/logs",
+        "mine",
+    )
+
+
 def test_the_header_says_which_compose_it_needs() -> None:
     text = compose_text(container_spec(planned()))
     assert "# docker compose -f FILE up -d --wait\n#     (Compose 2; docker-compose 1.29 has no --wait" in text

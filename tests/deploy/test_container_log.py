@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -52,6 +53,10 @@ def test_a_log_that_docker_does_not_have(fake_docker: FakeDocker, client: Any) -
     with pytest.raises(DockerError, match="does not support reading") as caught:
         list(stream_log(client, one, follow=False))
     assert "LogConfig" in caught.value.hint
+    copied = replace(one, log_file="/logs/aim-one.log")
+    with pytest.raises(DockerError) as caught:
+        list(stream_log(client, copied, follow=False))
+    assert "/logs/aim-one.log" in caught.value.hint
 
 
 def test_a_docker_that_goes_away_in_the_middle(fake_docker: FakeDocker, client: Any) -> None:

@@ -84,6 +84,17 @@ def test_the_container_s_own_stop_time_wins() -> None:
     assert endpoint_of(recorded).stop_seconds == 17
 
 
+@pytest.mark.parametrize(
+    ("told", "name"), [(("AIM_LOG_NAME=mine",), "mine"), ((), "tiny-8000"), (("AIM_PORT=9000",), "tiny-9000")]
+)
+def test_the_log_file_is_the_host_s(told: tuple[str, ...], name: str) -> None:
+    mounts = [{"Type": "bind", "Source": "/var/log/aim", "Destination": "/workspace/logs", "RW": True}]
+    recorded = inspected(environment=("AIM_LOG_DIR=/workspace/logs", *told), Mounts=mounts)
+    assert endpoint_of(recorded).log_file == f"/var/log/aim/{name}.log"
+    assert endpoint_of(recorded | {"Mounts": []}).log_file is None
+    assert endpoint_of(inspected(Mounts=mounts)).log_file is None
+
+
 def test_the_certificate_is_the_host_s_file() -> None:
     recorded = inspected(environment=("AIM_TLS_CERT=/config/tls/cert.pem",))
     recorded["Mounts"] = [{"Source": "/etc/mine.pem", "Destination": "/config/tls/cert.pem"}]

@@ -49,6 +49,17 @@ def indices(found: tuple[Plan, ...]) -> list[list[int]]:
 
 
 @pytest.mark.parametrize(
+    ("flags", "name"),
+    [({"log_dir": "/l"}, "mine"), ({"log_dir": "/l", "log_name": "theirs"}, "theirs-2"), ({"log_name": "x"}, None)],
+)
+def test_each_has_a_log_of_its_own(flags: dict[str, str], name: str | None) -> None:
+    plan = cpu_plan(**flags)
+    spec = replace(container_spec(plan, name="all"), name="mine")
+    made = as_replica(spec, plan, Member(group="m.1", number=2, count=3))
+    assert made.environment.get("AIM_LOG_NAME") == name
+
+
+@pytest.mark.parametrize(
     ("count", "held", "flags", "expected"),
     [
         (2, (), {}, [[0, 1, 2, 3], [4, 5, 6, 7]]),

@@ -246,6 +246,19 @@ def test_folders_and_files_of_the_host(tmp_path: Path) -> None:
     assert any("AIM_STATE_DIR" in line for line in made.remarks)
 
 
+def test_the_log_folder_is_mounted_and_the_file_has_the_container_s_name() -> None:
+    flags = {"log_dir": "/var/../var/log/aim", "log_file_size": "1m", "log_file_count": "3"}
+    made = spec(cpu_plan(**flags), name="mine")
+    assert [(mount.target, mount.read_only) for mount in made.mounts if mount.source == "/var/log/aim"] == [
+        ("/workspace/logs", False)
+    ]
+    inner = read_request({}, dict(made.environment))
+    assert inner.log_file == Path("/workspace/logs/mine.log")
+    assert (inner.log_file_size, inner.log_file_count) == (2**20, 3)
+    assert spec(cpu_plan(log_dir="/l", log_name="theirs")).environment["AIM_LOG_NAME"] == "theirs"
+    assert "AIM_LOG_NAME" not in spec(cpu_plan(log_name="theirs")).environment
+
+
 def test_a_snapshot_is_mounted_with_the_files_its_links_lead_to() -> None:
     made = spec(cpu_plan(model="/c/hub/models--Qwen--Q/snapshots/0a1b"))
     assert made.environment["AIM_MODEL"] == "/models/models--Qwen--Q/snapshots/0a1b"
