@@ -64,10 +64,10 @@ def draft_weights(config: Mapping[str, Any], weights: Sequence[Weight]) -> list[
     does not load: each a layer like the last, a matrix that joins two states, three norms, and copies of both tables
     (https://github.com/deepseek-ai/DeepSeek-V3/blob/main/README_WEIGHTS.md).
     """
-    layers, hidden, vocabulary = config["num_hidden_layers"], config["hidden_size"], config["vocab_size"]
     count = config.get("num_nextn_predict_layers") or 0
     if not count or _family(config) not in _DRAFT_LAYER_FAMILIES:
         return []
+    layers, hidden, vocabulary = config["num_hidden_layers"], config["hidden_size"], config["vocab_size"]
     last = f"model.layers.{layers - 1}."
     extra = [weight for weight in weights if weight.name.startswith(last)]
     own = {"eh_proj": 2 * hidden * hidden, "enorm": hidden, "hnorm": hidden, "shared_head.norm": hidden,

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # or a neighbour is not impo
 
 from aim_engine.catalog.model_card import read_model_card
 from scripts.model_card import precision_of
-from scripts.model_tensors import UnknownModelError, stored_bytes, weights_of
+from scripts.model_tensors import UnknownModelError, draft_weights, stored_bytes, weights_of
 from tests.building import ROOT
 
 CONFIGS = sorted((ROOT / "tests" / "scripts" / "configs").glob("*.json"))
@@ -37,23 +37,30 @@ def test_the_bytes_of_a_card_are_those_of_the_model(path: Path) -> None:
     assert precision_of(config) in card.weights_bytes
 
 
-# Sums that were published with the checkpoints: OpenAI's model card of gpt-oss (arXiv 2508.10925, table 1), DeepSeek's
-# README_WEIGHTS.md, Qwen's, Meta's and Mistral's model pages.
+# Sums that were published with the checkpoints: on the models' pages, in OpenAI's model card of gpt-oss (arXiv
+# 2508.10925, table 1), in DeepSeek's README_WEIGHTS.md; the last two with the layer for drafting.
 @pytest.mark.parametrize(
-    ("name", "billions"),
+    ("name", "billions", "with_drafts"),
     [
-        ("openai--gpt-oss-20b", 20.91),
-        ("openai--gpt-oss-120b", 116.83),
-        ("deepseek-ai--DeepSeek-R1", 671.03),
-        ("Qwen--Qwen3-30B-A3B", 30.53),
-        ("Qwen--Qwen3-235B-A22B", 235.09),
-        ("meta-llama--Llama-3.1-405B-Instruct", 405.85),
-        ("mistralai--Mixtral-8x7B-Instruct-v0.1", 46.70),
+        ("openai--gpt-oss-20b", 20.91, False),
+        ("openai--gpt-oss-120b", 116.83, False),
+        ("deepseek-ai--DeepSeek-R1", 671.03, False),
+        ("Qwen--Qwen3-30B-A3B", 30.53, False),
+        ("Qwen--Qwen3-235B-A22B", 235.09, False),
+        ("Qwen--Qwen2.5-72B-Instruct", 72.71, False),
+        ("meta-llama--Llama-3.1-405B-Instruct", 405.85, False),
+        ("mistralai--Mixtral-8x7B-Instruct-v0.1", 46.70, False),
+        ("mistralai--Mistral-Small-3.1-24B-Instruct-2503", 24.01, False),
+        ("google--gemma-3-27b-it", 27.43, False),
+        ("zai-org--GLM-4.5", 358.34, True),
+        ("zai-org--GLM-4.5-Air", 110.47, True),
     ],
 )
-def test_the_number_of_elements_is_the_published_one(name: str, billions: float) -> None:
+def test_the_number_of_elements_is_the_published_one(name: str, billions: float, with_drafts: bool) -> None:
     config = json.loads((ROOT / "tests" / "scripts" / "configs" / f"{name}.json").read_text())
-    assert sum(weight.elements for weight in weights_of(config)) / 1e9 == pytest.approx(billions, abs=0.005)
+    weights = weights_of(config)
+    counted = [*weights, *(draft_weights(config, weights) if with_drafts else ())]
+    assert sum(weight.elements for weight in counted) / 1e9 == pytest.approx(billions, abs=0.005)
 
 
 def test_a_tied_table_counts_once() -> None:
