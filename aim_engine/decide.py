@@ -13,10 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from aim_engine.backends.registry import backend as find_backend
-from aim_engine.catalog.checkpoint import HUB
+from aim_engine.catalog.checkpoint import HUB, Checkpoint
 from aim_engine.catalog.checkpoint_card import card_of
-from aim_engine.catalog.hub import checkpoint_at_hub
-from aim_engine.catalog.hub_cache import cached_folder
+from aim_engine.catalog.hub_cache import cached_folder, commit_of
 from aim_engine.catalog.load import Catalog, catalog_folders, load_catalog, nearest_models
 from aim_engine.catalog.model_files import checkpoint_in
 from aim_engine.errors import HubUnreachableError, InputError, ModelAccessError
@@ -28,14 +27,25 @@ from aim_engine.plan import Plan, Refusal, make_plan
 from aim_engine.request import Request
 from aim_engine.selection.candidate import Judged, gpus_of_type
 from aim_engine.selection.select import Chooser
-from aim_engine.values import is_hub_id
+from aim_engine.values import RefusedError, is_hub_id, revision_text
 
 # What a program would have otherwise in a plan: the request with its changes.
 Configure = Callable[[Plan], Request]
+# Told how many of a hub model's files have been read of how many.
+Progress = Callable[[int, int], None]
+
+
+def _nobody(done: int, total: int) -> None:
+    """Nobody wants to be told."""
 
 
 def decide(
-    request: Request, *, to_serve: bool = False, chooser: Chooser | None = None, configure: Configure | None = None
+    request: Request,
+    *,
+    to_serve: bool = False,
+    chooser: Chooser | None = None,
+    configure: Configure | None = None,
+    progress: Progress = _nobody,
 ) -> Plan | Refusal:
     """The plan for a request on the hardware that is here or declared. With `to_serve` it can be had here and now: the
     checkpoint is in the cache, or the hub answers; where only the first is true, it is served without the network.
@@ -44,7 +54,7 @@ def decide(
         AimError: the request, the catalogue, the hardware or the model is wrong in a way no recipe could mend.
     """
     inventory = look(request)
-    catalog = know(request, inventory)
+    catalog = know(request, inventory, progress)
     engine = find_backend(request.backend).find(tuple(sys.path), sys.executable)
     plan = planned(request, inventory, catalog, engine, chooser=chooser, configure=configure)
     if isinstance(plan, Refusal) or not is_hub_id(plan.checkpoint):
@@ -148,23 +158,25 @@ def _why_offline(plan: Plan, *, heard: bool) -> str | None:
     from aim_engine.catalog.hub_access import why_offline  # here: most plans are of no hub's model, or only shown
 
     request, argv = plan.request, plan.command.argv
-    revision = argv[argv.index("--revision") + 1] if "--revision" in argv else "main"
     return why_offline(
         plan.checkpoint,
         hub_cache(request),
         environment=request.environment,
         offline=_offline_by(request),
         heard=heard,
-        revision=revision,
+        revision=plan.revision or "main",
+        asked=_revision(request),
         tokenizer=not {"--tokenizer", "--skip-tokenizer-init"} & set(argv),
     )
 
 
 def _offline_by(request: Request) -> str:
-    """The setting that forbids the network; the second is read as the hub's client does (its constants.py)."""
-    own = request.environment.get("HF_HUB_OFFLINE", "")
-    switched_on = own.upper() in ("1", "ON", "YES", "TRUE")
-    return "AIM_OFFLINE=1" if request.offline else f"HF_HUB_OFFLINE={own}" if switched_on else ""
+    """The setting that forbids the network; the others are read as the hub's client does (its constants.py)."""
+    if request.offline:
+        return "AIM_OFFLINE=1"
+    name = "HF_HUB_OFFLINE" if request.environment.get("HF_HUB_OFFLINE") else "TRANSFORMERS_OFFLINE"
+    own = request.environment.get(name, "")
+    return f"{name}={own}" if own.upper() in ("1", "ON", "YES", "TRUE") else ""
 
 
 def look(request: Request) -> Inventory:
@@ -182,11 +194,11 @@ def _wish(request: Request) -> str:
     return f"{wish}:{request.gpu_count}" if bare and request.gpu_count else wish
 
 
-def know(request: Request, inventory: Inventory) -> Catalog:
+def know(request: Request, inventory: Inventory, progress: Progress = _nobody) -> Catalog:
     """The recipes for the asked model and its card: from the catalogue, or else from the checkpoint itself; for GPUs
     that none of them is for, one made of the card.
     """
-    catalog = _with_card(request, inventory)
+    catalog = _with_card(request, inventory, progress)
     missing = _without_recipe(catalog, inventory)
     if catalog.card is None or not missing:
         return catalog
@@ -205,31 +217,67 @@ def _without_recipe(catalog: Catalog, inventory: Inventory) -> list[Product]:
     return found
 
 
-def _with_card(request: Request, inventory: Inventory) -> Catalog:
+def _with_card(request: Request, inventory: Inventory, progress: Progress) -> Catalog:
     folder = request.model_folder
+    if folder is not None and request.revision is not None:
+        raise InputError(f"AIM_REVISION={request.revision} is for a hub's model, and {folder} is a folder",
+                         hint="leave it out, or name the model's id")  # fmt: skip
     model_id = None if folder is not None else request.required_model
     catalog = load_catalog(model_id, catalog_folders(request.recipes_dir, request.models_dir))
     if catalog.card is not None:
         return catalog
     if folder is not None:
-        return replace(catalog, card=card_of(checkpoint_in(folder, request.required_model)))
+        return _with(catalog, checkpoint_in(folder, request.required_model))
     served = any(gpus_of_type(inventory, recipe.gpu_type) for recipe in catalog.recipes)
     if not served and not _without_recipe(catalog, inventory):
         return catalog  # nothing here could serve it anyway: do not ask the network
-    cached = cached_folder(request.required_model, hub_cache(request))
+    cached = cached_folder(request.required_model, hub_cache(request), _revision(request))
     if cached is not None:
-        return replace(catalog, card=card_of(checkpoint_in(cached, request.required_model)))
+        return _with(catalog, checkpoint_in(cached, request.required_model, revision=commit_of(cached)))
     if _offline_by(request):
         return catalog
     try:
-        checkpoint = checkpoint_at_hub(request.required_model, token=request.hf_token)
-        return replace(catalog, card=card_of(checkpoint) if checkpoint else None)
+        return _with(catalog, _ask_hub(request, progress))
     except (HubUnreachableError, ModelAccessError) as error:
         unheard = isinstance(error, HubUnreachableError)  # then it may well exist
         near = nearest_models(request.required_model, catalog.known_models, misspelt=unheard)
         if not near:
             raise
         raise type(error)(error.message, hint=f"did you mean {near[0]}? {error.hint}") from None
+
+
+def _ask_hub(request: Request, progress: Progress) -> Checkpoint | None:
+    from aim_engine.catalog.hub import checkpoint_at_hub  # here: most plans are of what is known or cached
+
+    return checkpoint_at_hub(
+        request.required_model,
+        token=request.hf_token,
+        environment=request.environment,
+        revision=_revision(request),
+        seconds=request.hub_timeout,
+        told=progress,
+    )
+
+
+def _with(catalog: Catalog, checkpoint: Checkpoint | None) -> Catalog:
+    return replace(catalog, checkpoint=checkpoint, card=card_of(checkpoint)) if checkpoint else catalog
+
+
+def _revision(request: Request) -> str:
+    """The revision to read: the setting's, else the engine option's.
+
+    Raises:
+        InputError: the option's value is no revision.
+    """
+    option = dict(request.engine_args).get("revision")
+    if request.revision is not None or option is None:
+        return request.revision or "main"
+    try:
+        return revision_text(option)
+    except (RefusedError, TypeError, AttributeError):
+        raise InputError(
+            "AIM_ENGINE_ARGS: revision must be a branch, a tag or a commit", hint="use AIM_REVISION"
+        ) from None
 
 
 def hub_cache(request: Request) -> Path:

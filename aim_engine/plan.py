@@ -22,7 +22,9 @@ from aim_engine.request import SETTINGS, Request
 from aim_engine.selection.candidate import Candidate, Judged, Situation
 from aim_engine.selection.changes import Change
 from aim_engine.selection.memory import Ledger
+from aim_engine.selection.remarks import cautions, choices
 from aim_engine.selection.select import RULES_CHOSE, Chooser, Selection, select
+from aim_engine.values import is_hub_id
 
 # A start reads the weights, compiles and captures graphs. The budget is generous because a start that is killed while
 # it makes progress is worse than one that is waited for; a cold torch.compile on AMD has been seen to take 37 minutes.
@@ -63,6 +65,12 @@ class Plan:
         return _checkpoint(self.request, self.winner)
 
     @property
+    def revision(self) -> str | None:
+        """The commit, branch or tag of the checkpoint that is served, where it is fixed."""
+        argv = self.command.argv
+        return argv[argv.index("--revision") + 1] if "--revision" in argv else None
+
+    @property
     def evidence(self) -> Evidence:
         return self.winner.variant.evidence
 
@@ -85,6 +93,7 @@ class Plan:
             "recipe_id": self.recipe_id,
             "model_id": self.model,
             "huggingface_id": self.checkpoint,
+            "revision": self.revision,
             "backend": winner.variant.backend,
             "precision": winner.recipe.precision,
             "evidence": asdict(self.evidence),
@@ -188,12 +197,16 @@ def _plan(situation: Situation, selection: Selection, winner: Candidate, backend
         engine=situation.engine,
         chosen_by=selection.chosen_by,
         origins={**origins, **command.origins},
-        warnings=(*request.warnings, *selection.warnings, *_cautions(situation, winner)),
+        warnings=(
+            *request.warnings,
+            *selection.warnings,
+            *cautions(situation, winner, _checkpoint(request, winner), command.argv),
+        ),
         notes=(
             *situation.inventory.notes,
             *situation.catalog.notes,
             *selection.notes,
-            *_choices(situation, winner),
+            *choices(situation, winner),
             *command.notes,
         ),
     )
@@ -234,7 +247,19 @@ def _job(situation: Situation, winner: Candidate, context: int | str | None) -> 
         tls_key=request.tls_key,
         hooked=request.hooked,
         engine=situation.engine,
+        revision=_revision(situation, winner),
     )
+
+
+def _revision(situation: Situation, winner: Candidate) -> str | None:
+    """The commit that the plan's numbers are from, else the revision that was asked for; None for the recipe's own or
+    for whatever is newest, and for another checkpoint than the one asked for.
+    """
+    request, read = situation.request, situation.catalog.checkpoint
+    if not is_hub_id(_checkpoint(request, winner)) or _checkpoint(request, winner) != request.model:
+        return None
+    pinned = read.revision if read is not None else None
+    return (pinned or request.revision) if request.revision or "revision" not in winner.variant.args else None
 
 
 def _checkpoint(request: Request, winner: Candidate) -> str:
@@ -257,36 +282,6 @@ def _context(request: Request, winner: Candidate) -> int | str | None:
     if winner.ledger is not None:
         return winner.ledger.context_tokens
     return request.max_model_len
-
-
-def _cautions(situation: Situation, winner: Candidate) -> list[str]:
-    found = []
-    if winner.ledger is None:
-        found.append("whether it fits in memory was not checked: the model's numbers are not known")
-    if situation.catalog.card is not None:
-        found += situation.catalog.card.doubts
-    if winner.memory_fraction is not None:
-        why = f"up to {winner.sharers} of the GPUs share one memory" if winner.sharers > 1 else "others hold GPU memory"
-        found.append(f"{why}, so the engine takes {winner.memory_fraction:.0%} of each GPU")
-    return found
-
-
-def _choices(situation: Situation, winner: Candidate) -> list[str]:
-    """What the plan leaves unused, and what it serves instead of what was asked for."""
-    found = []
-    usable, used = len(situation.inventory.usable_gpus), winner.gpu_count
-    if used < usable:
-        found.append(f"{used} of {usable} usable GPUs {'is' if used == 1 else 'are'} used")
-    left_out: dict[tuple[str, str], list[str]] = {}
-    for gpu in situation.inventory.gpus:
-        if gpu.unusable is not None:
-            left_out.setdefault((gpu.product, gpu.unusable), []).append(gpu.name)
-    found += [f"{few[0]} ({product}) is not used: {why}" if len(few) == 1 else
-              f"{len(few)} x {product} are not used: {why}" for (product, why), few in left_out.items()]  # fmt: skip
-    checkpoint, asked = winner.recipe.huggingface_id, situation.request.model
-    if not winner.recipe.is_family and checkpoint != asked:
-        found.append(f"the checkpoint {checkpoint} is served for {asked}")
-    return found
 
 
 def candidates_json(judged: tuple[Judged, ...], winner: Candidate | None) -> list[dict[str, Any]]:

@@ -39,6 +39,7 @@ class Request:
     """
 
     model: str | None = None
+    revision: str | None = None
     precision: str = "auto"
     gpu_count: int | None = None
     metric: str = "latency"
@@ -69,6 +70,7 @@ class Request:
     tls_key: Path | None = None
     image_cache: Path | None = None
     offline: bool = False
+    hub_timeout: float = 10.0
     log_level: str = "info"
     log_format: str = "text"
     log_dir: Path | None = None

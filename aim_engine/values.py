@@ -235,6 +235,19 @@ def model_text(text: str) -> str:
     )
 
 
+_REVISION = re.compile(r"[A-Za-z0-9](?:[\w.+-]|/(?!/)){0,199}", re.ASCII)
+
+
+def revision_text(text: str) -> str:
+    """A branch, a tag or a commit of a repository."""
+    text = text_line(text)
+    if not _REVISION.fullmatch(text) or ".." in text or text.endswith(("/", ".lock")):
+        raise RefusedError(
+            "use the name of a branch or tag (main, v1.0, refs/pr/1), or a commit of 40 hexadecimal digits"
+        )
+    return text
+
+
 def is_hub_id(text: str) -> bool:
     """Whether the hub would take it for a model's id."""
     return bool(_HUB_ID.fullmatch(text)) and len(text) <= _MAX_HUB_ID and not _NO_HUB_ID.search(text)

@@ -22,6 +22,7 @@ from tests.building import ROOT, examples
 VALUES: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "model": ("org/name", "org/name", ("name", "a b/c", "org/name/more", "/\x00", "-org/x", "org/", "é/x", "a/" * 60,
                                       "a/" + "b" * 95, "org/a--b", "org/a..b", "org/a.git")),
+    "revision": ("refs/pr/1", "refs/pr/1", ("a b", "../x", "a..b", "-x", "x//y", "x/", "é", "x.lock", "a" * 300)),
     "precision": ("FP8", "fp8", ("fp32", "8", "fp 8")),
     "gpu_count": ("64", 64, ("0", "65", "-1", "four", "4.0", "٣", "1e1", "999999999999999999999")),
     "metric": ("throughput", "throughput", ("speed", "latencies")),
@@ -56,6 +57,7 @@ VALUES: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "tls_cert": ("/tls/cert.pem", Path("/tls/cert.pem"), ("a\nb",)),
     "tls_key": ("/tls/key.pem", Path("/tls/key.pem"), (" ",)),
     "offline": ("true", True, ("5",)),
+    "hub_timeout": ("3.5", 3.5, ("0", "-1", "soon", "nan")),
     "image_cache": ("/prepared", Path("/prepared"), ("\t",)),
     "log_level": ("DEBUG", "debug", ("loud", "trace")),
     "log_format": ("json", "json", ("xml",)),

@@ -79,7 +79,8 @@ class ServeJob:
     """What to serve, where and how: the recipe's `args` and `env`; `overrides` the user's options over them;
     `environment` the user's variables, which win; `model` a hub id or a folder; the placement on `gpus` out of
     `visible_gpus`, among which `visibility` ("HIP_VISIBLE_DEVICES=2,3") has chosen already. `gpu_type` and `precision`
-    are the recipe's. `context_tokens` and `kv_bytes` (per GPU) come from the memory ledger, where there is one.
+    are the recipe's; `revision` is the commit (or branch or tag) of the model on the hub, where it is fixed.
+    `context_tokens` and `kv_bytes` (per GPU) come from the memory ledger, where there is one.
     `hooked` names the overrides and variables that the configure hook set.
     """
 
@@ -107,6 +108,7 @@ class ServeJob:
     visibility: tuple[str, ...] = ()
     gpu_type: str = ""
     precision: str = ""
+    revision: str | None = None
     hooked: frozenset[str] = frozenset()
 
     def giver(self, name: str, otherwise: str) -> str:

@@ -129,6 +129,7 @@ def _owned(job: ServeJob) -> dict[str, Any]:
     wanted: dict[str, Any] = {
         "host": job.host,
         "port": job.port,
+        **_revisions(job),
         "ssl-certfile": str(job.tls_cert) if job.tls_cert else None,
         "ssl-keyfile": str(job.tls_key) if job.tls_key else None,
         "served-model-name": list(job.served_names),
@@ -145,6 +146,17 @@ def _owned(job: ServeJob) -> dict[str, Any]:
     return {
         option: value for option, value in wanted.items() if value is not None and platforms.has_option(option, version)
     }
+
+
+def _revisions(job: ServeJob) -> dict[str, Any]:
+    """The model's revision. vLLM asks for the tokenizer at the same one unless told, even in another repository, which
+    has no such commit (ModelConfig.__post_init__).
+    """
+    user = {**job.args, **dashed(job.overrides)}
+    if job.revision is None:
+        return {}
+    elsewhere = user.get("tokenizer") not in (None, job.model) and "tokenizer-revision" not in user
+    return {"revision": job.revision} | ({"tokenizer-revision": "main"} if elsewhere else {})
 
 
 def _cache_bytes(job: ServeJob) -> int | None:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from aim_engine.catalog.hub_cache import fetch_command, home_of, what_is_missing
+from aim_engine.catalog.hub_cache import commit_of, fetch_command, home_of, what_is_missing
 from aim_engine.errors import HubUnreachableError, ModelAccessError
 
 _HUB = "https://huggingface.co"  # huggingface_hub's own default (constants.py)
@@ -22,10 +22,11 @@ _OVERLOADED = 429
 
 def why_offline(
     model_id: str, hub_cache: Path, *, environment: Mapping[str, str], offline: str = "", heard: bool = False,
-    revision: str = "main", tokenizer: bool = True,
+    revision: str = "main", asked: str = "main", tokenizer: bool = True,
 ) -> str | None:  # fmt: skip
     """The reason to serve the cached copy without the network; None where the engine may ask for itself, or has been
-    told not to. `offline` is the setting that forbids the network already; with `heard` the hub has just answered.
+    told not to. `revision` is what is served, and `asked` the name it was asked for by; `offline` is the setting that
+    forbids the network already; with `heard` the hub has just answered.
 
     Raises:
         ModelAccessError: the network is forbidden, and the cache does not hold the model whole.
@@ -35,25 +36,29 @@ def why_offline(
     if offline and not missing:
         return None
     if offline:
-        raise ModelAccessError(f"{offline}, and {hub_cache} {missing}", hint=_remedy(model_id, hub_cache, offline))
+        raise ModelAccessError(
+            f"{offline}, and {hub_cache} {missing}", hint=_remedy(model_id, hub_cache, offline, asked)
+        )
     if not missing and not os.access(home_of(model_id, hub_cache), os.W_OK):
         return f"{hub_cache} cannot be written, so the cached copy of {model_id} is served and the hub is not asked"
     if heard or answers(model_id, environment, revision, _SECONDS_WITHOUT if missing else _SECONDS_WITH_A_COPY):
         return None
     if missing:
-        hint = f"check the network or HF_ENDPOINT; or {_remedy(model_id, hub_cache, '')}"
+        hint = f"check the network or HF_ENDPOINT; or {_remedy(model_id, hub_cache, '', asked)}"
         raise HubUnreachableError(f"the hub does not answer, and {hub_cache} {missing}", hint=hint)
     return f"the hub does not answer; the cached copy of {model_id} is served"
 
 
-def _remedy(model_id: str, hub_cache: Path, offline: str) -> str:
-    layout = f"{home_of(model_id, hub_cache)}/ with refs/main and snapshots/<what refs/main says>/"
+def _remedy(model_id: str, hub_cache: Path, offline: str, revision: str) -> str:
+    pinned = commit_of(Path(revision))
+    what = f"snapshots/{pinned}/" if pinned else f"refs/{revision} and snapshots/<what refs/{revision} says>/"
+    layout = f"{home_of(model_id, hub_cache)}/ with {what}"
     leave = f"; or leave {offline.partition('=')[0]} out" if offline else ""
     setting = "AIM_CACHE_DIR" if hub_cache.name == "hub" else "HF_HUB_CACHE"
     also = "" if offline else ", and AIM_OFFLINE=1 spares asking"
     return (
-        f"fetch it where there is a network: {fetch_command(model_id, hub_cache)} ({setting} names the cache; what is "
-        f"looked for is {layout}{also}), or serve a model folder{leave}"
+        f"fetch it where there is a network: {fetch_command(model_id, hub_cache, revision)} ({setting} names the "
+        f"cache; what is looked for is {layout}{also}), or serve a model folder{leave}"
     )
 
 
@@ -80,6 +85,7 @@ def _has_answer(model_id: str, environment: Mapping[str, str], revision: str, se
     import urllib.error
     import urllib.request
     from http.client import HTTPException
+    from urllib.parse import quote
 
     class Stay(urllib.request.HTTPRedirectHandler):
         """Being sent elsewhere is an answer too."""
@@ -92,7 +98,8 @@ def _has_answer(model_id: str, environment: Mapping[str, str], revision: str, se
     unchecked = urllib.request.HTTPSHandler(context=ssl._create_unverified_context())  # noqa: S323
     endpoint = (environment.get("HF_ENDPOINT") or _HUB).rstrip("/")
     try:
-        request = urllib.request.Request(f"{endpoint}/{model_id}/resolve/{revision}/config.json", method="HEAD")  # noqa: S310
+        at = quote(revision, safe="")
+        request = urllib.request.Request(f"{endpoint}/{model_id}/resolve/{at}/config.json", method="HEAD")  # noqa: S310
         with urllib.request.build_opener(unchecked, Stay()).open(request, timeout=seconds):
             return True
     except urllib.error.HTTPError as error:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _WEIGHTS = (".safetensors", ".bin", ".pt")
 _RARER_WEIGHTS = (".gguf", ".pth")
 # Parts of the names of what a tokenizer is read from: tokenizer.json, vocab.txt, spiece.model, x.tiktoken, tekken.json.
@@ -22,9 +24,9 @@ def home_of(model_id: str, hub_cache: Path) -> Path:
     return hub_cache / f"models--{model_id.replace('/', '--')}"
 
 
-def cached_folder(model_id: str, hub_cache: Path) -> Path | None:
-    """The model's newest snapshot, or None where it is absent or not whole."""
-    folder = _snapshot(home_of(model_id, hub_cache), "main")
+def cached_folder(model_id: str, hub_cache: Path, revision: str = "main") -> Path | None:
+    """The model's snapshot at that revision, or None where it is absent or not whole."""
+    folder = _snapshot(home_of(model_id, hub_cache), revision)
     return folder if folder is not None and _is_whole(folder) else None
 
 
@@ -37,7 +39,8 @@ def what_is_missing(model_id: str, hub_cache: Path, *, revision: str = "main", t
         return f"does not hold {model_id}"
     folder = _snapshot(home, revision)
     if folder is None:
-        return f"has no snapshot of {model_id} that refs/{revision} names"
+        which = revision if _COMMIT.fullmatch(revision) else f"that refs/{revision} names"
+        return f"has no snapshot of {model_id} {which}"
     try:
         present = {path.name for path in folder.iterdir() if path.exists()}
     except OSError as error:
@@ -52,10 +55,16 @@ def what_is_missing(model_id: str, hub_cache: Path, *, revision: str = "main", t
     return f"has {model_id} without {', '.join(lacking[:2])}{more}" if lacking else ""
 
 
-def fetch_command(model_id: str, hub_cache: Path) -> str:
+def commit_of(snapshot: Path) -> str | None:
+    """The commit that a snapshot's folder is called after."""
+    return snapshot.name if _COMMIT.fullmatch(snapshot.name) else None
+
+
+def fetch_command(model_id: str, hub_cache: Path, revision: str = "main") -> str:
     """What puts the model into that cache, with the hub's own client."""
+    which = "" if revision == "main" else f" --revision {revision}"
     place = f"HF_HOME={hub_cache.parent}" if hub_cache.name == "hub" else f"HF_HUB_CACHE={hub_cache}"
-    return f"{place} hf download {model_id}"
+    return f"{place} hf download {model_id}{which}"
 
 
 def _snapshot(home: Path, revision: str) -> Path | None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from aim_engine.catalog.checkpoint import Checkpoint
 from aim_engine.catalog.model_card import ModelCard, read_model_card
 from aim_engine.catalog.recipe import ANY_MODEL, Recipe, read_recipe
 from aim_engine.catalog.yaml_file import Problem, YamlError, read_yaml
@@ -24,12 +25,15 @@ FAMILIES = "_families"  # the folder of recipes that serve any model
 
 @dataclass(frozen=True, kw_only=True)
 class Catalog:
-    """What we know that could serve the asked model: its recipes and the families', its card if there is one."""
+    """What we know that could serve the asked model: its recipes and the families', its card if there is one, and the
+    checkpoint that this card was made from, if it was.
+    """
 
     recipes: tuple[Recipe, ...]
     card: ModelCard | None = None
     notes: tuple[str, ...] = ()
     known_models: tuple[str, ...] = ()
+    checkpoint: Checkpoint | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

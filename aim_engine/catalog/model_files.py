@@ -9,45 +9,102 @@ import errno
 import json
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aim_engine.catalog.checkpoint import Checkpoint, Tensor, quantization_of
+from aim_engine.catalog.checkpoint import Checkpoint, Tensor, with_quantization
+from aim_engine.catalog.checkpoint_kind import About, check_config, check_files, doubts_about
 from aim_engine.catalog.safetensors_header import START_BYTES, DamagedHeaderError, header_bytes, tensors_of
+from aim_engine.catalog.weight_files import CONSOLIDATED_INDEX, INDEX, WeightFiles, weight_files, weight_map
 from aim_engine.errors import ModelAccessError
 
-_MAX_JSON_BYTES = 50_000_000  # the index of a model of 200,000 tensors has 20 MB
-_INDEX = "model.safetensors.index.json"
+_MAX_JSON_BYTES = 50_000_000  # as the hub's reader has it
 _SMALL_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "generation_config.json", "vocab.json",
                 "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")  # fmt: skip
 _HINT = "give a folder with config.json, tokenizer and safetensors files"
 
 
-def checkpoint_in(folder: Path, model_id: str) -> Checkpoint:
-    """The checkpoint that lies in a folder.
+def checkpoint_in(folder: Path, model_id: str, *, revision: str | None = None) -> Checkpoint:
+    """The checkpoint that lies in a folder; `revision` is the commit, where it is a snapshot of the cache's.
 
     Raises:
         ModelAccessError: no such folder, no or a damaged config.json, a truncated safetensors file, a file beside them
-            that is none or cannot be read.
+            that is none or cannot be read, or a kind of checkpoint that cannot be served.
     """
+    files = _listed(folder)
+    about = _about(folder, files)
+    check_files(about)
     config = read_config(folder)
     check_small_files(folder)
-    if not quantization_of(config):
-        config |= read_quantization(folder)
-    tensors = read_headers(folder)
+    config = with_quantization(config, _read_object(folder / "hf_quant_config.json"))
+    check_config(config, about)
+    _check_complete(folder, about.weights, files)
+    headers = about.weights.names if about.weights.kind == "safetensors" else ()
     return Checkpoint(
         model_id=model_id,
         source=str(folder),
-        kind="safetensors" if tensors else "bin",
+        revision=revision,
+        kind=about.weights.kind,
         config=config,
-        generation_config=_read_generation(folder),
-        tensors=tensors,
-        files=_sizes(folder),
+        generation_config=_read_object(folder / "generation_config.json"),
+        tensors={name: tensor for file in headers for name, tensor in _header(folder / file).items()},
+        files=tuple(sorted(files.items())),
+        weights=about.weights.names,
+        doubts=tuple(doubts_about(config, about)),
     )
 
 
-def _read_generation(folder: Path) -> dict[str, Any]:
-    path = folder / "generation_config.json"
+def _listed(folder: Path) -> dict[str, int]:
+    """The folder's files with their bytes, and by name those of the folders in it, which no engine loads.
+
+    A link to what is not there, a pipe and the like are listed: whoever reads them says what they are.
+    """
+    if folder.suffix == ".gguf" or os.path.isfile(folder):  # noqa: PTH113 - says no where Path.is_file raises
+        kind = "is in GGUF, llama.cpp's form" if folder.suffix == ".gguf" else "is a file, not a model folder"
+        raise ModelAccessError(f"{folder} {kind}, which the engine does not load", hint=_HINT)
+    found: dict[str, int] = {}
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    found |= {f"{entry.name}/{name}": 0 for name in _names_in(entry.path)}
+                else:
+                    found[entry.name] = _bytes_of(entry)
+    except FileNotFoundError:
+        raise ModelAccessError(f"there is no folder {folder}", hint=_HINT) from None
+    except OSError as error:
+        raise _unreadable(folder, error, folder) from None
+    return found
+
+
+def _names_in(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - a name is all that is wanted
+    except OSError:
+        return []
+
+
+def _bytes_of(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat().st_size
+    except OSError:  # a link to what is not there
+        return 0
+
+
+def _about(folder: Path, files: Mapping[str, int]) -> About:
+    indexed = {name: _indexed(folder / name) for name in (INDEX, CONSOLIDATED_INDEX) if name in files}
+    adapter = _read_object(folder / "adapter_config.json").get("base_model_name_or_path")
+    return About(name=str(folder), files=files, weights=weight_files(files, indexed),
+                 base=adapter if isinstance(adapter, str) else "")  # fmt: skip
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """A JSON object of a file that need not be there.
+
+    Raises:
+        ModelAccessError: it is there and cannot be read, or is no JSON.
+    """
     try:
         said = json.loads(_read(path))
     except FileNotFoundError:
@@ -59,10 +116,12 @@ def _read_generation(folder: Path) -> dict[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-def _sizes(folder: Path) -> tuple[tuple[str, int], ...]:
-    """The folder's own files, by name; what lies below is no part of what an engine loads."""
-    with os.scandir(folder) as entries:
-        return tuple(sorted((one.name, one.stat().st_size) for one in entries if one.is_file()))
+def _check_complete(folder: Path, weights: WeightFiles, files: Mapping[str, int]) -> None:
+    missing = sorted({*weights.names} - {*files})
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ModelAccessError(f"{folder} lacks {missing[0]}{more}, which {weights.index} names",
+                               hint="download it again")  # fmt: skip
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -99,40 +158,6 @@ def parse_config(data: bytes, path: Path) -> dict[str, Any]:
     return config
 
 
-def read_quantization(folder: Path) -> dict[str, Any]:
-    """What hf_quant_config.json says (ModelOpt's older exports have it there), as config.json would; else nothing."""
-    path = folder / "hf_quant_config.json"
-    try:
-        said = json.loads(_read(path))
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise _unreadable(path, error) from None
-    except (ValueError, RecursionError):
-        raise _damaged(path) from None
-    return {"quantization_config": said["quantization"]} if isinstance(said, dict) and "quantization" in said else {}
-
-
-def read_headers(folder: Path) -> dict[str, Tensor]:
-    """The tensors of all safetensors files, from their headers; none where the weights are of an older kind.
-
-    Raises:
-        ModelAccessError: no weights, a file the index names is missing, a file damaged or not downloaded whole.
-    """
-    try:
-        names = sorted(os.listdir(folder))  # noqa: PTH208 - Path.glob finds nothing where it may not look
-    except OSError as error:
-        raise _unreadable(folder, error, folder) from None
-    present = [folder / name for name in names if name.endswith(".safetensors")]
-    missing = sorted(_indexed(folder) - {path.name for path in present})
-    if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise ModelAccessError(f"{folder} lacks {missing[0]}{more}, which {_INDEX} names", hint="download it again")
-    if not present and not any(name.endswith((".bin", ".pt")) for name in names):
-        raise ModelAccessError(f"{folder} holds no weights", hint=_HINT)
-    return {name: tensor for path in present for name, tensor in _header(path).items()}
-
-
 def check_small_files(folder: Path) -> None:
     """What an engine reads besides config and weights, where it is there, is a file that can be read.
 
@@ -155,19 +180,14 @@ def check_small_files(folder: Path) -> None:
             raise _unreadable(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
-def _indexed(folder: Path) -> set[str]:
-    path = folder / _INDEX
+def _indexed(path: Path) -> set[str]:
+    """The files that an index names."""
     try:
-        files = set(json.loads(_read(path))["weight_map"].values())
-    except FileNotFoundError:
-        return set()
+        return set(weight_map(_read(path)).values())
     except OSError as error:
         raise _unreadable(path, error) from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except ValueError:
         raise _damaged(path) from None
-    if not all(isinstance(name, str) and name == Path(name).name for name in files):
-        raise _damaged(path)
-    return files
 
 
 def _read(path: Path) -> bytes:

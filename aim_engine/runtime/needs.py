@@ -68,7 +68,7 @@ def _checkpoint(plan: Mapping[str, Any], hub_cache: Path) -> Checkpoint:
     here = _presence(plan, hub_cache)
     missing = 0 if here == "whole" else None
     if size is not None and here in ("part", "absent"):
-        missing = max(0, size - sum(_bytes_here(_home(name, hub_cache))))
+        missing = max(0, size - sum(_bytes_here(_home(name, hub_cache), plan.get("revision") or "main")))
     return Checkpoint(
         name=name,
         folder=hub_cache,
@@ -89,13 +89,13 @@ def _size(plan: Mapping[str, Any]) -> tuple[int | None, bool]:
 
 
 def _presence(plan: Mapping[str, Any], hub_cache: Path) -> Presence:
-    """How much of a hub model the cache holds; nothing is said of a certain revision, or of another kind of store."""
+    """How much of a hub model the cache holds; nothing is said of another kind of store."""
     from aim_engine.catalog.hub_cache import cached_folder  # here: whoever made a plan has it loaded already
 
     name = plan["huggingface_id"]
-    if "://" in name or "--revision" in plan["command"]["argv"]:
+    if "://" in name:
         return "unknown"
-    if cached_folder(name, hub_cache) is not None:
+    if cached_folder(name, hub_cache, plan.get("revision") or "main") is not None:
         return "whole"
     there = os.path.exists(_home(name, hub_cache))  # noqa: PTH110 - says no where Path.exists raises
     return "part" if there else "absent"
@@ -106,14 +106,12 @@ def _home(name: str, hub_cache: Path) -> Path:
     return hub_cache / f"models--{name.replace('/', '--')}"
 
 
-def _bytes_here(home: Path) -> Iterator[int]:
-    """The weights of the newest snapshot, and what of others has been fetched so far. Older snapshots do not count."""
-    try:
-        revision = (home / "refs" / "main").read_text().strip()
-        found = [*(home / "snapshots" / revision).iterdir()] if revision else []
-        found += (home / "blobs").glob("*.incomplete")
-    except (OSError, UnicodeDecodeError):
-        return
+def _bytes_here(home: Path, revision: str) -> Iterator[int]:
+    """The weights of that snapshot, and what of others has been fetched so far. Other snapshots do not count."""
+    named, found = home / "refs" / revision, [*(home / "blobs").glob("*.incomplete")]
+    with suppress(OSError, UnicodeDecodeError):
+        commit = named.read_text().strip() if named.exists() else revision
+        found += (home / "snapshots" / commit).iterdir() if commit else ()
     for path in found:
         if path.name.endswith((*_WEIGHTS, ".incomplete")):
             with suppress(OSError):  # a link to what is not there

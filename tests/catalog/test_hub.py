@@ -171,7 +171,7 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(ModelAccessError, match="there is no folder"):
         card_from_folder(tmp_path / "nowhere", "m")
     (tmp_path / "file").write_text("")
-    with pytest.raises(ModelAccessError, match="cannot be read: Not a directory"):
+    with pytest.raises(ModelAccessError, match="file is a file, not a model folder"):
         card_from_folder(tmp_path / "file", "m")
 
 

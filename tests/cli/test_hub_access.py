@@ -22,7 +22,7 @@ from aim_engine.plan import Plan
 from aim_engine.request import read_request
 from tests.building import MODEL
 from tests.cli.conftest import Run
-from tests.fakes.hub import hub_here
+from tests.fakes.hub import COMMIT, Hub, Model, hub_here
 
 pytest.importorskip("huggingface_hub")
 
@@ -31,8 +31,8 @@ Decide = Callable[..., Plan]
 
 
 @pytest.fixture
-def hub() -> Iterator[tuple[str, list[str]]]:
-    with hub_here() as found:
+def hub() -> Iterator[Hub]:
+    with hub_here(good=Model(), gated=Model(gated=True), broken=Model(fault="500")) as found:
         yield found
 
 
@@ -75,10 +75,8 @@ def fill(cache: Path, endpoint: str, names: tuple[str, ...] = EVERYTHING) -> Pat
     return cache / "hub"
 
 
-def test_a_whole_copy_is_served_without_a_hub_that_does_not_answer(
-    to_serve: Decide, hub: tuple[str, list[str]], tmp_path: Path
-) -> None:
-    fill(tmp_path / "cache", hub[0])
+def test_a_whole_copy_is_served_without_a_hub_that_does_not_answer(to_serve: Decide, hub: Hub, tmp_path: Path) -> None:
+    fill(tmp_path / "cache", hub.address)
     plan = to_serve(NOBODY_THERE)
     assert "the hub does not answer; the cached copy of org/good is served" in plan.notes
     env = dict(plan.command.env)
@@ -89,12 +87,12 @@ def test_a_whole_copy_is_served_without_a_hub_that_does_not_answer(
     assert time.monotonic() - began < 10
 
 
-def test_a_hub_that_answers_is_left_to_the_engine(to_serve: Decide, hub: tuple[str, list[str]], tmp_path: Path) -> None:
-    fill(tmp_path / "cache", hub[0])
-    del hub[1][:]
-    plan = to_serve(hub[0], HF_TOKEN="hf_hunter2")
+def test_a_hub_that_answers_is_left_to_the_engine(to_serve: Decide, hub: Hub, tmp_path: Path) -> None:
+    fill(tmp_path / "cache", hub.address)
+    del hub.seen[:]
+    plan = to_serve(hub.address, HF_TOKEN="hf_hunter2")
     assert "HF_HUB_OFFLINE" not in plan.command.env
-    assert hub[1] == ["HEAD /org/good/resolve/main/config.json "]  # asked once, without the token
+    assert hub.seen == [f"HEAD /org/good/resolve/{COMMIT}/config.json "]  # asked once, without the token
 
 
 DECIDE = """
@@ -106,23 +104,24 @@ print(plan.command.env.get("HF_HUB_OFFLINE"))
 """
 
 
-def test_a_hub_that_was_just_asked_is_not_asked_again(hub: tuple[str, list[str]], tmp_path: Path) -> None:
-    done = client(DECIDE, HF_ENDPOINT=hub[0], HF_HOME=str(tmp_path), HOME=str(tmp_path))
+def test_a_hub_that_was_just_asked_is_not_asked_again(hub: Hub, tmp_path: Path) -> None:
+    done = client(DECIDE, HF_ENDPOINT=hub.address, HF_HOME=str(tmp_path), HOME=str(tmp_path))
     assert done.stdout == "None\n", done.stderr
-    assert sum(request.startswith("HEAD") and "config.json" in request for request in hub[1]) == 1
+    assert hub.seen
+    assert not any(request.startswith("HEAD") for request in hub.seen)
 
 
 def test_a_copy_that_cannot_be_written_is_served_as_it_is(
-    to_serve: Decide, hub: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    to_serve: Decide, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(tmp_path / "cache", hub[0])
-    del hub[1][:]
+    fill(tmp_path / "cache", hub.address)
+    del hub.seen[:]
     can = os.access  # root may write anything but a read-only file system
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK and can(path, mode))
-    plan = to_serve(hub[0])
+    plan = to_serve(hub.address)
     assert plan.command.env["HF_HUB_OFFLINE"] == "1"
     assert any("cannot be written, so the cached copy of org/good is served" in note for note in plan.notes)
-    assert hub[1] == []
+    assert hub.seen == []
 
 
 @pytest.mark.parametrize(
@@ -135,12 +134,12 @@ def test_a_copy_that_cannot_be_written_is_served_as_it_is(
     ],
 )
 def test_a_part_of_a_copy_is_not_enough(
-    to_serve: Decide, hub: tuple[str, list[str]], tmp_path: Path, names: tuple[str, ...], missing: str
+    to_serve: Decide, hub: Hub, tmp_path: Path, names: tuple[str, ...], missing: str
 ) -> None:
-    cache = fill(tmp_path / "cache", hub[0], names)
+    cache = fill(tmp_path / "cache", hub.address, names)
     assert what_is_missing("org/good", cache) == missing
     with pytest.raises(ModelAccessError) as offline:
-        to_serve(hub[0], AIM_OFFLINE="1")
+        to_serve(hub.address, AIM_OFFLINE="1")
     assert offline.value.message == f"AIM_OFFLINE=1, and {cache} {missing}"
     assert f"HF_HOME={tmp_path}/cache hf download org/good" in offline.value.hint
     assert f"{cache}/models--org--good/ with refs/main and snapshots/" in offline.value.hint
@@ -163,19 +162,25 @@ def test_the_user_s_own_switch_counts_too(to_serve: Decide) -> None:
         to_serve(NOBODY_THERE, HF_HUB_OFFLINE="yes")
 
 
-def test_a_certain_revision(to_serve: Decide, hub: tuple[str, list[str]], tmp_path: Path) -> None:
-    fill(tmp_path / "cache", hub[0])
+def test_a_certain_revision(to_serve: Decide, hub: Hub, tmp_path: Path) -> None:
+    fill(tmp_path / "cache", hub.address)
     whole, other = ({"AIM_ENGINE_ARGS": f'{{"revision": "{name}"}}'} for name in ("a" * 40, "v2"))
     assert to_serve(NOBODY_THERE, **whole).command.env["HF_HUB_OFFLINE"] == "1"
-    with pytest.raises(HubUnreachableError, match="has no snapshot of org/good that refs/v2 names"):
+    with pytest.raises(HubUnreachableError, match="nobody listens at"):
         to_serve(NOBODY_THERE, **other)
+    with pytest.raises(ModelAccessError, match="has no snapshot of org/good that refs/v2 names") as offline:
+        to_serve(NOBODY_THERE, AIM_OFFLINE="1", AIM_REVISION="v2")
+    assert "hf download org/good --revision v2" in offline.value.hint
+    assert to_serve(NOBODY_THERE).revision == COMMIT  # what refs/main says
 
 
-def test_a_plan_alone_does_not_ask(to_serve: Decide, hub: tuple[str, list[str]], process: Run, tmp_path: Path) -> None:
-    fill(tmp_path / "cache", hub[0])
-    del hub[1][:]
-    done = process("plan", "org/good", "--hardware", "cpu", HF_ENDPOINT=hub[0], AIM_CACHE_DIR=str(tmp_path / "cache"))
-    assert (done.code, hub[1]) == (0, [])
+def test_a_plan_alone_does_not_ask(to_serve: Decide, hub: Hub, process: Run, tmp_path: Path) -> None:
+    fill(tmp_path / "cache", hub.address)
+    del hub.seen[:]
+    done = process(
+        "plan", "org/good", "--hardware", "cpu", HF_ENDPOINT=hub.address, AIM_CACHE_DIR=str(tmp_path / "cache")
+    )
+    assert (done.code, hub.seen) == (0, [])
 
 
 def test_a_plan_without_the_network_says_what_serving_it_would_lack(process: Run, tmp_path: Path) -> None:
@@ -210,5 +215,5 @@ def test_a_hub_that_keeps_silent_is_waited_for_only_so_long() -> None:
 
 
 @pytest.mark.parametrize(("model", "answer"), [("org/gated", True), ("org/absent", True), ("org/broken", False)])
-def test_a_refusal_is_an_answer_and_a_failure_is_none(hub: tuple[str, list[str]], model: str, answer: bool) -> None:
-    assert answers(model, {"HF_ENDPOINT": hub[0]}, "main", 5) is answer
+def test_a_refusal_is_an_answer_and_a_failure_is_none(hub: Hub, model: str, answer: bool) -> None:
+    assert answers(model, {"HF_ENDPOINT": hub.address}, "main", 5) is answer

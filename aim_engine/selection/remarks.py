@@ -1,0 +1,56 @@
+"""A winner in, sentences about it out: what needs a person's attention, what is left unused, what is served instead.
+
+Judges nothing and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from aim_engine.selection.candidate import Candidate, Situation
+
+
+def cautions(situation: Situation, winner: Candidate, checkpoint: str, argv: Collection[str]) -> list[str]:
+    """What needs a person's attention; `checkpoint` is what is served, `argv` the engine's command."""
+    found = []
+    if winner.ledger is None:
+        found.append("whether it fits in memory was not checked: the model's numbers are not known")
+    if situation.catalog.card is not None:
+        found += situation.catalog.card.doubts
+    found += _about_the_checkpoint(situation, checkpoint, argv)
+    if winner.memory_fraction is not None:
+        why = f"up to {winner.sharers} of the GPUs share one memory" if winner.sharers > 1 else "others hold GPU memory"
+        found.append(f"{why}, so the engine takes {winner.memory_fraction:.0%} of each GPU")
+    return found
+
+
+def _about_the_checkpoint(situation: Situation, checkpoint: str, argv: Collection[str]) -> list[str]:
+    request, read = situation.request, situation.catalog.checkpoint
+    found = []
+    if request.revision and checkpoint != request.model:
+        found.append(f"AIM_REVISION={request.revision} is not used: it is of {request.model}, and "
+                     f"{checkpoint} is served")  # fmt: skip
+    if read is not None and read.brings_code and "--trust-remote-code" not in argv:
+        found.append(
+            f"{read.model_id} brings code of its own (auto_map in its config.json), which is not run; where the engine "
+            'needs it, read that code first, then set AIM_ENGINE_ARGS={"trust-remote-code": true}'
+        )
+    return found
+
+
+def choices(situation: Situation, winner: Candidate) -> list[str]:
+    """What the plan leaves unused, and what it serves instead of what was asked for."""
+    found = []
+    usable, used = len(situation.inventory.usable_gpus), winner.gpu_count
+    if used < usable:
+        found.append(f"{used} of {usable} usable GPUs {'is' if used == 1 else 'are'} used")
+    left_out: dict[tuple[str, str], list[str]] = {}
+    for gpu in situation.inventory.gpus:
+        if gpu.unusable is not None:
+            left_out.setdefault((gpu.product, gpu.unusable), []).append(gpu.name)
+    found += [f"{few[0]} ({product}) is not used: {why}" if len(few) == 1 else
+              f"{len(few)} x {product} are not used: {why}" for (product, why), few in left_out.items()]  # fmt: skip
+    checkpoint, asked = winner.recipe.huggingface_id, situation.request.model
+    if not winner.recipe.is_family and checkpoint != asked:
+        found.append(f"the checkpoint {checkpoint} is served for {asked}")
+    return found
