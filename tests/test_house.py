@@ -19,6 +19,7 @@ ROWS = (
     {"request", "hardware", "catalog"},
     {"selection", "backends"},
     {"plan"},
+    {"fits"},
     {"report"},
     {"runtime", "deploy"},
     {"decide", "hooks", "keywords", "configuration"},

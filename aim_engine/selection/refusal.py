@@ -85,7 +85,7 @@ def _severity(judged: Judged) -> tuple[int, int, int]:
     nothing but memory, the one that lacks the least is the answer to explain.
     """
     weight = {"memory": 1, "context": 1, "visibility": 1, "gpu count": 2, "partition": 2, "precision": 2, "metric": 2,
-              "evidence": 2, "enabled": 3}  # fmt: skip
+              "evidence": 2, "enabled": 3, "format": 4}  # fmt: skip
     book = judged.candidate.ledger
     missing = book.missing_bytes if book and [verdict.rule for verdict in judged.failures] == ["memory"] else 0
     return sum(weight.get(verdict.rule, 10) for verdict in judged.failures), missing, -judged.candidate.gpu_count
@@ -104,7 +104,8 @@ def _nearest_refusal(
         return NoRecipeError(message, hint=partition_remedy(nearest.candidate.gpus))
     if "engine" in rules and "gpu type" not in rules:
         return NoAcceleratorError(message, hint=_ENGINE_HINT, details=situation.inventory.notes)
-    if len(rules) == 1 and (told := _TOLD_BY_ONE_RULE.get(next(iter(rules)))):
+    others = rules - {"memory"}
+    if len(others) == 1 and (told := _TOLD_BY_ONE_RULE.get(next(iter(others)))):
         return told[0](message, hint=told[1])
     if "gpu type" in rules:
         return NoRecipeError(_wrong_type(situation, eligible), hint=_WRONG_TYPE_HINT)
@@ -112,6 +113,7 @@ def _nearest_refusal(
 
 
 _TOLD_BY_ONE_RULE: dict[str, tuple[type[AimError], str]] = {
+    "format": (NoRecipeError, "take another checkpoint of the model: bf16, fp16 or int4"),
     "visibility": (InputError, "the choice of GPUs is yours and is not overwritten: put these first, or unset it"),
     "context": (InputError, "set AIM_MAX_MODEL_LEN to at most that, or to auto"),
 }
