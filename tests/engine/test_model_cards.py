@@ -52,6 +52,7 @@ def test_the_bytes_of_a_card_are_those_of_the_model(path: Path) -> None:
         ("mistralai--Mixtral-8x7B-Instruct-v0.1", 46.70, False),
         ("mistralai--Mistral-Small-3.1-24B-Instruct-2503", 24.01, False),
         ("google--gemma-3-27b-it", 27.43, False),
+        ("meta-llama--Llama-4-Scout-17B-16E-Instruct", 108.64, False),
         ("zai-org--GLM-4.5", 358.34, True),
         ("zai-org--GLM-4.5-Air", 110.47, True),
     ],
