@@ -244,7 +244,8 @@ def _evidence(plan: Plan) -> str:
 
 def _ledger_lines(book: Ledger) -> list[str]:
     lines = [f"  {line.name:<15} {in_gib(line.bytes):>10}  {line.basis:<8}  {line.note}" for line in book.lines]
-    total = f"  {'together':<15} {in_gib(book.total_bytes):>10}  of {in_gib(book.budget_bytes)} the engine may take"
+    total = (f"  {'together':<15} {in_gib(book.total_bytes):>10}  of {in_gib(book.budget_bytes)} the engine may take; "
+             f"{in_gib(book.low_bytes)} to {in_gib(book.high_bytes)} with what is assumed")  # fmt: skip
     if not book.fits or not book.capacity.tokens:
         return [*lines, total]
     held = f"{book.capacity.tokens:,} tokens, {book.capacity.concurrency:,.1f} requests of full length"

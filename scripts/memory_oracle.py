@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +46,36 @@ def _prepare() -> None:
 
 
 def _answer(case: dict[str, Any]) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "config.json").write_text(json.dumps(case["config"]))
-        for file, content in case.get("files", {}).items():
-            (folder / file).write_text(json.dumps(content))
-        return _measured(folder, case)
+    config = json.dumps(case["config"])
+    # first, because what the engine builds changes transformers' own classes
+    tensors = _tensors(config, saved=case["saved"]) if "saved" in case else {}
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "config.json").write_text(config)
+        return tensors | _measured(Path(folder), case)
+
+
+@cache
+def _tensors(config_text: str, *, saved: bool) -> dict[str, Any]:
+    """Names and shapes of the checkpoint's tensors: as transformers saves a model of this config with random weights,
+    or (what takes no memory) as it calls them itself.
+    """
+    import torch
+    from safetensors import safe_open
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "config.json").write_text(config_text)
+        try:
+            with torch.device("cpu" if saved else "meta"):
+                config = AutoConfig.from_pretrained(folder)
+                model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+        except (ValueError, AssertionError):  # transformers has no such model; nothing is said of its tensors
+            return {}
+        if not saved:
+            return {"tensors": {name: list(tensor.shape) for name, tensor in model.state_dict().items()}}
+        model.save_pretrained(folder)
+        with safe_open(Path(folder, "model.safetensors"), framework="pt") as file:
+            return {"tensors": {name: file.get_slice(name).get_shape() for name in list(file.keys())}}
 
 
 def _measured(folder: Path, case: dict[str, Any]) -> dict[str, Any]:

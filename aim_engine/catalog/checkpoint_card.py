@@ -11,8 +11,30 @@ from aim_engine.catalog.checkpoint import Checkpoint, Tensor, quantization_of
 from aim_engine.catalog.config_numbers import text_part
 from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.model_shape import architecture, check_shape
+from aim_engine.catalog.weights import weight_parts
 
 _PRECISIONS = {"bfloat16": "bf16", "float16": "fp16", "fp8": "fp8", "awq": "int4", "gptq": "int4", "mxfp4": "fp4"}
+_TIED_FAMILIES = frozenset(
+    [
+        "gemma",
+        "gemma2",
+        "gemma3_text",
+        "gemma3n_text",
+        "gemma4_text",
+        "cohere",
+        "cohere2",
+        "falcon",
+        "gpt2",
+        "gpt_bigcode",
+        "bloom",
+        "opt",
+        "mpt",
+        "lfm2",
+        "smollm3",
+        "starcoder2",
+        "mamba",
+    ]
+)
 
 
 def card_of(checkpoint: Checkpoint) -> ModelCard:
@@ -25,18 +47,28 @@ def card_of(checkpoint: Checkpoint) -> ModelCard:
     text = text_part(config)
     check_shape(text, checkpoint.config_path)
     precision, stored = _precision(config, text), _stored_format(config)
+    shape, tied = architecture(text), _is_tied(config, text)
+    family = str(text.get("model_type"))
     return ModelCard(
         model_id=checkpoint.model_id,
         name=checkpoint.model_id,
         family=_first_word(config.get("architectures")),
         precision=precision,
-        architecture=architecture(text),
+        architecture=shape,
         weights_bytes=_weights(checkpoint.tensors, precision),
         weights_basis="exact",
         quantization=stored,
         source=checkpoint.source,
         doubts=(*checkpoint.doubts, *_doubts(config, checkpoint.config_path)),
+        weight_parts=weight_parts(checkpoint.tensors, shape, family=family, tied=tied) if shape else (),
+        tied=tied,
     )
+
+
+def _is_tied(config: Mapping[str, Any], text: Mapping[str, Any]) -> bool:
+    """Whether embedding and head are one table; where a config does not say, its family's default (transformers)."""
+    said = next((one["tie_word_embeddings"] for one in (text, config) if "tie_word_embeddings" in one), None)
+    return said is True if said is not None else str(text.get("model_type")) in _TIED_FAMILIES
 
 
 def _doubts(config: Mapping[str, Any], path: Path) -> tuple[str, ...]:

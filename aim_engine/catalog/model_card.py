@@ -14,6 +14,7 @@ from pydantic_core import ValidationError
 
 from aim_engine.catalog import schema
 from aim_engine.catalog.architecture import Architecture
+from aim_engine.catalog.weights import WeightPart
 from aim_engine.catalog.yaml_file import Problem, YamlError, read_yaml, schema_problems
 from aim_engine.values import PRECISIONS
 
@@ -25,7 +26,8 @@ class ModelCard:
     """What is known of a model. `precision` is what its own checkpoint holds; `weights_bytes` maps a precision to the
     bytes of that checkpoint's tensors; `weights_basis` is "exact" (read from the tensors' headers) or "computed".
     `quantization` names the checkpoint's format where the precision alone does not tell ("nvfp4"), else is empty.
-    `doubts` are sentences on what an engine may stumble over.
+    `doubts` are sentences on what an engine may stumble over. `weight_parts` tell how the tensors of its own
+    checkpoint are divided among GPUs, where their headers were read; `tied` that embedding and head are one table.
     """
 
     model_id: str
@@ -42,6 +44,8 @@ class ModelCard:
     source: str = ""
     file: str = ""
     doubts: tuple[str, ...] = ()
+    weight_parts: tuple[WeightPart, ...] = ()
+    tied: bool = False
 
     def weights_in(self, precision: str) -> tuple[int, str] | None:
         """Bytes of the weights in that precision and what the number rests on; None where nothing is known.

@@ -13,24 +13,45 @@ from aim_engine.catalog.architecture import Architecture
 from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.terms import ServingTerms
 from aim_engine.selection.kv_cache import CachePool, Capacity, cache_pool
+from aim_engine.selection.weights import weights_of_one_gpu
 
 GIB = 1024**3
 
-# What an engine needs besides weights and cache. Stated, not measured: no AMD GPU was at hand when this was written.
-_CONTEXT_BYTES = int(1.5 * GIB)  # HIP context, hipBLASLt workspaces, allocator slack
-_COLLECTIVES_BYTES = 1 * GIB  # RCCL buffers, once more than one GPU works together
-_GRAPH_BYTES = 1 * GIB  # captured HIP graphs
-_CPU_PROCESSES_BYTES = int(1.5 * GIB)  # API server + engine core: 590 + 580 MB seen with vLLM 0.32, rounded up
+# What an engine needs besides weights and cache: value, least, most. Stated, not measured: no AMD GPU was at hand when
+# this was written. vLLM measures all of it at its start (vllm/v1/worker/gpu_worker.py), and its own estimate of the
+# graphs has been seen three times too large (vllm-project/vllm, pull request 45197).
+_CONTEXT_BYTES = (int(1.5 * GIB), GIB // 2, 3 * GIB)  # HIP context, hipBLASLt workspaces, allocator slack
+_COLLECTIVES_BYTES = (1 * GIB, GIB // 2, 2 * GIB)  # RCCL buffers, once more than one GPU works together
+_GRAPH_BYTES = (1 * GIB, GIB // 4, 3 * GIB)  # captured HIP graphs
+# API server + engine core: 590 + 580 MB seen with vLLM 0.32 (uni process), rounded up
+_CPU_PROCESSES_BYTES = (int(1.5 * GIB), int(1.1 * GIB), 2 * GIB)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One line of the ledger; `bytes` per GPU, `basis` as the module says, `note` how it came about."""
+    """One line of the ledger; `bytes` per GPU, `basis` as the module says, `note` how it came about. `least` and `most`
+    are set where the bytes are not known for certain.
+    """
 
     name: str
     bytes: int
     basis: str
     note: str = ""
+    least: int | None = None
+    most: int | None = None
+
+    @property
+    def low_bytes(self) -> int:
+        return self.bytes if self.least is None else self.least
+
+    @property
+    def high_bytes(self) -> int:
+        return self.bytes if self.most is None else self.most
+
+    def as_json(self) -> dict[str, Any]:
+        """`{name, bytes, basis, note, low_bytes, high_bytes}`."""
+        return {"name": self.name, "bytes": self.bytes, "basis": self.basis, "note": self.note,
+                "low_bytes": self.low_bytes, "high_bytes": self.high_bytes}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +89,16 @@ class Ledger:
         return sum(line.bytes for line in self.lines)
 
     @property
+    def low_bytes(self) -> int:
+        """The sum, if all that is assumed is at its least."""
+        return sum(line.low_bytes for line in self.lines)
+
+    @property
+    def high_bytes(self) -> int:
+        """The sum, if all that is assumed is at its most."""
+        return sum(line.high_bytes for line in self.lines)
+
+    @property
     def missing_bytes(self) -> int:
         """How much too little there is; 0 when it fits."""
         return max(0, self.total_bytes - self.budget_bytes)
@@ -82,8 +113,9 @@ class Ledger:
 
     def as_json(self) -> dict[str, Any]:
         """`{lines: [{name, bytes, basis, note}], total_bytes, budget_bytes, capacity: {blocks, ...}, ...}`, per GPU."""
-        return {**asdict(self), "lines": [asdict(line) for line in self.lines], "total_bytes": self.total_bytes,
-                "missing_bytes": self.missing_bytes, "fits": self.fits}  # fmt: skip
+        return {**asdict(self), "lines": [line.as_json() for line in self.lines], "total_bytes": self.total_bytes,
+                "low_bytes": self.low_bytes, "high_bytes": self.high_bytes, "missing_bytes": self.missing_bytes,
+                "fits": self.fits}  # fmt: skip
 
 
 def ledger(load: Load) -> Ledger | None:
@@ -93,7 +125,7 @@ def ledger(load: Load) -> Ledger | None:
     pool = cache_pool(shape, load.terms, load.tensor_parallel_size) if shape else None
     if shape is None or weights is None or pool is None:
         return None
-    fixed = (_weights(load, *weights), *_overheads(load, shape))
+    fixed = (_weights(load, shape, *weights), *_overheads(load, shape))
     room = load.budget_bytes - sum(line.bytes for line in fixed)
     context = load.context_tokens or _longest(load, room, pool, shape.max_context)
     kv = _kv_line(load, pool, context)
@@ -121,28 +153,40 @@ def _kv_line(load: Load, pool: CachePool, context: int) -> Line:
     )
 
 
-def _weights(load: Load, weights: int, basis: str) -> Line:
-    divided = -(-weights // load.tensor_parallel_size)
+def _weights(load: Load, shape: Architecture, weights: int, basis: str) -> Line:
+    card, width, depth = load.card, load.tensor_parallel_size, load.terms.pipeline_parallel_size
+    if card.weight_parts and load.precision in card.weights_bytes:
+        held = weights_of_one_gpu(card.weight_parts, shape, tied=card.tied, width=width, depth=depth)
+        note = f"{weights:,} bytes of {load.precision}, tensor by tensor"
+        return Line(name="weights", bytes=held, basis="exact", note=note)
+    divided = -(-weights // (width * depth))
     note = f"{weights:,} bytes of {load.precision}"
-    if load.tensor_parallel_size > 1:
-        note += f", divided by {load.tensor_parallel_size} (norms and other small tensors are kept whole on each)"
-    return Line(name="weights", bytes=divided, basis=basis, note=note)
+    if width * depth > 1:
+        note += f", divided by {width * depth} (norms and other small tensors are kept whole on each)"
+    most = divided if width * depth == 1 else divided * 103 // 100
+    if basis == "assumed":
+        most = divided * 115 // 100
+    return Line(name="weights", bytes=divided, basis=basis, note=note, least=divided, most=most)
 
 
 def _overheads(load: Load, shape: Architecture) -> tuple[Line, ...]:
     widest = 4 * shape.hidden_size + 3 * -(-shape.intermediate_size // load.tensor_parallel_size)
     activations = load.terms.batch_tokens * widest * 2
-    lines = [Line(name="activations", bytes=activations, basis="assumed",
-                  note=f"{load.terms.batch_tokens:,} tokens a step x (4 hidden + 3 MLP widths) x 2 bytes")]  # fmt: skip
+    note = f"{load.terms.batch_tokens:,} tokens a step x (4 hidden + 3 MLP widths) x 2 bytes"
+    lines = [_assumed("activations", (activations, activations // 2, activations * 2), note)]
     if load.terms.host_memory:
-        return (*lines, Line(name="processes", bytes=_CPU_PROCESSES_BYTES, basis="assumed",
-                             note="API server and engine core"))  # fmt: skip
-    lines.append(Line(name="device context", bytes=_CONTEXT_BYTES, basis="assumed", note="HIP and BLAS workspaces"))
+        return (*lines, _assumed("processes", _CPU_PROCESSES_BYTES, "API server and engine core"))
+    lines.append(_assumed("device context", _CONTEXT_BYTES, "HIP and BLAS workspaces"))
     if not load.terms.eager:
-        lines.append(Line(name="graphs", bytes=_GRAPH_BYTES, basis="assumed", note="captured HIP graphs"))
+        lines.append(_assumed("graphs", _GRAPH_BYTES, "captured HIP graphs"))
     if load.tensor_parallel_size > 1:
-        lines.append(Line(name="collectives", bytes=_COLLECTIVES_BYTES, basis="assumed", note="RCCL buffers"))
+        lines.append(_assumed("collectives", _COLLECTIVES_BYTES, "RCCL buffers"))
     return tuple(lines)
+
+
+def _assumed(name: str, sizes: tuple[int, int, int], note: str) -> Line:
+    value, least, most = sizes
+    return Line(name=name, bytes=value, basis="assumed", note=note, least=least, most=most)
 
 
 def _longest(load: Load, room: int, pool: CachePool, limit: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from aim_engine.selection.candidate import Candidate, Situation
+from aim_engine.selection.memory import Ledger, in_gib
 
 
 def cautions(situation: Situation, winner: Candidate, checkpoint: str, argv: Collection[str]) -> list[str]:
@@ -15,6 +16,8 @@ def cautions(situation: Situation, winner: Candidate, checkpoint: str, argv: Col
     found = []
     if winner.ledger is None:
         found.append("whether it fits in memory was not checked: the model's numbers are not known")
+    elif situation.request.max_model_len != "auto":  # which takes all there is
+        found += _tight(winner.ledger)
     if situation.catalog.card is not None:
         found += situation.catalog.card.doubts
     found += _about_the_checkpoint(situation, checkpoint, argv)
@@ -36,6 +39,14 @@ def _about_the_checkpoint(situation: Situation, checkpoint: str, argv: Collectio
             'needs it, read that code first, then set AIM_ENGINE_ARGS={"trust-remote-code": true}'
         )
     return found
+
+
+def _tight(book: Ledger) -> list[str]:
+    """A caution where the ledger fits, and would not if the engine needed the most that is assumed of it."""
+    if not book.fits or book.high_bytes <= book.budget_bytes:
+        return []
+    most = f"{in_gib(book.high_bytes)} of {in_gib(book.budget_bytes)} a device"
+    return [f"it fits, but the engine's own needs are assumed and may make it {most}; a shorter context leaves room"]
 
 
 def choices(situation: Situation, winner: Candidate) -> list[str]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.terms import ServingTerms
+from aim_engine.catalog.weights import WeightPart
 from aim_engine.selection.memory import Ledger, Load, in_gib, ledger
 from tests.building import CARD, GIB, QWEN, examples
 
@@ -176,3 +177,27 @@ def test_auto_is_always_the_longest(budget: int, concurrency: int, size: int, bl
 )
 def test_sizes_for_people(size: int, text: str) -> None:
     assert in_gib(size) == text
+
+
+def test_what_is_assumed_has_a_range_and_so_has_the_sum() -> None:
+    found = book(tensor_parallel_size=8)
+    assert found.low_bytes < found.total_bytes < found.high_bytes
+    assert {line.name for line in found.lines if line.basis == "assumed"} == {
+        line.name for line in found.lines if line.low_bytes < line.bytes < line.high_bytes
+    }
+    assert found.as_json()["lines"][1]["low_bytes"] == found.kv_bytes
+
+
+def test_weights_are_summed_tensor_by_tensor_where_their_headers_were_read() -> None:
+    parts = (WeightPart(share="whole", layer=0, bytes=100), WeightPart(share="divided", layer=1, bytes=800))
+    card = replace(CARD, weight_parts=parts, weights_basis="exact", weights_bytes={"bf16": 900})
+    line = book(card=card, tensor_parallel_size=8).lines[0]
+    assert (line.bytes, line.basis, line.low_bytes, line.high_bytes) == (200, "exact", 200, 200)
+    assert book(card=card, precision="int4", tensor_parallel_size=8).lines[0].basis == "assumed"
+
+
+def test_a_gpu_s_cache_takes_what_is_left_and_the_host_s_what_it_is_told() -> None:
+    found = book()
+    assert found.capacity.blocks == (found.budget_bytes - found.total_bytes + found.kv_bytes) // found.block_bytes
+    told = book(terms=replace(TERMS, host_memory=True))
+    assert told.capacity.blocks == told.kv_bytes // told.block_bytes == 2048 + 1
