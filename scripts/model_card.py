@@ -61,6 +61,21 @@ def _every_layer_keeps_the_same(config: Mapping[str, Any]) -> bool:
     return is_known(text) and (shape is None or set(shape.layer_caches) == {(shape.main_cache,)})
 
 
+def config_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The card's `config`, where dimensions would not say enough: what of config.json the shape follows from, and no
+    more. Empty where the family is not known, or a number is missing.
+    """
+    text = dict(text_part(config))
+    shape = architecture(text)
+    if shape is None or not is_known(text) or dimensions_of(config):
+        return {}
+    for name in sorted(text, key=lambda one: -len(json.dumps(text[one]))):  # the longest go first
+        without = {key: value for key, value in text.items() if key != name}
+        if name != "model_type" and architecture(without) == shape:
+            text = without
+    return text
+
+
 def card_of(config: Mapping[str, Any], weights: Sequence[Weight], precisions: Sequence[str]) -> dict[str, Any]:
     """The keys of the card that follow from the config."""
     own = precision_of(config)
@@ -69,6 +84,8 @@ def card_of(config: Mapping[str, Any], weights: Sequence[Weight], precisions: Se
     card |= {"architecture": (config.get("architectures") or [""])[0], "precision": own}
     if dimensions := dimensions_of(config):
         card["dimensions"] = dimensions
+    if said := config_of(config):
+        card["config"] = said
     return card | {"weights_bytes": {name: stored_bytes(weights, name, config) for name in wanted}}
 
 
@@ -78,6 +95,8 @@ def yaml_of(words: Mapping[str, str], card: Mapping[str, Any], notes: Sequence[s
     lines = [f"{key}: {_as_yaml(said[key])}" for key in _FIRST_KEYS if said.get(key)]
     if "dimensions" in card:
         lines += ["dimensions:", *(f"  {name}: {number}" for name, number in card["dimensions"].items())]
+    if "config" in card:
+        lines += ["config:", *(f"  {name}: {json.dumps(value)}" for name, value in card["config"].items())]
     lines += [f"# {note}" for note in notes]
     pairs = ", ".join(f"{name}: {number}" for name, number in card["weights_bytes"].items())
     lines += [f"weights_bytes: {{{pairs}}}", "weights_basis: computed", f"source: {_as_yaml(words['source'])}"]
@@ -96,8 +115,8 @@ def notes_on(config: Mapping[str, Any], weights: Sequence[Weight], precisions: S
     if drafts := draft_weights(config, weights):
         number = sum(weight.elements for weight in drafts)
         notes.append(f"Without the layer for drafting, which an engine does not load: {number:,} more elements.")
-    if not _every_layer_keeps_the_same(config):
-        notes.append("No dimensions: they could not say which layers attend to a window, keep a state or an index.")
+    if config_of(config):
+        notes.append("Which layers attend to a window, keep a state or an index follows from the config's words.")
     elif not dimensions_of(config):
         notes.append("No dimensions: the config, as it was read, lacks one of their numbers.")
     return notes

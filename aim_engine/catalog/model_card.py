@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from pydantic_core import ValidationError
+from pydantic_core import ValidationError, core_schema
 
 from aim_engine.catalog import schema
 from aim_engine.catalog.architecture import Architecture
+from aim_engine.catalog.model_shape import architecture
 from aim_engine.catalog.weights import WeightPart
 from aim_engine.catalog.yaml_file import Problem, YamlError, read_yaml, schema_problems
 from aim_engine.values import PRECISIONS
@@ -75,6 +77,7 @@ _CARD = schema.record(
     dict.fromkeys(_TEXTS, schema.text)
     | {
         "dimensions": _DIMENSIONS,
+        "config": schema.mapping(schema.word, core_schema.any_schema()),
         "precision": _PRECISION,
         "quantization": schema.one_of("nvfp4"),
         "weights_bytes": schema.mapping(_PRECISION, schema.whole(1)),
@@ -96,7 +99,10 @@ def read_model_card(path: Path) -> tuple[ModelCard | None, list[Problem]]:
         parsed = _VALIDATOR.validate_python(raw)
     except ValidationError as error:
         return None, schema_problems(error, path=path, item=shown_id, legal_keys=_LEGAL_KEYS)
-    dimensions = parsed.get("dimensions")
+    shape = _shape(parsed)
+    if "config" in parsed and shape is None:
+        sentence = "must hold the sizes of the model's config.json (num_hidden_layers, hidden_size, ...)"
+        return None, [Problem(file=str(path), item=shown_id, key="config", sentence=sentence)]
     return ModelCard(
         model_id=parsed["model_id"],
         name=parsed.get("name") or parsed["model_id"],
@@ -105,10 +111,18 @@ def read_model_card(path: Path) -> tuple[ModelCard | None, list[Problem]]:
         url=parsed.get("huggingface_url", ""),
         family=parsed.get("architecture", ""),
         precision=parsed.get("precision"),
-        architecture=Architecture(**dimensions) if dimensions else None,
+        architecture=shape,
         weights_bytes=parsed.get("weights_bytes", {}),
         weights_basis=parsed.get("weights_basis", "computed"),
         quantization=parsed.get("quantization", ""),
         source=parsed.get("source", ""),
         file=str(path),
     ), []
+
+
+def _shape(parsed: Mapping[str, Any]) -> Architecture | None:
+    """From the `dimensions`, or as a checkpoint's would be from what its config.json says (`config`)."""
+    if "config" in parsed:
+        return architecture(parsed["config"])
+    dimensions = parsed.get("dimensions")
+    return Architecture(**dimensions) if dimensions else None

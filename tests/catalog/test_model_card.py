@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from aim_engine.catalog.architecture import Architecture
+from aim_engine.catalog.layer_cache import TokenCache
 from aim_engine.catalog.load import catalog_folders
 from aim_engine.catalog.model_card import ModelCard, read_model_card
 from tests.building import CARD, MODEL, QWEN
@@ -91,3 +92,21 @@ def test_the_shipped_card_of_qwen3_32b_is_the_sum_of_its_shapes() -> None:
     layer = attention + 3 * 5120 * 25600 + 2 * 5120
     total = 64 * layer + 2 * 151936 * 5120 + 5120
     assert card.weights_bytes["bf16"] == 2 * total == 65_524_246_528
+
+
+def test_a_card_may_say_what_a_config_says(tmp_path: Path) -> None:
+    sizes = "num_hidden_layers: 4, hidden_size: 64, num_attention_heads: 4, vocab_size: 512, n_positions: 99"
+    card, problems = read(tmp_path, f"model_id: a/b\nconfig: {{model_type: gpt_oss, sliding_window: 8, {sizes}}}\n")
+    assert problems == []
+    assert card is not None
+    assert card.architecture is not None
+    assert [cache.window for (cache,) in card.architecture.layer_caches if isinstance(cache, TokenCache)] == [
+        8,
+        0,
+        8,
+        0,
+    ]
+    nothing, problems = read(tmp_path, "model_id: a/b\nconfig: {model_type: gpt_oss}\n")
+    assert nothing is None
+    assert len(problems) == 1
+    assert "config: must hold the sizes" in problems[0]
