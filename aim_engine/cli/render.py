@@ -69,7 +69,7 @@ class Target:
 def _add_compose_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--replicas", metavar="N", help="so many endpoints, and an nginx before them [default 1]")
     parser.add_argument("--balancer-image", metavar="IMAGE",
-                        help="its image [default AIM_BALANCER_IMAGE at its start, else the official one]")  # fmt: skip
+                        help="its image [default BALANCER_IMAGE at its start, else the official one]")  # fmt: skip
     add_container_flags(parser, user="as the image says")
 
 

@@ -45,7 +45,7 @@ class Balancer:
         return (
             f"{self.name}: clients talk to it alone. It sends each request to one of the replicas, and to another one "
             "where that does not answer or drains, as long as nothing of an answer was sent on. It starts without them",
-            f"its image: AIM_BALANCER_IMAGE, any with sh, nginx 1.22 or newer, and wget or curl; else {DEFAULT_IMAGE}",
+            f"its image: BALANCER_IMAGE, any with sh, nginx 1.22 or newer, and wget or curl; else {DEFAULT_IMAGE}",
         )
 
     @property

@@ -142,7 +142,7 @@ _ALIVE = "wget -q -O /dev/null http://127.0.0.1:{port}/ || curl -fs -o /dev/null
 def _balancer_service(balancer: Balancer) -> dict[str, Any]:
     port = balancer.port
     words: dict[str, Any] = {
-        "image": balancer.image or _Raw(f"${{AIM_BALANCER_IMAGE:-{DEFAULT_IMAGE}}}"),
+        "image": balancer.image or _Raw(f"${{BALANCER_IMAGE:-{DEFAULT_IMAGE}}}"),
         "container_name": balancer.name,
         # the configuration as a variable, because a compose file can hold a file since Compose 2.23 only
         "entrypoint": ["sh", "-ec", _START],

@@ -44,7 +44,8 @@ def test_one_that_was_made(tmp_path: Path) -> None:
 _VALUES: Any = st.one_of(
     st.booleans(), st.integers(-5, 1 << 40), st.floats(allow_nan=False, allow_infinity=False, width=32),
     st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12), st.just("on"), st.just("010"), st.just("1e3"),
-    st.lists(st.integers(0, 9), max_size=3), st.dictionaries(st.sampled_from(["mode", "yes", "7"]), st.integers(-(2**63), 2**63 - 1)),
+    st.lists(st.integers(0, 9), max_size=3),
+    st.dictionaries(st.sampled_from(["mode", "yes", "7"]), st.integers(-(2**63), 2**63 - 1)),
 )  # fmt: skip
 
 

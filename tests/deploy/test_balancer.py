@@ -89,7 +89,7 @@ def test_a_long_name_is_cut_where_a_label_ends() -> None:
 
 
 def test_the_image_is_whoever_s_who_starts_it_unless_named() -> None:
-    assert document()["services"]["balancer"]["image"].startswith("${AIM_BALANCER_IMAGE:-nginx:")
+    assert document()["services"]["balancer"]["image"].startswith("${BALANCER_IMAGE:-nginx:")
     assert document(image="r.example/nginx:1")["services"]["balancer"]["image"] == "r.example/nginx:1"
     with pytest.raises(InputError, match="cannot be an image"):
         behind(image="-x")
@@ -148,7 +148,7 @@ def test_docker_compose_reads_it(tmp_path: Path) -> None:
     specs, balancer = behind(name="mine", tls_cert="/tls/c.pem", tls_key="/tls/k.pem")
     path = tmp_path / "compose.yaml"
     path.write_text(compose_text(*specs, balancer=balancer))
-    services = read_by_compose(path, AIM_BALANCER_IMAGE="r.example/nginx:2")["services"]
+    services = read_by_compose(path, BALANCER_IMAGE="r.example/nginx:2")["services"]
     assert services["balancer"]["image"] == "r.example/nginx:2"
     read = services["balancer"]["environment"]["NGINX_CONFIGURATION"].replace("$$", "$")
     assert read == balancer.configuration

@@ -54,7 +54,7 @@ class Stack:
         words += ["--host", "127.0.0.1", "--port", str(self.port), "--health-port", str(self.health)]
         words += ["--cache-dir", str(cache), "--replicas", "2", "--output", str(self.file), *more]
         subprocess.run([Path(sys.executable).with_name("aim-engine"), *words], check=True, env=self.environment)
-        self.environment["AIM_BALANCER_IMAGE"] = nginx
+        self.environment["BALANCER_IMAGE"] = nginx
 
     def compose(self, *words: str, check: bool = True) -> None:
         program = [*compose_program(), "--project-name", self.name, "--file", str(self.file)]
