@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from scripts.bench_container import why_no_engine
 from scripts.bench_detect import bench_detect
+from scripts.bench_hub import bench_hub
 from scripts.bench_image import bench_image
 from scripts.bench_launch import bench_launch
 from scripts.bench_numbers import BenchError, Result, as_rows, say
@@ -90,6 +91,7 @@ def _as_json(results: list[Result]) -> str:
 BENCHMARKS: dict[str, Callable[[int | None], list[Result]]] = {
     "plan": bench_plan,
     "detect": bench_detect,
+    "hub": bench_hub,
     "exec": bench_exec,
     "ready": bench_ready,
     "memory": bench_memory,

@@ -107,11 +107,9 @@ class _Reader:
             doubts=tuple(doubts_about(config, about)),
         )
 
-    def _each(
-        self, work: Callable[[Item, Callable[[], None]], Result], items: Sequence[Item], told: Told = _nobody
-    ) -> list[Result]:
+    def _each(self, work: Callable[[Item, Callable[[], None]], Result], items: Sequence[Item]) -> list[Result]:
         try:
-            return in_parallel(work, items, seconds=self._seconds, told=told)
+            return in_parallel(work, items, seconds=self._seconds, told=self._told)
         except SilenceError:
             raise silent(self._asked, self._seconds) from None
 
@@ -175,7 +173,7 @@ class _Reader:
         def read(name: str, heard: Callable[[], None]) -> dict[str, Tensor]:
             return self._header(name, guesses[name], heard)
 
-        found = self._each(read, list(weights.names), self._told)
+        found = self._each(read, list(weights.names))
         return {name: tensor for header in found for name, tensor in header.items()}
 
     def _header(self, name: str, guess: int, heard: Callable[[], None]) -> dict[str, Tensor]:

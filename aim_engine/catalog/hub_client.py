@@ -145,7 +145,7 @@ class HubClient:
 
     @contextmanager
     def _open(self, url: str, headers: Mapping[str, str]) -> Iterator[tuple[Any, Iterator[bytes]]]:
-        if hasattr(self._session, "stream"):  # httpx
+        if callable(getattr(self._session, "stream", None)):  # httpx; of requests it is a switch
             with self._session.stream(
                 "GET", url, headers=headers, timeout=self._seconds, follow_redirects=True
             ) as answer:

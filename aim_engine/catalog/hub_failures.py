@@ -152,6 +152,7 @@ _SIGNS: tuple[tuple[set[str], str, str], ...] = (
 )  # fmt: skip
 _NO_ADDRESS = {"UnsupportedProtocol", "InvalidURL", "MissingSchema", "InvalidSchema", "LocalProtocolError"}
 _LATE = {"TimeoutError", "TimeoutException", "Timeout"}
+_NOT_LATE = {"NewConnectionError", "NameResolutionError", "ProxyError"}  # kinds of a late one to urllib3, and are none
 
 
 def from_exception(asked: Asked, error: Exception, seconds: float) -> AimError | None:
@@ -163,7 +164,7 @@ def from_exception(asked: Asked, error: Exception, seconds: float) -> AimError |
     if names & _NO_ADDRESS:
         return InputError(f"HF_ENDPOINT is no address of a hub: {asked.place[:80]}",
                           hint="write it as https://HOST, or leave it out")  # fmt: skip
-    if names & _LATE:
+    if names & _LATE and not names & _NOT_LATE:
         return silent(asked, seconds)
     for signs, why, remedy in _SIGNS:
         if names & signs:

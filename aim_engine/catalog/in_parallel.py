@@ -16,6 +16,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 THREADS = 16  # at a hub 100 ms away these read 100 headers in about a second
+_TOLD_SECONDS = 0.5  # how often it is told how far it has come, where nothing changes
 
 
 class SilenceError(Exception):
@@ -26,8 +27,8 @@ def in_parallel(
     work: Callable[[Item, Callable[[], None]], Result], items: Sequence[Item], *, seconds: float,
     told: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Result]:  # fmt: skip
-    """Do the work for all items; `work` may call its second argument to say that it is heard of. `told` gets how many
-    are done of how many.
+    """Do the work for all items; `work` may call its second argument to say that it is heard of. `told` gets,
+    twice a second at least, how many are done of how many.
 
     Raises:
         SilenceError: nothing was heard, and nothing done, for so many seconds.
@@ -56,16 +57,14 @@ class _Crew(Generic[Item, Result]):
 
     def wait(self, seconds: float, told: Callable[[int, int], None]) -> None:
         """Until all is done. It ends at once on ^C, for waiting on a condition can be interrupted."""
-        done, total = 0, len(self._items)
+        total = len(self._items)
         with self.changed:
             while not self.failure and len(self.results) < total:
-                if len(self.results) > done:
-                    done = len(self.results)
-                    told(done, total)
+                told(len(self.results), total)
                 left = self.heard_at + seconds - time.monotonic()
                 if left <= 0:
                     raise SilenceError
-                self.changed.wait(left)
+                self.changed.wait(min(left, _TOLD_SECONDS))
         if self.failure:
             raise self.failure[0]
 

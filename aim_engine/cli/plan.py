@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from aim_engine.cli.arguments import add_model, add_settings, typed_flags
+from aim_engine.cli.hub_bar import HubBar
 from aim_engine.cli.terminal import Terminal
 from aim_engine.decide import decide
 from aim_engine.errors import DoesNotFitError, NoAcceleratorError, NoRecipeError, UsageError
@@ -39,7 +40,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
         raise UsageError("--format yaml is for dry-run", hint="use aim-engine plan --json")
     for warning in request.warnings:  # now: a misspelt setting may be why the plan fails
         terminal.warn(warning)
-    outcome = decide(request)
+    with HubBar.on(terminal, request.model) as bar:
+        outcome = decide(request, progress=bar)
     as_json = arguments.json or arguments.format == "json"
     if isinstance(outcome, Refusal):
         if as_json:

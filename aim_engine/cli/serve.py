@@ -109,6 +109,7 @@ def _serve(request: Request, terminal: Terminal) -> NoReturn:
 
     spare = handover.begin()
     # only now, while supervisord gets ready on the other core: these imports are most of a plan's time
+    from aim_engine.cli.hub_bar import HubBar
     from aim_engine.decide import decide
     from aim_engine.hardware.preflight.check import this_site
     from aim_engine.plan import Refusal
@@ -119,7 +120,7 @@ def _serve(request: Request, terminal: Terminal) -> NoReturn:
         log.warning(warning)
     found: Plan | Refusal | None = None
     try:
-        found = decide(request, to_serve=True)
+        found = decide(request, to_serve=True, progress=HubBar(request.model, log.info, lively=False))
         plan = _accepted(found, request, terminal)
     except AimError as error:
         _stay(error, request, found.as_json() if isinstance(found, Refusal) else None)

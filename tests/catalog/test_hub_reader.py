@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import struct
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from aim_engine.catalog.checkpoint import HUB, Checkpoint, Tensor
 from aim_engine.catalog.hub import checkpoint_at_hub
@@ -102,8 +102,7 @@ def test_headers_of_all_shards_and_no_weights(hub: Hub) -> None:
     assert len(found.tensors) == 120
     assert found.weights == tuple(sorted(name for name in files if name.endswith(".safetensors") and "-of-" in name))
     assert len(hub.elsewhere) == 40  # one request each: the index tells how long a header is
-    assert seen
-    assert all(total == 40 for _, total in seen)
+    assert max(done for done, total in seen if total == 40) > 20
 
 
 def test_the_weights_themselves_are_not_read(hub: Hub) -> None:
@@ -240,7 +239,18 @@ def test_a_hub_that_keeps_silent_is_waited_for_only_so_long(hub: Hub, fault: str
     assert "kept silent for 0.5 s" in error.message
     assert "AIM_HUB_TIMEOUT" in error.hint
     assert 0.4 < time.monotonic() - began < 3
-    assert threading.active_count() < 40
+
+
+def test_the_session_of_older_clients(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """huggingface_hub before 1.0, which older engines bring, has one of requests for each thread."""
+    monkeypatch.setattr("huggingface_hub.utils.get_session", requests.Session)
+    assert len(read(hub, Model(files=shards(5)), token=TOKEN).tensors) == 15
+    assert not any(TOKEN in line for line in hub.elsewhere)
+    for fault, said in [("cut", "the answer broke off"), ("loop", "without end"), ("silent", "kept silent")]:
+        assert said in refused(hub, Model(fault=fault), seconds=0.5).message
+    assert "nobody listens" in refused(hub, HF_ENDPOINT="http://127.0.0.1:9").message
+    assert "cannot be looked up" in refused(hub, HF_ENDPOINT="http://no-such-host.invalid").message
+    assert "HF_ENDPOINT is no address" in refused(hub, HF_ENDPOINT="no address").message
 
 
 def with_header(header: Any) -> bytes:
