@@ -15,7 +15,7 @@ from pathlib import Path
 from aim_engine.backends.registry import backend as find_backend
 from aim_engine.catalog.checkpoint import HUB, Checkpoint
 from aim_engine.catalog.checkpoint_card import card_of
-from aim_engine.catalog.hub_cache import cached_folder, commit_of
+from aim_engine.catalog.hub_cache import cached_folder, commit_of, remember
 from aim_engine.catalog.load import Catalog, catalog_folders, load_catalog, nearest_models
 from aim_engine.catalog.model_files import checkpoint_in
 from aim_engine.errors import HubUnreachableError, InputError, ModelAccessError
@@ -61,6 +61,8 @@ def decide(
         return plan
     if not to_serve or plan.inventory.declared or plan.engine is None:  # and so it cannot be served anyway
         return _with_doubts(plan)
+    if (read := catalog.checkpoint) is not None and read.source == HUB and read.revision:
+        remember(read.model_id, hub_cache(request), _revision(request), read.revision)
     reason = _why_offline(plan, heard=catalog.card is not None and catalog.card.source == HUB)
     if reason is None:
         return plan

@@ -55,8 +55,8 @@ def card_of(checkpoint: Checkpoint) -> ModelCard:
         family=_first_word(config.get("architectures")),
         precision=precision,
         architecture=shape,
-        weights_bytes=_weights(checkpoint.tensors, precision),
-        weights_basis="exact",
+        weights_bytes=_weights(checkpoint.tensors, precision) or _weights_of_files(checkpoint, text, precision),
+        weights_basis="exact" if checkpoint.tensors else "computed",
         quantization=stored,
         source=checkpoint.source,
         doubts=(*checkpoint.doubts, *_doubts(config, checkpoint.config_path)),
@@ -115,3 +115,14 @@ def _weights(tensors: Mapping[str, Tensor], precision: str | None) -> dict[str, 
         elements = sum(math.prod(tensor.shape) for tensor in tensors.values())
         return {"bf16": 2 * elements, "fp16": 2 * elements}
     return {str(precision): sum(tensor.bytes for tensor in tensors.values())}
+
+
+def _weights_of_files(checkpoint: Checkpoint, text: Mapping[str, Any], precision: str | None) -> dict[str, int]:
+    """The same from the sizes of files whose headers cannot be read: pickles are little more than their tensors."""
+    if not checkpoint.file_bytes:
+        return {}
+    if precision not in (None, "bf16", "fp16"):
+        return {str(precision): checkpoint.file_bytes}
+    said = text.get("dtype") or text.get("torch_dtype") or checkpoint.config.get("torch_dtype")
+    served = checkpoint.file_bytes // 2 if said == "float32" else checkpoint.file_bytes
+    return {"bf16": served, "fp16": served}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -53,6 +54,20 @@ def what_is_missing(model_id: str, hub_cache: Path, *, revision: str = "main", t
         lacking.append("a tokenizer")
     more = f" and {len(lacking) - 2} more" if len(lacking) > 2 else ""
     return f"has {model_id} without {', '.join(lacking[:2])}{more}" if lacking else ""
+
+
+def remember(model_id: str, hub_cache: Path, revision: str, commit: str) -> None:
+    """Note which commit a branch or tag stands for, as the hub's client does when it is asked by that name: the engine
+    will ask it by the commit, and without this note nobody would find the copy when the hub does not answer.
+    """
+    if revision == commit:
+        return
+    note = home_of(model_id, hub_cache) / "refs" / revision
+    with suppress(OSError):  # a cache that cannot be written is somebody else's finding
+        note.parent.mkdir(parents=True, exist_ok=True)
+        fresh = note.with_name(f"{note.name}.{os.getpid()}.incomplete")
+        fresh.write_text(commit)
+        fresh.replace(note)
 
 
 def commit_of(snapshot: Path) -> str | None:

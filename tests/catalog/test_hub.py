@@ -141,10 +141,24 @@ def test_what_is_not_given_follows_from_what_is(tmp_path: Path) -> None:
     assert (shape.kv_heads, shape.head_dim, shape.intermediate_size) == (4, 16, 256)
 
 
-def test_weights_in_an_older_form_are_weights_of_unknown_size(tmp_path: Path) -> None:
-    folder = write_model(tmp_path / "m")
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    assert card_from_folder(folder, "m").weights_bytes == {}
+@pytest.mark.parametrize(
+    ("config", "weights"),
+    [
+        ({}, {"bf16": 1000, "fp16": 1000}),
+        ({"torch_dtype": "float32"}, {"bf16": 500, "fp16": 500}),
+        ({"quantization_config": {"quant_method": "gptq"}}, {"int4": 1000}),
+    ],
+)
+def test_weights_in_an_older_form_are_as_large_as_their_files(
+    tmp_path: Path, config: dict[str, Any], weights: dict[str, int]
+) -> None:
+    folder = write_model(tmp_path / "m", config)
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(bytes(1000))
+    (folder / "training_args.bin").write_bytes(bytes(77))
+    card = card_from_folder(folder, "m")
+    assert (card.weights_bytes, card.weights_basis) == (weights, "computed")
+    assert card.doubts == (f"{folder} has its weights as .bin: their size is that of the files",)
 
 
 @pytest.mark.parametrize(

@@ -81,14 +81,14 @@ def test_a_misspelling_is_a_suggestion_and_a_variation_only_where_the_hub_has_no
     assert "did you mean" not in plan("Qwen/Qwen3-32B-absent", "http://127.0.0.1:9").last_words["hint"]
 
 
-def test_a_model_whose_weights_have_an_older_form_is_planned_without_numbers(
+def test_a_model_whose_weights_have_an_older_form_is_planned_by_the_size_of_its_files(
     plan: Callable[..., Done], hub: Hub
 ) -> None:
     done = plan("org/older", hub.address)
     assert done.code == 0
-    assert "whether it fits in memory was not checked" in done.json["warnings"][0]
-    precisions = next(v for v in done.json["candidates"][0]["verdicts"] if v["rule"] == "precision")
-    assert precisions["sentence"] == "it serves bf16 (the checkpoint's own)"
+    assert done.json["warnings"] == ["org/older has its weights as .bin: their size is that of the files"]
+    line = done.json["memory"]["lines"][0]
+    assert (line["name"], line["bytes"], line["basis"]) == ("weights", 1000, "computed")
 
 
 def test_the_hub_is_not_asked_where_nothing_here_could_serve_the_model(process: Run, hub: Hub, tmp_path: Path) -> None:

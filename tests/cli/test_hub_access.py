@@ -111,6 +111,20 @@ def test_a_hub_that_was_just_asked_is_not_asked_again(hub: Hub, tmp_path: Path) 
     assert not any(request.startswith("HEAD") for request in hub.seen)
 
 
+@pytest.mark.parametrize("name", ["main", "v1"])
+def test_a_copy_that_was_fetched_by_its_commit_is_found_again_by_name(
+    to_serve: Decide, hub: Hub, tmp_path: Path, name: str
+) -> None:
+    """As an engine does that was told the commit; the hub's client then leaves no note of the branch or tag."""
+    hub.models["org/good"] = Model(commits={"main": "b" * 40, "v1": COMMIT, name: COMMIT})
+    assert to_serve(hub.address, AIM_REVISION=name).revision == COMMIT
+    by_commit = f"import huggingface_hub as h; h.snapshot_download('org/good', revision='{COMMIT}')"
+    done = client(by_commit, HF_ENDPOINT=hub.address, HF_HOME=str(tmp_path / "cache"))
+    assert done.returncode == 0, done.stderr
+    plan = to_serve(NOBODY_THERE, AIM_REVISION=name)
+    assert (plan.revision, plan.command.env["HF_HUB_OFFLINE"]) == (COMMIT, "1")
+
+
 def test_a_copy_that_cannot_be_written_is_served_as_it_is(
     to_serve: Decide, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

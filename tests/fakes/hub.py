@@ -104,6 +104,9 @@ class _Handler(BaseHTTPRequestHandler):
     def serve(self, path: str, token: str) -> None:
         for kind in ("models", "datasets", "spaces"):
             if path.startswith(f"/api/{kind}/"):
+                if "/tree/" in path:  # as a download asks
+                    name, _, revision = path.removeprefix(f"/api/{kind}/").partition("/tree/")
+                    return self.tree(name, revision, token)
                 name, _, revision = path.removeprefix(f"/api/{kind}/").partition("/revision/")
                 return self.describe(name, kind, revision or "main", token)
         name, _, rest = path.removeprefix("/").partition("/resolve/")
@@ -135,6 +138,13 @@ class _Handler(BaseHTTPRequestHandler):
         siblings = [{"rfilename": file, "size": len(data)} for file, data in model.files.items()]
         said = {"id": name, "sha": commit, "siblings": siblings, "gated": model.gated, **model.about}
         self.reply(200, json.dumps(said).encode(), {"Content-Type": "application/json"})
+
+    def tree(self, name: str, revision: str, token: str) -> None:
+        model = self.model(name, "models", token)
+        if revision not in self.revisions(model):
+            raise _RefusedError(404, X_Error_Code="RevisionNotFound")
+        files = [{"type": "file", "path": file, "size": len(data), "oid": file} for file, data in model.files.items()]
+        self.reply(200, json.dumps(files).encode(), {"Content-Type": "application/json"})
 
     def file(self, name: str, model: Model, commit: str, file: str, token: str) -> None:
         if model.gated and token not in model.readers:
