@@ -17,7 +17,6 @@ from aim_engine.catalog.checkpoint import HUB, Checkpoint
 from aim_engine.catalog.checkpoint_card import card_of
 from aim_engine.catalog.hub_cache import cached_folder, commit_of, remember
 from aim_engine.catalog.load import Catalog, catalog_folders, load_catalog, nearest_models
-from aim_engine.catalog.model_files import checkpoint_in
 from aim_engine.errors import HubUnreachableError, InputError, ModelAccessError
 from aim_engine.hardware.detect import detect
 from aim_engine.hardware.installed import Engine
@@ -229,13 +228,13 @@ def _with_card(request: Request, inventory: Inventory, progress: Progress) -> Ca
     if catalog.card is not None:
         return catalog
     if folder is not None:
-        return _with(catalog, checkpoint_in(folder, request.required_model))
+        return _with(catalog, _read(folder, request))
     served = any(gpus_of_type(inventory, recipe.gpu_type) for recipe in catalog.recipes)
     if not served and not _without_recipe(catalog, inventory):
         return catalog  # nothing here could serve it anyway: do not ask the network
     cached = cached_folder(request.required_model, hub_cache(request), _revision(request))
     if cached is not None:
-        return _with(catalog, checkpoint_in(cached, request.required_model, revision=commit_of(cached)))
+        return _with(catalog, _read(cached, request, commit_of(cached)))
     if _offline_by(request):
         return catalog
     try:
@@ -246,6 +245,12 @@ def _with_card(request: Request, inventory: Inventory, progress: Progress) -> Ca
         if not near:
             raise
         raise type(error)(error.message, hint=f"did you mean {near[0]}? {error.hint}") from None
+
+
+def _read(folder: Path, request: Request, revision: str | None = None) -> Checkpoint:
+    from aim_engine.catalog.model_files import checkpoint_in  # here: most plans are of what is known
+
+    return checkpoint_in(folder, request.required_model, revision=revision)
 
 
 def _ask_hub(request: Request, progress: Progress) -> Checkpoint | None:
