@@ -225,7 +225,7 @@ def _with_card(request: Request, inventory: Inventory, progress: Progress) -> Ca
                          hint="leave it out, or name the model's id")  # fmt: skip
     model_id = None if folder is not None else request.required_model
     catalog = load_catalog(model_id, catalog_folders(request.recipes_dir, request.models_dir))
-    if catalog.card is not None:
+    if catalog.card is not None and catalog.card.architecture is not None:
         return catalog
     if folder is not None:
         return _with(catalog, _read(folder, request))
@@ -235,12 +235,17 @@ def _with_card(request: Request, inventory: Inventory, progress: Progress) -> Ca
     cached = cached_folder(request.required_model, hub_cache(request), _revision(request))
     if cached is not None:
         return _with(catalog, _read(cached, request, commit_of(cached)))
-    if _offline_by(request):
-        return catalog
+    return catalog if _offline_by(request) else _heard_of(request, catalog, progress)
+
+
+def _heard_of(request: Request, catalog: Catalog, progress: Progress) -> Catalog:
+    """With what the hub says of the model; a card without numbers does for a hub that does not answer."""
     try:
         return _with(catalog, _ask_hub(request, progress))
     except (HubUnreachableError, ModelAccessError) as error:
         unheard = isinstance(error, HubUnreachableError)  # then it may well exist
+        if catalog.card is not None and unheard:
+            return catalog
         near = nearest_models(request.required_model, catalog.known_models, misspelt=unheard)
         if not near:
             raise

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from aim_engine.cli.terminal import unwritten
 from aim_engine.errors import UsageError
-from aim_engine.request import SETTINGS, Setting
+from aim_engine.request import SETTINGS, Request, Setting
 
 # What only a running server needs; the commands that merely plan leave these flags out of their help.
 _SERVING = {
@@ -84,14 +84,35 @@ def add_model(parser: argparse.ArgumentParser, *, help_text: str = "Hugging Face
     parser.add_argument("--model", dest="model_flag", metavar="MODEL", help="the same, as a flag")
 
 
-def add_settings(parser: argparse.ArgumentParser, *, serving: bool = False, launching: bool = False) -> None:
-    """A flag for each setting that is not a secret: secrets never stand in argv."""
+# What says how much memory a model needs and where; nothing of a server.
+FITTING = frozenset({
+    "precision", "max_model_len", "concurrency", "hardware", "detect_timeout", "backend", "engine_args", "models_dir",
+    "recipes_dir", "cache_dir", "offline", "revision", "hub_timeout",
+})  # fmt: skip
+
+
+def add_settings(
+    parser: argparse.ArgumentParser,
+    *,
+    serving: bool = False,
+    launching: bool = False,
+    only: frozenset[str] | None = None,
+) -> None:
+    """A flag for each setting that is not a secret, or for those named: secrets never stand in argv."""
     left_out = (set() if serving or launching else _SERVING) | (set() if launching else LAUNCHING)
+    left_out |= {setting.field for setting in SETTINGS if only is not None and setting.field not in only}
     group = parser.add_argument_group("settings (a flag wins over its variable, that over the recipe)")
     for setting in SETTINGS:
         if setting.secret or setting.field == "model" or setting.field in left_out:
             continue
         _add_flag(group, setting)
+
+
+def unknown_numbers(request: Request) -> str:
+    """What to do where a model's layers and heads are not known."""
+    if request.offline:
+        return "without AIM_OFFLINE its config.json would be asked for; or name the model's folder"
+    return "its config.json does not name its layers, heads and precision in words that are known here"
 
 
 def choices(setting: Setting) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from aim_engine.catalog.model_card import ModelCard
-from aim_engine.cli.arguments import add_model, add_settings, typed_flags
+from aim_engine.cli.arguments import FITTING, add_model, add_settings, typed_flags, unknown_numbers
 from aim_engine.cli.terminal import Terminal
 from aim_engine.decide import know, look
 from aim_engine.errors import DoesNotFitError, InputError, NoRecipeError
@@ -41,7 +41,7 @@ def add_to(subparsers: Any) -> None:
     add_model(parser)
     parser.add_argument("--context", dest="context", metavar="TOKENS", help="the same as --max-model-len")
     parser.add_argument("--json", action="store_true", help="as JSON on stdout")
-    add_settings(parser)
+    add_settings(parser, only=FITTING)
 
 
 def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str, str]) -> int:
@@ -68,9 +68,11 @@ def _found(request: Request, *, everywhere: bool) -> tuple[ModelCard, list[Fit]]
     inventory = declared_inventory("MI300X:8") if everywhere else look(request)
     card = know(request, inventory).card
     if card is None or card.architecture is None:
-        raise NoRecipeError(
-            f"the numbers of {request.required_model} are not known",
-            hint="its config.json must name its layers and heads; without AIM_OFFLINE the hub is asked for it",
+        raise NoRecipeError(f"the numbers of {request.required_model} are not known", hint=unknown_numbers(request))
+    limit, asked = card.architecture.max_context, request.max_model_len
+    if isinstance(asked, int) and asked > limit:
+        raise InputError(
+            f"{asked:,} tokens are more than the model's own {limit:,}", hint=f"ask for a --context of at most {limit}"
         )
     precisions = precisions_of(card) if request.precision == "auto" else (request.precision,)
     if everywhere:
@@ -88,6 +90,8 @@ def _page(request: Request, card: ModelCard, found: Sequence[Fit], paint: Paint,
         lines += table([("gpu", "memory", "precision", "gpus", "context", "a gpu", ""), *map(_row, found)], paint)
     for one in () if everywhere else found:
         lines += _ledger_page(one, paint)
+    while lines[-1] == "":
+        lines.pop()
     marks = f"{_SHADES['weights']} weights  {_SHADES['kv cache']} kv cache  {_OTHER} other  {_FREE} free"
     return [*lines, "", paint("dim", f"{marks}; of the share of a GPU that the engine may take"),
             paint("dim", f"weights: {card.weights_basis}, from {card.source or 'the checkpoint'}")]  # fmt: skip
@@ -107,8 +111,8 @@ def _short(reason: str) -> str:
 
 def _ledger_page(one: Fit, paint: Paint) -> list[str]:
     book = one.ledger
-    count = f"{one.gpu_count} x " if one.gpu_count else ""
-    title = paint("strong", f"{count}{one.product} in {one.precision}")
+    count = f"{one.gpu_count} x " if one.gpu_count else "no number of "
+    title = paint("strong", f"{count}{one.product} in {one.precision}{'' if one.gpu_count else ' that is here'}")
     if book is None:
         return [title, f"  {one.reason}", ""]
     rows = [(line.name, in_gib(line.bytes), line.basis, line.note) for line in book.lines]

@@ -11,7 +11,7 @@ from typing import Any
 from aim_engine.backends.registry import backend
 from aim_engine.catalog.load import Catalog
 from aim_engine.catalog.recipe import Recipe, Variant
-from aim_engine.cli.arguments import add_model, add_settings, typed_flags
+from aim_engine.cli.arguments import FITTING, add_model, add_settings, typed_flags, unknown_numbers
 from aim_engine.cli.terminal import Terminal
 from aim_engine.decide import know, look
 from aim_engine.errors import CacheError, InputError, NoRecipeError
@@ -31,7 +31,7 @@ model's family; the switches of the GPU's kernels. Nobody has tuned or tried it,
 """
 _EXAMPLES = """examples:
   aim-engine recipe new Qwen/Qwen3-8B --hardware MI300X:8            print it
-  aim-engine recipe new Qwen/Qwen3-8B --hardware MI300X:8 -o my      write my/Qwen/Qwen3-8B/<recipe id>.yaml
+  aim-engine recipe new Qwen/Qwen3-8B --hardware MI300X:8 --into my  write my/Qwen/Qwen3-8B/<recipe id>.yaml
   aim-engine plan Qwen/Qwen3-8B --hardware MI300X:8 --recipes-dir my    and plan with it
 """
 
@@ -42,14 +42,19 @@ def add_to(subparsers: Any) -> None:
     new = doing.add_parser("new", help="for a model on this or declared hardware", description=_DESCRIPTION,
                            epilog=_EXAMPLES)  # fmt: skip
     add_model(new)
-    new.add_argument("-o", "--output", metavar="DIR", type=Path, help="a folder of recipes to write it into")
-    add_settings(new)
+    new.add_argument("--into", dest="output", metavar="DIR", type=Path, help="a folder of recipes to write it into")
+    add_settings(new, only=FITTING)
 
 
 def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str, str]) -> int:
     request = read_request(typed_flags(arguments), environment)
     inventory = look(request)
     catalog = know(request, inventory)
+    for known in _known_for(catalog, inventory):
+        terminal.warn(
+            f"there is a recipe already, {known.recipe_id}, and nobody has tuned this one; in a folder of yours a file "
+            f"of that name would take its place. Where to begin: {known.file}"
+        )
     recipe, judged = _fitted(_derived(request, inventory, catalog), request, inventory, catalog)
     text = _text(recipe, judged, inventory)
     if arguments.output is None:
@@ -57,6 +62,13 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
         return 0
     terminal.result(str(_written(arguments.output, recipe, text)))
     return 0
+
+
+def _known_for(catalog: Catalog, inventory: Inventory) -> list[Recipe]:
+    """Recipes in files for what is here."""
+    here = {name.casefold() for name in inventory.usable_products}
+    return [one for one in catalog.recipes
+            if not one.generated and not one.is_family and one.gpu_type.casefold() in here]  # fmt: skip
 
 
 def _derived(request: Request, inventory: Inventory, catalog: Catalog) -> Recipe:
@@ -70,7 +82,7 @@ def _derived(request: Request, inventory: Inventory, catalog: Catalog) -> Recipe
     if made is None:
         raise NoRecipeError(
             f"not enough is known of {request.required_model} to write a recipe for it",
-            hint="config.json must name layers, heads and precision; without AIM_OFFLINE the hub is asked for it",
+            hint=unknown_numbers(request),
         )
     slug = re.sub(r"[^a-z0-9]+", "-", request.required_model.rpartition("/")[2].lower()).strip("-")
     return replace(made, recipe_id=made.recipe_id.replace("derived", slug, 1), generated=False)

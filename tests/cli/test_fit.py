@@ -43,6 +43,7 @@ def test_as_json(cli: Run) -> None:
         (["org/nobody", "--offline"], 30, "the numbers of org/nobody are not known"),
         ([MODEL, "--hardware", "cpu"], 10, "no GPU whose facts are known"),
         ([MODEL, "--context", "x"], 10, "--max-model-len"),
+        ([MODEL, "--context", "1000000"], 10, "1,000,000 tokens are more than the model's own 40,960"),
         ([], 10, "no model"),
     ],
 )

@@ -28,15 +28,22 @@ def test_a_recipe_to_edit(cli: Run) -> None:
 
 def test_it_is_written_where_it_is_found_and_can_be_planned_with(cli: Run, tmp_path: Path) -> None:
     folder = tmp_path / "my recipes"
-    done = cli("recipe", "new", MODEL, "--hardware", "MI355X:8", "-o", str(folder))
+    done = cli("recipe", "new", MODEL, "--hardware", "MI355X:8", "--into", str(folder))
     path = folder / MODEL / "qwen3-32b-mi355x-bf16.yaml"
     assert (done.code, done.stdout) == (0, f"{path}\n")
     assert cli("validate", str(folder)).code == 0
     plan = cli("plan", MODEL, "--hardware", "MI355X:8", "--recipes-dir", str(folder), "--json").json
     assert (plan["recipe_id"], plan["tensor_parallel_size"]) == ("qwen3-32b-mi355x-bf16", 8)
     path.write_text("mine")
-    again = cli("recipe", "new", MODEL, "--hardware", "MI355X:8", "-o", str(folder))
+    again = cli("recipe", "new", MODEL, "--hardware", "MI355X:8", "--into", str(folder))
     assert (again.code, path.read_text()) == (10, "mine")
+
+
+def test_one_that_is_there_already_is_named(cli: Run) -> None:
+    done = cli("recipe", "new", MODEL, "--hardware", "MI300X:8")
+    assert done.code == 0
+    assert "warning: there is a recipe already, qwen3-32b-mi300x-bf16" in done.stderr
+    assert "warning" not in cli("recipe", "new", MODEL, "--hardware", "MI355X:8").stderr
 
 
 def test_a_model_without_a_recipe_is_planned_for(cli: Run) -> None:
@@ -54,7 +61,7 @@ def test_a_model_without_a_recipe_is_planned_for(cli: Run) -> None:
         ([MODEL, "--hardware", "MI300X:4,MI325X:4"], 10, "a recipe is for one kind of GPU"),
         ([MODEL, "--hardware", "cpu"], 10, "a recipe is for one kind of GPU"),
         (["/nowhere", "--hardware", "MI300X:8"], 40, "there is no folder /nowhere"),
-        ([MODEL, "--hardware", "MI300X:8", "-o", "/proc/x"], 42, "cannot be written"),
+        ([MODEL, "--hardware", "MI300X:8", "--into", "/proc/x"], 42, "cannot be written"),
     ],
 )
 def test_refused(cli: Run, words: list[str], code: int, message: str) -> None:
