@@ -75,6 +75,11 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
         if arguments.json:
             terminal.result_json({"success": False, "error": error.as_json()})
         raise
+    except (KeyboardInterrupt, SystemExit) as stop:
+        terminal.say(f"interrupted: {'; '.join(getattr(stop, '__notes__', ())) or 'nothing was made'}")
+        if isinstance(stop, SystemExit):
+            raise
+        return 130
     try:
         if arguments.json:
             terminal.result_json(result)
@@ -151,7 +156,10 @@ def _dry(engine: AIMEngine, request: Request, wishes: Wishes, steps: Steps) -> d
 def _in_words(result: Mapping[str, Any]) -> str:
     if result.get("dry_run"):
         return "\n".join(one["line"] for one in result.get("replicas", [result]))
-    return "\n".join(line for one in result.get("replicas", [result]) for line in _lines(one))
+    several = result.get("replicas", [result])
+    lines = [line for one in several for line in _lines(one)]
+    together = " --replicas" if len(several) > 1 else ""
+    return "\n".join([*lines, f"  stop    aim-engine stop {result['container_name']}{together}"])
 
 
 def _lines(result: Mapping[str, Any]) -> Iterator[str]:
@@ -163,4 +171,3 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
         yield f"  tested  {test['completion_tokens']} tokens in {test['latency_seconds']:.2f} s"
     if result["log_file"]:
         yield f"  log     {result['log_file']}"
-    yield f"  stop    aim-engine stop {result['container_name']}"

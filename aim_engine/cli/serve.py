@@ -160,12 +160,12 @@ def exposure(request: Request, site: Site) -> str | None:
         )
     if request.api_key is not None:
         return None
-    remedy = "AIM_HOST=127.0.0.1"
+    remedy, whose = "AIM_HOST=127.0.0.1", " of this container" if site.in_container else ""
     if site.in_kubernetes:
         remedy = "a NetworkPolicy"
     elif site.in_container:
         remedy = f"publish it to the host alone: {published}"
-    return f"whoever reaches port {request.port} may use the API: set AIM_API_KEY, or {remedy}"
+    return f"whoever reaches port {request.port}{whose} may use the API: set AIM_API_KEY, or {remedy}"
 
 
 def _with_state_folder(request: Request) -> Request:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from aim_engine.cli.running import duration, seconds_typed
@@ -18,6 +21,7 @@ Without --timeout each may take its own stop time: its drain timeout and half a 
 have drained, 143 when requests of one were cut short, or that of the gravest refusal.
 """
 _QUIET_SECONDS = 2.0
+_BETWEEN_LINES_SECONDS = 10.0  # of one endpoint, in a log
 
 
 def add_to(subparsers: Any) -> None:
@@ -43,10 +47,9 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
         wanted = (
             engine.endpoints(all=True) if arguments.all else engine.find(*arguments.names, replicas=arguments.replicas)
         )
+        tell = Narration(say=terminal.say, lively=sys.stderr.isatty() and terminal.is_lively)
         try:
-            stopped = engine.stop_endpoints(
-                wanted, timeout=seconds, keep=arguments.keep, tell=lambda progress: _tell(progress, terminal)
-            )
+            stopped = engine.stop_endpoints(wanted, timeout=seconds, keep=arguments.keep, tell=tell)
         except KeyboardInterrupt:
             terminal.say("Docker goes on stopping what it was asked to stop; aim-engine stop again removes it")
             return 130
@@ -70,11 +73,26 @@ def _told(stopped: list[Any], arguments: argparse.Namespace, terminal: Terminal)
     return max((one.code for one in stopped), default=0)
 
 
-def _tell(progress: list[Any], terminal: Terminal) -> None:
-    for one in progress:
-        if one.seconds >= _QUIET_SECONDS:
+@dataclass
+class Narration:
+    """Says how far endpoints are: to a person all the time, in a log what has changed, and not too often."""
+
+    say: Callable[[str], None]
+    lively: bool
+    _said: dict[str, tuple[str, float]] = field(default_factory=dict)
+
+    def __call__(self, progress: list[Any]) -> None:
+        for one in progress:
+            if one.seconds < _QUIET_SECONDS:
+                continue
             left = "finishing" if one.requests is None else f"{one.requests} request{'s' * (one.requests != 1)} left"
-            terminal.say(f"{one.name}: {left}, {one.seconds:.0f} s of at most {one.allowed_seconds} s")
+            if self.lively or self._is_news(one.name, left, one.seconds):
+                self._said[one.name] = left, one.seconds
+                self.say(f"{one.name}: {left}, {one.seconds:.0f} s of at most {one.allowed_seconds} s")
+
+    def _is_news(self, name: str, left: str, seconds: float) -> bool:
+        words, at = self._said.get(name, ("", -_BETWEEN_LINES_SECONDS))
+        return left != words and seconds - at >= _BETWEEN_LINES_SECONDS
 
 
 def _line(one: Any, keep: bool) -> str:

@@ -66,7 +66,7 @@ def several(
         InputError: they are in no network where a name could be theirs, or something cannot be used.
     """
     base = name or container_name(plans[0])
-    names = names_of_replicas(base, len(specs), set(), asked=True)
+    names = names_of_replicas(base, len(specs), {}, asked=True)
     members = (Member(group=base, number=number, count=len(specs)) for number in range(1, len(specs) + 1))
     replicas = tuple(
         as_replica(replace(spec, name=called, ports=_without_api(spec)), plan, member)

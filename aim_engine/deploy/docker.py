@@ -22,12 +22,14 @@ _ASK_SECONDS = 60  # the longest single answer that is waited for; creating a co
 _LONGEST = 200  # of what is quoted
 _WHERE = "DOCKER_HOST or the current docker context says where it is"
 
+_NO_SOCKET = "no Docker Engine is here: its socket does not exist"
+
 # What the SDK, the socket or the daemon says (in lower case), what that means, and what to do about it. These words
 # have stood in moby and the SDK for years; an error without any of them is passed on as it is.
 _UNREACHABLE = (
     ("permissionerror", "this user may not use Docker's socket",
      "add yourself to the docker group (usermod -aG docker NAME, then log in again), or use sudo"),
-    ("filenotfounderror", "no Docker Engine is here: its socket does not exist",
+    ("filenotfounderror", _NO_SOCKET,
      f"install Docker, or start it (systemctl start docker); {_WHERE}"),
     ("connectionrefusederror", "no Docker Engine answers: its socket is there, but nobody listens",
      f"start it (systemctl start docker); {_WHERE}"),
@@ -72,7 +74,7 @@ def connect(environment: Mapping[str, str]) -> DockerClient:
     with guarded("be reached"):
         import docker
 
-        host = environment.get("DOCKER_HOST", "")
+        host = environment.get("DOCKER_HOST") or _of_context(environment)
         if host.startswith("unix://"):
             _knock(host.removeprefix("unix://"))
         # through the ssh program: it knows the user's keys and agents, and needs no further package
@@ -81,11 +83,25 @@ def connect(environment: Mapping[str, str]) -> DockerClient:
         )
 
 
+def _of_context(environment: Mapping[str, str]) -> str:
+    """Where the SDK looks where DOCKER_HOST is not set."""
+    from docker.constants import DEFAULT_UNIX_SOCKET
+    from docker.context import ContextAPI
+
+    read = getattr(ContextAPI, "kwargs_from_context", None)  # the SDK knows no contexts before 7.2
+    found = read(environment=dict(environment)).get("base_url") if read else None
+    return str(found or DEFAULT_UNIX_SOCKET).removeprefix("http+")
+
+
 def _knock(path: str) -> None:
     """Fail here where nobody answers: the SDK would leave its socket open, and say the same in ten times the words."""
     with socket.socket(socket.AF_UNIX) as knocking:
         knocking.settimeout(_ASK_SECONDS)
-        knocking.connect(path)
+        try:
+            knocking.connect(path)
+        except OSError as error:
+            error.filename = path  # which the system does not say of a socket
+            raise
 
 
 @contextmanager
@@ -158,5 +174,8 @@ def _unreachable(doing: str, error: Exception) -> DockerError:
     text = f"{type(error).__name__} {said}".lower()
     for words, sentence, hint in _UNREACHABLE:
         if words in text:
+            path = getattr(error, "filename", None)
+            if path:  # then the sentence says all that there is to say
+                return DockerError(f"{sentence}: {path}", hint=hint)
             return DockerError(f"{sentence} ({said[:_LONGEST]})", hint=hint)
     return DockerError(f"Docker could not {doing}: {said}", hint=f"docker version says whether it answers; {_WHERE}")

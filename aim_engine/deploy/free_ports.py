@@ -16,7 +16,7 @@ from aim_engine.hardware.preflight.ports import check_port
 from aim_engine.request import Request
 from aim_engine.values import PortRange
 
-_HEALTH_FROM = 8080  # where people look for it; the range's beginning where it does not reach so far
+_HEALTH_FROM = 8080  # where people look for it
 _OVER = ("exited", "dead")
 
 
@@ -48,12 +48,19 @@ def with_free_ports(request: Request, taken: Mapping[int, str], *, listens: Call
         if port in taken or listens(request, port):
             raise InputError(f"{_VARIABLES[name]}={port}: {who} has that port", hint=_hint(name))
     avoid = {*taken, *named.values()}
-    if "health_port" not in named:
-        named["health_port"] = _next_free(request, _HEALTH_FROM, avoid, listens, taken)
-        avoid.add(named["health_port"])
-    if "port" not in named:
-        named["port"] = _next_free(request, request.port_range.first, avoid, listens, taken)
+    for name, first in _order(request.port_range):
+        if name not in named:
+            named[name] = _next_free(request, first, avoid, listens, taken)
+            avoid.add(named[name])
     return replace(request, **named)
+
+
+def _order(limits: PortRange) -> tuple[tuple[str, int], ...]:
+    """Which port is chosen first, and from where on: the API's, unless the health sidecar has a place of its own."""
+    api = ("port", limits.first)
+    if limits.first <= _HEALTH_FROM <= limits.last:
+        return ("health_port", _HEALTH_FROM), api
+    return api, ("health_port", limits.first)
 
 
 def with_ports_of_each(
@@ -132,7 +139,6 @@ def _next_free(
     request: Request, first: int, avoid: set[int], listens: Callable[[Request, int], bool], taken: Mapping[int, str]
 ) -> int:
     limits = request.port_range
-    first = first if limits.first <= first <= limits.last else limits.first
     for port in (*range(first, limits.last + 1), *range(limits.first, first)):
         if port not in avoid and not listens(request, port):
             return int(port)

@@ -149,17 +149,29 @@ def _nothing_left(client: DockerClient, job: Job) -> Iterator[_Made]:
     try:
         yield made
     except BaseException as error:
-        if not (job.wishes.keep and made.is_worth_keeping):
-            try:
-                with guarded("remove what was created"):
-                    remove_labelled(client, TOKEN, job.token)
-            except AimError:
-                if isinstance(error, AimError):
-                    names = dict.fromkeys(made.names)
-                    error.details += tuple(f"the container {one} may be left: aim-engine stop {one}" for one in names)
-            for name in made.names:
-                remove_secrets(job.environment, name)
+        if job.wishes.keep and made.is_worth_keeping:
+            error.add_note(f"--keep leaves {', '.join(dict.fromkeys(made.names))}")
+        else:
+            _remove(client, job, made, error)
         raise
+
+
+def _remove(client: DockerClient, job: Job, made: _Made, error: BaseException) -> None:
+    """Take all back; the error, or where it is none of ours its note, says what became of it."""
+    names = dict.fromkeys(made.names)
+    try:
+        with guarded("remove what was created"):
+            remove_labelled(client, TOKEN, job.token)
+        if names:
+            error.add_note("what was made is removed")
+    except AimError:
+        left = tuple(f"the container {one} may be left: aim-engine stop {one}" for one in names)
+        if isinstance(error, AimError):
+            error.details += left
+        else:
+            error.add_note("; ".join(left))
+    for name in names:
+        remove_secrets(job.environment, name)
 
 
 def _created_and_started(client: DockerClient, job: Job, teller: Teller, made: _Made) -> tuple[Created, ...]:

@@ -4,11 +4,11 @@ plans made, the containers described, out. Creates nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aim_engine.deploy.allocation import Allocation, allocate
 from aim_engine.deploy.cdi import cdi_devices
@@ -24,7 +24,7 @@ from aim_engine.deploy.free_ports import (
 )
 from aim_engine.deploy.images import image_name
 from aim_engine.deploy.launch_job import TOKEN, Decision, Job, Wishes
-from aim_engine.deploy.names import checked_name, container_name, numbered
+from aim_engine.deploy.names import checked_name, container_name, name_taken, numbered
 from aim_engine.deploy.orchestrator import own_image, own_network
 from aim_engine.deploy.reach import Vantage, vantage
 from aim_engine.deploy.replicas import Member, as_replica, names_of_replicas, plan_replicas
@@ -35,6 +35,8 @@ from aim_engine.request import Request
 
 if TYPE_CHECKING:
     from docker import DockerClient
+
+    from aim_engine.deploy.endpoints import Endpoint
 
 
 def decide_now(client: DockerClient, job: Job, avoid: frozenset[int] = frozenset()) -> tuple[Decision, ...]:
@@ -52,7 +54,7 @@ def decide_now(client: DockerClient, job: Job, avoid: frozenset[int] = frozenset
     place = vantage(client)
     listens = listens_here if place.shares_ports else listens_elsewhere
     requests = with_ports_of_each(job.request, job.wishes.replicas, taken, listens=listens)
-    names = {name.removeprefix("/") for one in listed for name in one.get("Names") or ()}
+    names = _taken_names(listed, endpoints)
     plans = _plans(job, requests, allocation)
     unstarted = tuple(one for one in endpoints if one.state == "created")
     decisions = _as_replicas(job, [
@@ -76,7 +78,7 @@ def decide_alone(job: Job) -> tuple[Decision, ...]:
     plans = _plans(job, requests, allocation)
     return _as_replicas(job, [
         Decision(plan=plan, allocation=allocation, spec=spec_of(job, plan, name, None, Vantage()))
-        for plan, name in zip(plans, _names(job, plans, set()), strict=True)
+        for plan, name in zip(plans, _names(job, plans, {}), strict=True)
     ])  # fmt: skip
 
 
@@ -86,7 +88,7 @@ def _plans(job: Job, requests: Sequence[Request], allocation: Allocation) -> tup
     return plan_replicas(requests, allocation, partial(plan_of, job))
 
 
-def _names(job: Job, plans: Sequence[Plan], taken: set[str]) -> tuple[str, ...]:
+def _names(job: Job, plans: Sequence[Plan], taken: Mapping[str, str]) -> tuple[str, ...]:
     asked = job.wishes.name
     if len(plans) == 1:
         return (_free_name(plans[0], asked, taken),)
@@ -212,13 +214,21 @@ def _device_words(
     return (), name, variables
 
 
-def _free_name(plan: Plan, asked: str | None, names: set[str]) -> str:
+def _taken_names(listed: Iterable[Mapping[str, Any]], endpoints: Iterable[Endpoint]) -> dict[str, str]:
+    """The names of all containers, each with what removes it: `docker rm` refuses one that runs."""
+    ours = {one.name for one in endpoints}
+    taken = {}
+    for one in listed:
+        for name in (full.removeprefix("/") for full in one.get("Names") or ()):
+            by_hand = f"docker rm {name}" if one.get("State") != "running" else f"docker rm --force {name}"
+            taken[name] = f"aim-engine stop {name}" if name in ours else by_hand
+    return taken
+
+
+def _free_name(plan: Plan, asked: str | None, names: Mapping[str, str]) -> str:
     if asked is not None:
         if checked_name(asked) in names:
-            raise InputError(
-                f"--name {asked}: a container of that name is there already",
-                hint=f"choose another, or leave it out; docker rm {asked} removes that one",
-            )
+            raise name_taken(asked, asked, names[asked])
         return asked
     name, number = container_name(plan), 2
     free = name

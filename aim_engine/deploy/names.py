@@ -58,6 +58,15 @@ def checked_name(name: str) -> str:
     )
 
 
+def name_taken(asked: str, name: str, removal: str) -> InputError:
+    """The error for a `--name` that makes a container's name which another one has; `removal` would remove that."""
+    which = "of that name" if asked == name else name
+    return InputError(
+        f"--name {asked}: a container {which} is there already",
+        hint=f"choose another, or leave it out; {removal} removes that one",
+    )
+
+
 def checked_text(text: str, taker: str, hint: str) -> str:
     """A text that `taker` ("a compose file is") can be given.
 

@@ -6,12 +6,12 @@ Pure. Asks nobody; how a plan is made is the caller's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from aim_engine.deploy.allocation import Allocation
 from aim_engine.deploy.devices import access_of, holds_alone
-from aim_engine.deploy.names import checked_name, numbered
+from aim_engine.deploy.names import checked_name, name_taken, numbered
 from aim_engine.deploy.spec import LABEL, ContainerSpec
 from aim_engine.errors import AimError, DoesNotFitError, InputError, NoAcceleratorError
 from aim_engine.hardware.inventory import Gpu, Inventory
@@ -154,8 +154,9 @@ def _part_of_the_host(inventory: Inventory, count: int) -> Inventory:
     ))  # fmt: skip
 
 
-def names_of_replicas(base: str, count: int, taken: set[str], *, asked: bool) -> tuple[str, ...]:
-    """`base-1`, `base-2`, ...; where nobody asked for the name, numbers that are taken are passed over.
+def names_of_replicas(base: str, count: int, taken: Mapping[str, str], *, asked: bool) -> tuple[str, ...]:
+    """`base-1`, `base-2`, ...; where nobody asked for the name, numbers that are taken are passed over. `taken` says of
+    each name what removes its container.
 
     Raises:
         InputError: a name that was asked for is taken.
@@ -164,10 +165,7 @@ def names_of_replicas(base: str, count: int, taken: set[str], *, asked: bool) ->
         names = tuple(checked_name(numbered(base, number)) for number in range(1, count + 1))
         clash = next((name for name in names if name in taken), None)
         if clash:
-            raise InputError(
-                f"--name {base}: a container {clash} is there already",
-                hint=f"choose another, or leave it out; docker rm {clash} removes that one",
-            )
+            raise name_taken(base, clash, taken[clash])
         return names
     free = (name for number in range(1, count + len(taken) + 1) if (name := numbered(base, number)) not in taken)
     return tuple(name for _, name in zip(range(count), free, strict=False))

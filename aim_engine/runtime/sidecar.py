@@ -12,6 +12,7 @@ import threading
 import time
 from typing import Any
 
+from aim_engine.hardware.preflight.check import this_site
 from aim_engine.runtime import state as files
 from aim_engine.runtime.awake import TICK_SECONDS, Awake
 from aim_engine.runtime.contract import Contract, read_contract
@@ -39,7 +40,7 @@ def main(arguments: list[str]) -> int:
     awake = Awake()
     threading.Thread(target=_tick, args=(awake,), daemon=True).start()
     poller = Poller(state=state, contract=contract, key=key, clock=awake.now)
-    sidecar = Sidecar(state, contract, plan, poller, log)
+    sidecar = Sidecar(state, contract, plan, poller, log, inside=this_site(os.environ).in_container)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     sidecar.run()
     return 0
@@ -55,12 +56,15 @@ def _tick(awake: Awake) -> None:
 class Sidecar:
     """One poller, one HTTP server."""
 
-    def __init__(self, state: State, contract: Contract, plan: dict[str, Any], poller: Poller, log: Log) -> None:
+    def __init__(
+        self, state: State, contract: Contract, plan: dict[str, Any], poller: Poller, log: Log, *, inside: bool = False
+    ) -> None:
         self._state = state
         self._contract = contract
         self._plan = plan
         self._poller = poller
         self._log = log
+        self._inside = inside  # a container
         self._memory = Memory()
         self._seen = Observation(at=poller.clock(), server=None)
         self._verdict = Verdict(phase="starting", reason="the engine is about to start")
@@ -125,7 +129,9 @@ class Sidecar:
         host = {"0.0.0.0": "localhost", "::": "localhost"}.get(self._contract.host, self._contract.host)
         api = self._contract.command.probe_url.rpartition("/v1/")[0].partition("://")
         health = f"http://{host}:{self._contract.health_port}/health/ready"
-        return f"{api[0]}://{host}:{self._contract.port}/v1 serves {body.get('model')}; health at {health}"
+        # the host's ports are not known inside
+        inner = " (the container's own ports: outside, those that they are published as)" if self._inside else ""
+        return f"{api[0]}://{host}:{self._contract.port}/v1 serves {body.get('model')}; health at {health}{inner}"
 
     def snapshot(self) -> Snapshot:
         """What the routes show now. A stop that was asked for shows at once, not at the next look."""

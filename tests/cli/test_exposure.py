@@ -26,6 +26,7 @@ def test_on_a_host_loopback_is_the_advice(tmp_path: Path) -> None:
 def test_in_a_container_it_is_to_publish_on_loopback(container: Site) -> None:
     said = exposure(request(port="9000"), container) or ""
     assert "set AIM_API_KEY, or publish it to the host alone: -p 127.0.0.1:9000:9000" in said
+    assert said.startswith("whoever reaches port 9000 of this container may use the API")
     assert "AIM_HOST" not in said
 
 

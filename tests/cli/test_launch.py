@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import aim_engine
+from aim_engine.cli.launch import _in_words
 from tests.building import MODEL, write_model, write_recipe
 from tests.cli.conftest import Done, Run
+from tests.deploy.running import FakeDocker, ended
 
 ON = ("--hardware", "MI300X:8")
 NOWHERE = {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
@@ -197,6 +202,56 @@ def test_what_is_refused_before_anything_is_asked(cli: Run, flags: tuple[str, ..
     assert done.code == code
     assert sentence in done.stderr
     assert done.last_words["code"] == code
+
+
+@pytest.mark.parametrize("words", [("--name", "it-1"), ("--name", "it", "--replicas", "2")])
+@pytest.mark.parametrize(
+    ("labels", "state", "removal"),
+    [
+        (None, {}, "aim-engine stop it-1"),
+        (None, ended(0), "aim-engine stop it-1"),
+        ({}, {}, "docker rm --force it-1"),
+        ({}, ended(0), "docker rm it-1"),
+    ],
+)
+def test_a_name_that_is_taken_comes_with_what_removes_its_container(
+    cli: Run, words: tuple[str, ...], labels: Mapping[str, str] | None, state: Mapping[str, Any], removal: str
+) -> None:
+    docker = FakeDocker()
+    there = docker.add("it-1", state=state)
+    there["Config"]["Labels"] = there["Config"]["Labels"] if labels is None else labels
+    done = cli("launch", MODEL, *ON, *words, "--dry-run", DOCKER_HOST=docker.host)
+    docker.close()
+    assert done.code == 10
+    assert done.last_words["hint"].endswith(f"; {removal} removes that one")
+
+
+def result(name: str, **more: Any) -> dict[str, Any]:
+    return {"container_name": name, "status": "running", "endpoint_url": "http://127.0.0.1:8000", "health_url":
+            "http://127.0.0.1:8080", "test": None, "log_file": None, **more}  # fmt: skip
+
+
+def test_replicas_are_ended_by_one_line() -> None:
+    alone, both = result("a"), result("a-1", replicas=[result("a-1"), result("a-2")])
+    assert _in_words(alone).splitlines()[-1] == "  stop    aim-engine stop a"
+    assert [line for line in _in_words(both).splitlines() if "stop" in line] == [
+        "  stop    aim-engine stop a-1 --replicas"
+    ]
+
+
+def test_an_interrupt_before_anything_is_made(process: Run, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "def hear(event, arguments):\n"
+        "    if event == 'open' and str(arguments[0]).endswith('config.json'):\n"
+        "        raise KeyboardInterrupt\n"
+        "sys.addaudithook(hear)\n"
+    )
+    model = str(write_model(tmp_path / "m"))
+    path = f"{tmp_path}:{Path(aim_engine.__file__).parents[1]}"
+    done = process("launch", model, "--hardware", "cpu", "--dry-run", PYTHONPATH=path, **NOWHERE)
+    assert done.code == 130
+    assert done.stderr.splitlines()[-1] == "interrupted: nothing was made"
 
 
 def test_no_engine(cli: Run) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from aim_engine.cli.stop import Narration
+from aim_engine.deploy.stopping import Progress
 from aim_engine.errors import ModelAccessError
 from tests.cli.conftest import Run
 from tests.deploy.running import READY, Answering, FakeDocker, ended
@@ -286,6 +288,23 @@ def test_stop_tells_progress_of_a_long_one(aim: Aim, docker: FakeDocker, ports: 
     assert done.code == 0
     assert "aim-one: 3 requests left, " in done.stderr
     assert "of at most 90 s" in done.stderr
+
+
+def narrated(lively: bool, *told: tuple[float, int | None]) -> list[str]:
+    said: list[str] = []
+    narration = Narration(say=said.append, lively=lively)
+    for seconds, requests in told:
+        narration([Progress(name="a", seconds=seconds, allowed_seconds=90, requests=requests)])
+    return said
+
+
+def test_stop_says_in_a_log_what_changes_and_not_every_second() -> None:
+    told = [(float(second), 3 if second < 5 else 1 if second < 30 else None) for second in range(1, 40)]
+    assert narrated(False, *told) == [
+        "a: 3 requests left, 2 s of at most 90 s", "a: 1 request left, 12 s of at most 90 s",
+        "a: finishing, 30 s of at most 90 s",
+    ]  # fmt: skip
+    assert len(narrated(True, *told)) == 38
 
 
 @pytest.mark.parametrize(("words", "code"), [((), 2), (("--all", "x"), 2), (("x", "--timeout", "soon"), 10)])

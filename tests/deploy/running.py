@@ -189,7 +189,8 @@ class FakeDocker(Server):
 
     @staticmethod
     def _listed(one: dict[str, Any]) -> dict[str, Any]:
-        return {"Id": one["Id"], "Names": [one["Name"]], "Labels": one["Config"]["Labels"]}
+        return {"Id": one["Id"], "Names": [one["Name"]], "Labels": one["Config"]["Labels"],
+                "State": one["State"]["Status"]}  # fmt: skip
 
     def _find(self, name: str) -> dict[str, Any] | None:
         every = self.containers.values()

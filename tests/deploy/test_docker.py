@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import hashlib
+import json
 import signal
 import subprocess
 import sys
@@ -32,7 +34,7 @@ def sdk_leaks() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("host", "sentence", "hint"),
     [
-        ("unix:///nowhere/docker.sock", "no Docker Engine is here", "systemctl start docker"),
+        ("unix:///nowhere/docker.sock", r"its socket does not exist: /nowhere/docker\.sock$", "systemctl start docker"),
         ("tcp://127.0.0.1:1", "no Docker Engine answers", "DOCKER_HOST"),
         ("nonsense://x", "DOCKER_HOST is no address", "unix://"),
     ],
@@ -50,8 +52,19 @@ def test_a_socket_nobody_listens_at(tmp_path: Path) -> None:
     code = "import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])"
     path = tmp_path / "s"
     subprocess.run([sys.executable, "-W", "ignore", "-c", code, path], check=True)
-    with pytest.raises(DockerError, match="nobody listens"):
+    with pytest.raises(DockerError, match=f"nobody listens: {path}$"):
         connect({"DOCKER_HOST": f"unix://{path}"})
+
+
+def test_the_socket_of_the_current_context_is_named_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = hashlib.sha256(b"mine").hexdigest()
+    (tmp_path / "contexts" / "meta" / digest).mkdir(parents=True)
+    told = {"Name": "mine", "Metadata": {}, "Endpoints": {"docker": {"Host": "unix:///nowhere/mine.sock"}}}
+    (tmp_path / "contexts" / "meta" / digest / "meta.json").write_text(json.dumps(told))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(DockerError, match=r"its socket does not exist: /nowhere/mine\.sock$"):
+        connect({"DOCKER_CONTEXT": "mine"})
 
 
 def test_certificates_that_are_not_there() -> None:

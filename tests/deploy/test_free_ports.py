@@ -42,8 +42,10 @@ def test_80_endpoints_leave_the_sidecar_s_port_alone() -> None:
 
 
 def test_a_range_that_ends_before_8080() -> None:
-    assert chosen(port_range="8000-8010") == (8001, 8000)
-    assert chosen(dict.fromkeys(range(8000, 8009), "x"), port_range="8000-8010") == (8010, 8009)
+    assert chosen(port_range="8700-8799") == (8700, 8701)
+    assert chosen(dict.fromkeys(range(8000, 8009), "x"), port_range="8000-8010") == (8009, 8010)
+    assert chosen(port="8700", port_range="8700-8799") == (8700, 8701)
+    assert chosen(health_port="8700", port_range="8700-8799") == (8701, 8700)
 
 
 def test_named_ones_are_taken_as_they_are() -> None:

@@ -168,11 +168,11 @@ def test_replicas_that_are_not_alike_are_told() -> None:
 
 
 def test_names_are_numbered_and_taken_ones_passed_over() -> None:
-    assert names_of_replicas("m", 2, set(), asked=False) == ("m-1", "m-2")
-    assert names_of_replicas("m", 2, {"m-1", "m", "x"}, asked=False) == ("m-2", "m-3")
-    assert names_of_replicas("m", 2, {"m"}, asked=True) == ("m-1", "m-2")
+    assert names_of_replicas("m", 2, {}, asked=False) == ("m-1", "m-2")
+    assert names_of_replicas("m", 2, dict.fromkeys(("m-1", "m", "x"), "rm"), asked=False) == ("m-2", "m-3")
+    assert names_of_replicas("m", 2, {"m": "rm"}, asked=True) == ("m-1", "m-2")
     with pytest.raises(InputError, match="--name m: a container m-2 is there already"):
-        names_of_replicas("m", 2, {"m-2"}, asked=True)
+        names_of_replicas("m", 2, {"m-2": "aim-engine stop m-2"}, asked=True)
 
 
 def replica(plan: Plan, **options: Any) -> Any:

@@ -27,6 +27,8 @@ pytestmark = pytest.mark.image
 LOCK = "aim-engine-launch-lock"
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
+MADE = ("the container is asked for", "its start is asked for", "wait")
+
 # A command that has come so far, and what lets it go on.
 Stopped = AbstractContextManager[tuple[Command, Callable[[], None]]]
 Stop = Callable[[PrivateEngine, Start, Sequence[str]], Stopped]
@@ -102,6 +104,8 @@ def test_a_signal_at_each_step(
         code, out, err = command.end()
     assert code == SIGNALS[number], err
     assert out == ""
+    made = "what was made is removed" if step in MADE else "nothing was made"
+    assert f"interrupted: {made}\n" in err
     assert_nothing_is_left(private)
 
 

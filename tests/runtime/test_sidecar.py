@@ -183,3 +183,13 @@ def test_a_server_that_drains_is_not_asked_ten_times_a_second(tmp_path: Path) ->
     sidecar.look()
     assert sidecar.snapshot().verdict.phase == "draining"
     assert sidecar._pause_seconds() == 1.0
+
+
+@pytest.mark.parametrize(("inside", "end"), [(False, "/health/ready"), (True, "those that they are published as)")])
+def test_the_ports_it_names_are_a_container_s_own(tmp_path: Path, inside: bool, end: str) -> None:
+    plan = fake_plan(tmp_path)
+    contract, state = read_contract(plan), State(str(tmp_path))
+    poller = Failing(state=state, contract=contract, key=None)
+    said = Sidecar(state, contract, plan, poller, Log("sidecar"), inside=inside)._addresses()
+    assert said.startswith(f"http://127.0.0.1:{contract.port}/v1 serves ")
+    assert said.endswith(end)
