@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -68,7 +68,8 @@ def launch_lock(
     """Hold the lock for the time of the block.
 
     Raises:
-        DockerError: the engine refuses, or others have held it for ten minutes.
+        DockerError: the engine refuses, others have held it for ten minutes, or a container that is no lock has its
+            name.
     """
     token = uuid.uuid4().hex
     try:
@@ -118,10 +119,25 @@ def _remove_if_stale(client: DockerClient, stale_seconds: float) -> None:
             found = client.api.inspect_container(NAME)
         except NotFound:
             return
+        _check_is_a_lock(found)
         age = (_time(client.info()["SystemTime"]) - _time(found["Created"])).total_seconds()
         if age > stale_seconds:
             with suppress(APIError):  # another one that waits was quicker
-                client.api.remove_container(found["Id"], force=True)
+                client.api.remove_container(found["Id"])  # not by force, which would end one that runs by now
+
+
+def _check_is_a_lock(found: Mapping[str, Any]) -> None:
+    """That the container of that name is a launch's, or was one until a moment ago; a lock is never started.
+
+    Raises:
+        DockerError: it is somebody's container, which is not ours to remove.
+    """
+    labels, state = found["Config"].get("Labels") or {}, found["State"]["Status"]
+    if _LABEL not in labels or state not in ("created", "removing", "dead"):
+        raise DockerError(
+            f"a container that is no lock has the name {NAME} ({found['Id'][:12]}, {state}), which launches need",
+            hint=f"docker rename {NAME} ANOTHER-NAME, or remove it if nobody needs it",
+        )
 
 
 def _time(text: str) -> datetime:

@@ -185,7 +185,15 @@ class FakeDocker(Server):
 
     def _shown(self, query: dict[str, list[str]]) -> list[dict[str, Any]]:
         everything = query.get("all", ["0"])[0] in ("1", "true", "True")
-        return [one for one in list(self.containers.values()) if everything or one["State"]["Status"] == "running"]
+        wanted = json.loads(query.get("filters", ["{}"])[0]).get("label", [])
+        return [
+            one
+            for one in list(self.containers.values())
+            if everything or one["State"]["Status"] == "running"
+            if all(
+                one["Config"]["Labels"].get(name) == text for name, _, text in (each.partition("=") for each in wanted)
+            )
+        ]
 
     @staticmethod
     def _listed(one: dict[str, Any]) -> dict[str, Any]:

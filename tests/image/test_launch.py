@@ -133,7 +133,8 @@ def names(client: Any, token: str) -> set[str]:
 
 
 def test_a_lock_that_is_left_behind_is_removed_by_the_engine_s_clock(client: Any, empty_image: str) -> None:
-    left = client.api.create_container(empty_image, command=["true"], name=LOCK)["Id"]
+    label = {launch_lock._LABEL: "of one that was killed"}
+    left = client.api.create_container(empty_image, command=["true"], name=LOCK, labels=label)["Id"]
     began, waits = time.monotonic(), []
     with launch_lock.launch_lock(
         client, empty_image, on_wait=lambda: waits.append(time.monotonic()), stale_seconds=1.5
