@@ -20,7 +20,7 @@ from tests.image.private_commands import Start as StartCommand
 from tests.image.private_engine import IMAGE as SMALL_IMAGE
 from tests.image.private_engine import PrivateEngine, import_small_image, why_none
 
-IMAGE = "aim-engine-unified-cpu"
+IMAGE = os.environ.get("TEST_IMAGE", "aim-engine-unified-cpu")
 KEY = "s3cret-of-the-tests"
 
 Start = Callable[..., Container]
