@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from aim_engine.configuration import Configuration, Configurations
 from aim_engine.decide import Planner, decide, look, survey
+from aim_engine.deploy.choosing import choose
 from aim_engine.deploy.container_log import lines_of, stream_log
 from aim_engine.deploy.docker import begun, connect, guarded
-from aim_engine.deploy.endpoints import Endpoint, choose, list_endpoints
+from aim_engine.deploy.endpoints import Endpoint, list_endpoints
 from aim_engine.deploy.launch import Teller, dry_run, launch
 from aim_engine.deploy.launch_job import Decision, Job, Wishes
 from aim_engine.deploy.launched import Launched

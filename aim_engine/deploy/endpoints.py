@@ -5,17 +5,17 @@ The containers' labels are the only registry; ports and states are the engine's 
 
 from __future__ import annotations
 
-import difflib
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from aim_engine.deploy.inside import API_PORT, HEALTH_PORT, log_file
+from aim_engine.deploy.secrets import INSIDE, OF_A_USER, SECRETS
 from aim_engine.deploy.spec import LABEL
-from aim_engine.errors import InputError
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 # A container that carries one of these is ours. The other labels differ between versions.
 _MARKS = ("model", "checkpoint", "recipe")
 _LONGEST_TEXT = 256
-_SHORTEST_ID = 4  # of the digits of a container's id, as a person types them
 _EVERY_ADDRESS = ("", "0.0.0.0", "::")
 _DRAIN_SECONDS = 60  # AIM_DRAIN_TIMEOUT's default
 _STOP_MARGIN_SECONDS = 30  # beyond the drain, as in deploy/spec.py
@@ -37,8 +36,9 @@ class Endpoint:
     `inner_health_port` are the same within its `networks`, which are its addresses by the networks' names; `published`
     are its ports on the host, from wherever it is reached. `state`, `state_error` and `docker_health` are Docker's
     words. `stop_seconds` is how long a stop may take, `certificate`, `key_file` and `log_file` are files of the host:
-    what the API shows, the key that it asks for, and where its log is copied to. Replicas of one launch have one
-    `replica_group`, in which each is of another number.
+    what the API shows, the key that it asks for, and where its log is copied to; `secrets` is the name of the folder
+    that its launch made for its secrets. Replicas of one launch have one `replica_group`, in which each is of another
+    number.
     """
 
     name: str
@@ -75,6 +75,7 @@ class Endpoint:
     key_file: str | None = None
     published: tuple[int, ...] = ()
     log_file: str | None = None
+    secrets: str | None = None
     replica_group: str | None = None
     replica: int | None = None
 
@@ -119,61 +120,6 @@ def inspect_ours(client: DockerClient, *, all: bool) -> Iterator[Mapping[str, An
                 yield client.api.inspect_container(container["Id"])
 
 
-def find_endpoint(client: DockerClient, name: str) -> Endpoint:
-    """The one that is meant: by its container's name, the beginning of its id, or a model that only it serves.
-
-    Raises:
-        InputError: there is none, or there are several.
-    """
-    return choose(list_endpoints(client, all=True), name)
-
-
-def choose(endpoints: Iterable[Endpoint], name: str) -> Endpoint:
-    """The one of them that is meant.
-
-    Raises:
-        InputError: there is none, or there are several.
-    """
-    known = tuple(endpoints)
-    for meant in (_by_name(known, name), _by_id(known, name), _by_model(known, name)):
-        if len(meant) == 1:
-            return meant[0]
-        if meant:
-            names = ", ".join(one.name for one in meant)
-            raise InputError(
-                f"{printable(name)} could be any of {len(meant)}: {names}",
-                hint="name one of them; stop takes them all with --replicas",
-            )
-    raise InputError(f"there is no endpoint {printable(name)}", hint=_near(known, name))
-
-
-def _by_name(known: tuple[Endpoint, ...], wanted: str) -> list[Endpoint]:
-    return [one for one in known if one.name == wanted]
-
-
-def _by_id(known: tuple[Endpoint, ...], wanted: str) -> list[Endpoint]:
-    if len(wanted) < _SHORTEST_ID or not re.fullmatch(r"[0-9a-f]+", wanted):
-        return []
-    return [one for one in known if one.container_id.startswith(wanted)]
-
-
-def _by_model(known: tuple[Endpoint, ...], wanted: str) -> list[Endpoint]:
-    """Those that run, if any do: what has ended is not what a model's name means."""
-    serving = [one for one in known if one.model.lower() == wanted.lower() and one.model]
-    return [one for one in serving if one.is_running] or serving
-
-
-def _near(known: tuple[Endpoint, ...], wanted: str) -> str:
-    if not known:
-        return "no container of AIM Engine is on this host; aim-engine list --all shows them"
-    names = {one.name.lower(): one.name for one in known} | {one.model.lower(): one.name for one in known if one.model}
-    close = difflib.get_close_matches(wanted.lower(), names, n=3, cutoff=0.5)
-    part = [key for key in names if wanted and wanted.lower() in key]
-    near = list(dict.fromkeys(names[key] for key in (*close, *part)))[:3]
-    meant = f"did you mean {' or '.join(near)}? " if near else ""
-    return f"{meant}aim-engine list --all shows them all"
-
-
 # --- from what docker inspect says -------------------------------------------------------------------------------
 
 
@@ -216,6 +162,7 @@ def endpoint_of(inspected: Mapping[str, Any]) -> Endpoint:
         certificate=_mounted(inspected, "AIM_TLS_CERT"),
         key_file=_mounted(inspected, "AIM_API_KEY_FILE"),
         log_file=log_file(_mounted(inspected, "AIM_LOG_DIR"), _variables(inspected)),
+        secrets=_secrets(inspected, labels.get(SECRETS)),
         replica_group=said.get("replica-group"),
         replica=_number(said.get("replica")),
     )
@@ -283,6 +230,16 @@ def _mounted(inspected: Mapping[str, Any], variable: str) -> str | None:
     inside = _variables(inspected).get(variable)
     mounts = (one for one in _maps(inspected.get("Mounts")) if inside and one.get("Destination") == inside)
     return next((str(one["Source"]) for one in mounts if one.get("Source")), None)
+
+
+def _secrets(inspected: Mapping[str, Any], said: str | None) -> str | None:
+    """The folder that its secrets are mounted from. The label alone is not believed: an image that was made of the
+    container (docker commit) has it too. A container of before there was the label has a folder of its first name.
+    """
+    inside = [one for one in _maps(inspected.get("Mounts")) if str(one.get("Destination")).startswith(f"{INSIDE}/")]
+    folders = [PurePosixPath(str(one.get("Source"))).parent for one in inside]
+    ours = (one.name for one in folders if one.name == said or one.parts[-3:-1] == OF_A_USER)
+    return next(ours, None)
 
 
 def _labels(inspected: Mapping[str, Any]) -> Mapping[str, str]:

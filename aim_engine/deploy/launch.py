@@ -23,7 +23,7 @@ from aim_engine.deploy.launched import Launched
 from aim_engine.deploy.looking import seconds_since
 from aim_engine.deploy.names import checked_image, checked_name, checked_network, checked_user, publish_address
 from aim_engine.deploy.replicas import differences
-from aim_engine.deploy.secrets import remove_secrets, secret_values
+from aim_engine.deploy.secrets import remove_secrets, secret_values, secrets_name
 from aim_engine.deploy.spec import ContainerSpec
 from aim_engine.errors import AimError
 from aim_engine.plan import Plan
@@ -171,7 +171,7 @@ def _remove(client: DockerClient, job: Job, made: _Made, error: BaseException) -
         else:
             error.add_note("; ".join(left))
     for name in names:
-        remove_secrets(job.environment, name)
+        remove_secrets(job.environment, secrets_name(name, job.token))
 
 
 def _created_and_started(client: DockerClient, job: Job, teller: Teller, made: _Made) -> tuple[Created, ...]:

@@ -14,7 +14,14 @@ from aim_engine.deploy.folders import make_folders
 from aim_engine.deploy.launch_decide import decide_now
 from aim_engine.deploy.launch_job import Decision, Job
 from aim_engine.deploy.launch_lock import LaunchLock, LockLostError, launch_lock
-from aim_engine.deploy.secrets import remove_secrets, secret_values, secrets_folder, with_secret_files, write_secrets
+from aim_engine.deploy.secrets import (
+    remove_secrets,
+    secret_values,
+    secrets_folder,
+    secrets_name,
+    with_secret_files,
+    write_secrets,
+)
 from aim_engine.deploy.shared_files import shown_secrets
 from aim_engine.deploy.spec import ContainerSpec
 from aim_engine.errors import AimError, DockerError, InputError
@@ -71,7 +78,8 @@ def _create(client: DockerClient, job: Job, decision: Decision) -> str:
     spec, values, place = decision.spec, secret_values(decision.plan.request), decision.place
     job.on_name(spec.name)
     make_folders(decision.plan, spec.user, place)
-    folder = secrets_folder(job.environment, spec.name)
+    name = secrets_name(spec.name, job.token)
+    folder = secrets_folder(job.environment, name)
     seen = place.on_host(folder)
     by_file = with_secret_files(spec, values, seen or folder)
     if by_file.passed == spec.passed:
@@ -81,11 +89,11 @@ def _create(client: DockerClient, job: Job, decision: Decision) -> str:
         try:
             return create(client, by_file, values)
         except AimError as error:
-            remove_secrets(job.environment, spec.name)
+            remove_secrets(job.environment, name)
             if str(seen) not in error.message:
                 raise
         except BaseException:
-            remove_secrets(job.environment, spec.name)
+            remove_secrets(job.environment, name)
             raise
     names = ", ".join(one.name for one in spec.passed if one not in by_file.passed)
     job.warn(shown_secrets(names, folder, place))
@@ -110,4 +118,4 @@ def remove(client: DockerClient, container: str, job: Job, name: str) -> None:
 
     with suppress(NotFound), guarded("remove the container"):
         client.api.remove_container(container, force=True, v=True)
-    remove_secrets(job.environment, name)
+    remove_secrets(job.environment, secrets_name(name, job.token))

@@ -13,21 +13,30 @@ from dataclasses import replace
 from pathlib import Path
 
 from aim_engine.deploy.inside import Mount
-from aim_engine.deploy.spec import ContainerSpec
+from aim_engine.deploy.spec import LABEL, ContainerSpec
 from aim_engine.errors import CacheError
 from aim_engine.request import SETTINGS, Request
 
-_INSIDE = "/run/secrets"  # where Docker's own secrets are found too
+INSIDE = "/run/secrets"  # where Docker's own secrets are found too
+SECRETS = LABEL + "secrets"  # the label that names a container's folder: whose a folder is, docker ps --filter says
+OF_A_USER = ("aim-engine", "secrets")
 _FILES = {setting.variable: setting.file_variable for setting in SETTINGS if setting.file_variable}
 
 
-def secrets_folder(environment: Mapping[str, str], container: str) -> Path:
-    """`~/.local/state/aim-engine/secrets/<container>`, or below XDG_STATE_HOME (XDG base directory specification)."""
+def secrets_name(container: str, token: str) -> str:
+    """The folder's name for a container of the launch with that token. Its name alone is not enough: a container can
+    be renamed, and on another engine another one has the same.
+    """
+    return f"{container}.{token}"
+
+
+def secrets_folder(environment: Mapping[str, str], name: str) -> Path:
+    """`~/.local/state/aim-engine/secrets/<name>`, or below XDG_STATE_HOME (XDG base directory specification)."""
     state = environment.get("XDG_STATE_HOME", "")
     if not state.startswith("/"):  # the specification: a relative path is to be ignored
         home = environment.get("HOME", "")
         state = f"{home}/.local/state" if home.startswith("/") else f"/tmp/aim-engine-{os.getuid()}/state"  # noqa: S108
-    return Path(state) / "aim-engine" / "secrets" / container
+    return Path(state, *OF_A_USER, name)
 
 
 def secret_values(request: Request) -> dict[str, str]:
@@ -38,15 +47,18 @@ def secret_values(request: Request) -> dict[str, str]:
 
 
 def with_secret_files(spec: ContainerSpec, values: Mapping[str, str], folder: Path) -> ContainerSpec:
-    """The same container, with its secrets mounted from the folder and named by their `_FILE` variables."""
+    """The same container, with its secrets mounted from the folder and named by their `_FILE` variables, and the folder
+    named by its label.
+    """
     names = [one.name for one in spec.passed if one.name in _FILES and one.name in values]
-    files = {str(_FILES[name]): f"{_INSIDE}/{name}" for name in names}
-    mounts = (Mount(source=str(folder / name), target=f"{_INSIDE}/{name}", read_only=True) for name in names)
+    files = {str(_FILES[name]): f"{INSIDE}/{name}" for name in names}
+    mounts = (Mount(source=str(folder / name), target=f"{INSIDE}/{name}", read_only=True) for name in names)
     return replace(
         spec,
         passed=tuple(one for one in spec.passed if one.name not in names),
         environment={**spec.environment, **files},
         mounts=(*spec.mounts, *mounts),
+        labels={**spec.labels, **({SECRETS: folder.name} if names else {})},
     )
 
 
@@ -61,7 +73,7 @@ def write_secrets(folder: Path, values: Mapping[str, str]) -> None:
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if folder.is_symlink():
             folder.unlink()
-        shutil.rmtree(folder, ignore_errors=True)  # of a container of that name that is long gone
+        shutil.rmtree(folder, ignore_errors=True)  # of an earlier attempt of this launch
         folder.mkdir(mode=0o700)
         folder.chmod(0o700)
         for name in _FILES.keys() & values.keys():
@@ -78,11 +90,11 @@ def write_secrets(folder: Path, values: Mapping[str, str]) -> None:
         ) from None
 
 
-def remove_secrets(environment: Mapping[str, str], container: str) -> bool:
+def remove_secrets(environment: Mapping[str, str], name: str) -> bool:
     """Forget the secrets of a container that is gone; True where there were any. For whoever removes a container."""
-    if not container or "/" in container or container in (".", ".."):
+    if not name or "/" in name or name in (".", ".."):
         return False
-    return remove_folder(secrets_folder(environment, container))
+    return remove_folder(secrets_folder(environment, name))
 
 
 def remove_folder(folder: Path) -> bool:

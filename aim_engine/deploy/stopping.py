@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from aim_engine.deploy.asking import access_to
+from aim_engine.deploy.choosing import choose
 from aim_engine.deploy.docker import guarded
-from aim_engine.deploy.endpoints import Endpoint, choose, endpoint_of
+from aim_engine.deploy.endpoints import Endpoint, endpoint_of
 from aim_engine.deploy.looking import look
 from aim_engine.deploy.reach import Vantage
 from aim_engine.deploy.secrets import remove_secrets
@@ -173,8 +174,8 @@ def stop(
     try:
         ended = _stopped(client, endpoint, endpoint.stop_seconds if seconds is None else seconds)
         removed = not keep and _removed(client, endpoint)
-        if removed:
-            remove_secrets(environment, endpoint.name)
+        if removed and endpoint.secrets:
+            remove_secrets(environment, endpoint.secrets)
     except AimError as caught:
         error = caught
     return Stopped(

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aim_engine.deploy.endpoints import choose, endpoint_of, find_endpoint, list_endpoints, printable
-from aim_engine.errors import InputError
+from aim_engine.deploy.endpoints import endpoint_of, list_endpoints, printable
 from tests.building import examples
 from tests.deploy.planning import planned, with_nodes
 from tests.deploy.running import LABEL, RECORDED, FakeDocker, ended, endpoint, inspected
@@ -101,6 +100,30 @@ def test_the_certificate_is_the_host_s_file() -> None:
     assert endpoint_of(recorded).certificate == "/etc/mine.pem"
 
 
+MINE = "/home/u/.local/state/aim-engine/secrets/k.4f"
+
+
+@pytest.mark.parametrize(("label", "source", "folder"), [
+    ("k.4f", f"{MINE}/HF_TOKEN", "k.4f"),
+    ("k.4f", "/srv/elsewhere/k.4f/HF_TOKEN", "k.4f"),  # as the host calls it
+    (None, "/home/u/.local/state/aim-engine/secrets/k/HF_TOKEN", "k"),  # of before there was the label
+    ("of-another", f"{MINE}/HF_TOKEN", "k.4f"),
+    ("of-another", "/home/u/keys/HF_TOKEN", None),
+    (None, "/home/u/keys/HF_TOKEN", None),
+])  # fmt: skip
+def test_the_folder_of_its_secrets_is_the_one_that_is_mounted(
+    label: str | None, source: str, folder: str | None
+) -> None:
+    recorded = inspected("renamed", labels={"secrets": label} if label else {})
+    recorded["Mounts"] = [{"Source": source, "Destination": "/run/secrets/HF_TOKEN"}]
+    assert endpoint_of(recorded).secrets == folder
+
+
+def test_a_label_without_a_mount_names_no_folder() -> None:
+    """As of a container of an image that docker commit made of another one."""
+    assert endpoint(labels={"secrets": "k.4f"}).secrets is None
+
+
 def test_odd_labels_of_another_version_do_no_harm() -> None:
     found = endpoint(labels={"gpu-count": "eight", "gpus": ",,a,", "scheme": "gopher", "new-in-9": "x"})
     assert (found.gpu_count, found.gpus, found.scheme) == (0, ("a",), "http")
@@ -177,33 +200,3 @@ def test_one_that_goes_away_meanwhile_is_left_out(fake_docker: FakeDocker, clien
     fake_docker._listed = lambda one: one if one is listed else FakeDocker._listed(one)  # type: ignore[method-assign]
     fake_docker._shown = lambda query: [listed, *fake_docker.containers.values()]  # type: ignore[method-assign]
     assert [one.name for one in list_endpoints(client, all=True)] == ["aim-stays"]
-
-
-def test_a_name_an_id_and_a_model_find_it(fake_docker: FakeDocker, client: Any) -> None:
-    fake_docker.add("aim-one", labels={"model": "Qwen/Qwen3-32B"})
-    two = fake_docker.add("aim-two", labels={"model": "a/b"})
-    assert find_endpoint(client, "aim-one").name == "aim-one"
-    assert find_endpoint(client, two["Id"][:12]).name == "aim-two"
-    assert find_endpoint(client, "qwen/qwen3-32b").name == "aim-one"
-
-
-def test_an_ended_one_does_not_make_a_model_ambiguous() -> None:
-    known = (endpoint("old", state=ended(1)), endpoint("new"))
-    assert choose(known, "/models/tiny").name == "new"
-
-
-def test_a_model_that_two_serve_names_both() -> None:
-    with pytest.raises(InputError, match="any of 2: one, two") as caught:
-        choose((endpoint("one"), endpoint("two")), "/models/tiny")
-    assert caught.value.hint == "name one of them; stop takes them all with --replicas"
-
-
-def test_a_name_that_is_none_gets_the_near_ones() -> None:
-    known = (endpoint("aim-engine-qwen-4gpu"), endpoint("other", labels={"model": "x/y"}))
-    with pytest.raises(InputError, match="there is no endpoint aim-engine-qwen-2gpu") as caught:
-        choose(known, "aim-engine-qwen-2gpu")
-    assert "did you mean aim-engine-qwen-4gpu?" in caught.value.hint
-    with pytest.raises(InputError) as caught:
-        choose((), "any\x1b[2J")
-    assert "\x1b" not in caught.value.message
-    assert "no container of AIM Engine is on this host" in caught.value.hint

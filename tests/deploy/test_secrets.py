@@ -30,6 +30,7 @@ def test_the_spec_names_files_and_no_secret(tmp_path: Path) -> None:
     plan = cpu_plan(GIVEN)
     made = with_secret_files(container_spec(plan), secret_values(plan.request), tmp_path)
     assert made.passed == ()
+    assert made.labels["ai.aim-engine.secrets"] == tmp_path.name
     assert made.environment["AIM_API_KEY_FILE"] == "/run/secrets/AIM_API_KEY"
     assert [mount.read_only for mount in made.mounts[-2:]] == [True, True]
     assert "s3cret" not in repr(made) + run_line(made) + json.dumps(create_words(made, {}))
@@ -40,6 +41,7 @@ def test_what_was_not_given_is_not_mounted(tmp_path: Path) -> None:
     values = secret_values(plan.request)
     made = with_secret_files(container_spec(plan), values, tmp_path)
     assert "AIM_API_KEY_FILE" not in made.environment
+    assert "ai.aim-engine.secrets" not in with_secret_files(container_spec(plan), {}, tmp_path).labels
     assert "HF_TOKEN_FILE" in made.environment
     assert create_words(made, values)["environment"]["HF_ENDPOINT"] == "https://hub"
 

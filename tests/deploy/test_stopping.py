@@ -102,13 +102,25 @@ def test_a_refusal_does_not_hold_up_the_others(fake_docker: FakeDocker, client: 
     assert list(fake_docker.containers) == [bad["Id"]]
 
 
-def test_its_secrets_go_with_it(fake_docker: FakeDocker, client: Any, tmp_path: Path) -> None:
+def test_its_own_secrets_go_with_it_whatever_it_is_called_now(
+    fake_docker: FakeDocker, client: Any, tmp_path: Path
+) -> None:
     environment = {"XDG_STATE_HOME": str(tmp_path)}
-    for name in ("gone", "kept"):
-        secrets_folder(environment, name).mkdir(parents=True)
-    stopped(client, fake_docker.add("gone"), environment=environment)
-    stopped(client, fake_docker.add("kept"), environment=environment, keep=True)
-    assert [path.name for path in secrets_folder(environment, "gone").parent.iterdir()] == ["kept"]
+
+    def made(name: str, folder: str, labels: dict[str, str]) -> dict[str, Any]:
+        place = secrets_folder(environment, folder)
+        place.mkdir(parents=True)
+        mounts = [{"Source": str(place / "HF_TOKEN"), "Destination": "/run/secrets/HF_TOKEN"}]
+        return fake_docker.add(name, labels=labels, Mounts=mounts)
+
+    renamed = made("old", "k.1", {"secrets": "k.1"})
+    made("k", "k.2", {"secrets": "k.2"})
+    before_labels = made("once-j", "j", {})
+    stopped(client, renamed, before_labels, environment=environment)
+    stopped(client, made("kept", "kept.3", {"secrets": "kept.3"}), environment=environment, keep=True)
+    stopped(client, fake_docker.add("k.2"), environment=environment)  # by hand, without secrets
+    left = [path.name for path in secrets_folder(environment, "any").parent.iterdir()]
+    assert sorted(left) == ["k.2", "kept.3"]
 
 
 def test_a_bug_is_not_hidden(client: Any) -> None:

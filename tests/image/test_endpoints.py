@@ -22,9 +22,9 @@ import pytest
 
 from aim_engine.deploy import endpoint as endpoint_functions
 from aim_engine.deploy.asking import Access
+from aim_engine.deploy.choosing import find_endpoint
 from aim_engine.deploy.docker import connect
 from aim_engine.deploy.endpoint import monitor_performance, wait_for_endpoint_ready
-from aim_engine.deploy.endpoints import find_endpoint
 from aim_engine.errors import EndpointError, ModelAccessError
 from tests.image.conftest import KEY, Start, serving
 from tests.image.containers import Container, docker

@@ -24,6 +24,7 @@ import pytest
 
 from aim_engine.catalog.load import Catalog
 from aim_engine.deploy import launch_create, launch_decide, launch_lock
+from aim_engine.deploy.choosing import find_endpoint
 from aim_engine.deploy.docker import connect
 from aim_engine.deploy.endpoints import list_endpoints
 from aim_engine.deploy.launch import launch
@@ -32,7 +33,8 @@ from aim_engine.deploy.launch_job import TOKEN, Job, Wishes
 from aim_engine.deploy.launch_lock import NAME as LOCK
 from aim_engine.deploy.launch_lock import LockLostError, remove_labelled
 from aim_engine.deploy.reach import Vantage
-from aim_engine.deploy.secrets import secrets_folder
+from aim_engine.deploy.secrets import secrets_folder, secrets_name
+from aim_engine.deploy.stopping import stop
 from aim_engine.errors import AimError, DockerError, InputError, NoAcceleratorError
 from aim_engine.hardware.inventory import Inventory
 from aim_engine.plan import Plan, Refusal, make_plan
@@ -198,13 +200,33 @@ def test_a_name_that_is_taken(client: Any, job: Jobs, token: str, empty_image: s
     assert of_token(client, token) == []
 
 
-def test_the_engine_sees_files_and_no_secret(client: Any, job: Jobs, tmp_path: Path) -> None:
+def test_the_engine_sees_files_and_no_secret(client: Any, job: Jobs, token: str, tmp_path: Path) -> None:
     ((made, decision),) = create_alone(client, job())
     said = docker("inspect", made).stdout
     assert KEY not in said
     assert "AIM_API_KEY_FILE=/run/secrets/AIM_API_KEY" in said
-    folder = secrets_folder({"XDG_STATE_HOME": str(tmp_path)}, decision.spec.name)
+    environment = {"XDG_STATE_HOME": str(tmp_path)}
+    folder = secrets_folder(environment, secrets_name(decision.spec.name, token))
     assert (folder / "AIM_API_KEY").read_text() == f"{KEY}\n"
+
+
+def test_a_renamed_one_keeps_its_secrets_when_another_gets_its_name(
+    client: Any, job: Jobs, token: str, tmp_path: Path
+) -> None:
+    environment, name = {"XDG_STATE_HOME": str(tmp_path)}, f"{LABEL}-{token[:8]}"
+    ((old, _),) = create_alone(client, job(name=name))
+    docker("rename", old, f"{name}-old")
+    second = replace(job(name=name), token=uuid.uuid4().hex)
+    ((new, _),) = create_alone(client, second)
+    try:
+        key_files = [Path(find_endpoint(client, one).key_file or "") for one in (old, new)]
+        assert [path.read_text() for path in key_files] == [f"{KEY}\n"] * 2
+        stop(client, find_endpoint(client, name), seconds=1, keep=False, environment=environment)
+        assert [path.exists() for path in key_files] == [True, False]
+        stop(client, find_endpoint(client, f"{name}-old"), seconds=1, keep=False, environment=environment)
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    finally:
+        remove_labelled(client, TOKEN, second.token)
 
 
 def test_an_engine_that_does_not_see_our_files_gets_a_variable_and_a_warning(
