@@ -93,6 +93,9 @@ def _config_folders(config: str, typed: Mapping[str, str | None]) -> dict[str, s
         folder = os.path.join(config, name)  # noqa: PTH118 - a typed text stays one
         if typed[field] is None and os.path.isdir(folder):  # noqa: PTH112
             found[field] = folder
+    if not os.path.isdir(config):  # noqa: PTH112
+        what = "it is no folder" if os.path.exists(config) else "there is no such folder"  # noqa: PTH110
+        raise InputError(f"--config {config}: {what}", hint="name the folder that recipes/ and models/ are in")
     if not found and typed["recipes_dir"] is None and typed["models_dir"] is None:
         raise InputError(f"--config {config}: neither recipes/ nor models/ is in it", hint="name the folder above them")
     return dict(found)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from typing import Any, Literal
 
-from aim_engine.cli.terminal import Terminal
+from aim_engine.cli.terminal import Terminal, unwritten
 from aim_engine.errors import InputError
 
 _EXAMPLES = """examples:
@@ -28,16 +28,25 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
     from aim_engine.engine import AIMEngine
 
     tail, since = _lines(arguments.tail), since_typed(arguments.since) if arguments.since else None
-    streams = {1: sys.stdout.buffer, 2: sys.stderr.buffer}
     with AIMEngine(environment=environment) as engine:
         (endpoint,) = engine.find(arguments.name)
         try:
             for stream, piece in stream_log(engine.docker, endpoint, follow=arguments.follow, tail=tail, since=since):
-                streams[stream].write(piece)
-                streams[stream].flush()
+                _write("stderr" if stream == 2 else "stdout", piece)
         except KeyboardInterrupt:
             return 130
     return 0
+
+
+def _write(name: Literal["stdout", "stderr"], piece: bytes) -> None:
+    stream = getattr(sys, name).buffer
+    try:
+        stream.write(piece)
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise unwritten(error, name) from None
 
 
 def _lines(text: str | None) -> int | None:

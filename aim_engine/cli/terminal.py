@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import zip_longest
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 from aim_engine.errors import AimError, CacheError
 
@@ -97,11 +97,12 @@ class Terminal:
         return self._forced or (self._wanted and stream.isatty())
 
 
-def unwritten(error: OSError) -> CacheError:
-    """The error for a stdout that takes no result; nothing is written to it any more."""
-    sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - or Python would complain again at exit
+def unwritten(error: OSError, stream: Literal["stdout", "stderr"] = "stdout") -> CacheError:
+    """The error for a stream that takes no result; nothing is written to it any more."""
+    setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115, PTH123 - or Python would complain again at exit
     return CacheError(
-        f"the result cannot be written to stdout: {error.strerror}", hint="write it where there is room, or > /dev/null"
+        f"the result cannot be written to {stream}: {error.strerror}",
+        hint="write it where there is room, or > /dev/null",
     )
 
 

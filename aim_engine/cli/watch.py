@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from aim_engine.cli.running import NOTHING, amount, duration, share
 from aim_engine.cli.terminal import Terminal
-from aim_engine.errors import DockerError, InputError
+from aim_engine.errors import CacheError, DockerError, InputError
 
 if TYPE_CHECKING:
     from aim_engine.deploy.endpoints import Endpoint
@@ -49,12 +49,16 @@ def add_to(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str, str]) -> int:
     interval = _interval(arguments.interval)
+    if arguments.prometheus is not None:
+        from aim_engine.deploy.prometheus import check_target
+
+        check_target(arguments.prometheus)
     from aim_engine.engine import AIMEngine
 
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a container is stopped by it
     try:
         with AIMEngine(environment=environment) as engine:
-            looker = _Looker(engine, arguments.prometheus, terminal)
+            looker = _Looker(engine, arguments.prometheus, terminal, arguments.once)
             return _once(looker, arguments, terminal) if arguments.once else _watch(looker, interval, arguments)
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -79,13 +83,13 @@ class _Looker:
     engine: AIMEngine
     targets: Path | None
     terminal: Terminal
+    once: bool
     look: Callable[[Iterable[Endpoint]], list[Any]] | None = None
     told: str = ""
+    unwritten: str = ""
 
     def rows(self, *, patient: bool = False) -> list[Any] | None:
         """None where Docker does not answer, and that can be waited for."""
-        from aim_engine.deploy.prometheus import write_targets
-
         try:
             self.look = self.look or self.engine.watcher()
             endpoints = self.engine.endpoints()
@@ -97,9 +101,24 @@ class _Looker:
             self.told = error.message
             return None
         self.told = ""
-        if self.targets is not None and write_targets(self.targets, endpoints):
-            self.terminal.say(f"wrote {self.targets}")
+        if self.targets is not None:
+            self._write(self.targets, endpoints)
         return self.look(endpoints)
+
+    def _write(self, targets: Path, endpoints: list[Endpoint]) -> None:
+        """A full disk does not end the watching: the old file stays, and the next look tries again."""
+        from aim_engine.deploy.prometheus import write_targets
+
+        try:
+            if write_targets(targets, endpoints):
+                self.terminal.say(f"wrote {targets}")
+            self.unwritten = ""
+        except CacheError as error:
+            if self.once:
+                raise
+            if error.message != self.unwritten:  # once for each reason
+                self.terminal.warn(f"{error.message}; the old list stays, and it is tried again: {error.hint}")
+            self.unwritten = error.message
 
 
 def _once(looker: _Looker, arguments: argparse.Namespace, terminal: Terminal) -> int:

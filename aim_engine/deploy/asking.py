@@ -6,6 +6,7 @@ Knows no route. A key is sent as a header and shown nowhere.
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 import time
@@ -14,6 +15,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aim_engine.deploy.endpoints import Endpoint, printable
+from aim_engine.errors import InputError
+from aim_engine.values import RefusedError, secret_text
 
 if TYPE_CHECKING:
     import requests
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 _LARGEST_ANSWER = 4_000_000
 _LONGEST_WORDS = 4000
 _DEEPEST = 8
+_LONGEST_NUMBER = 18  # digits: what 64 bits hold, and a float can be made of
 _KEYS = ("AIM_API_KEY", "VLLM_API_KEY")
 
 One = TypeVar("One")
@@ -43,10 +47,41 @@ class Access:
 
 
 def access_to(endpoint: Endpoint, environment: Mapping[str, str]) -> Access:
-    """The endpoint's own key and certificate where their files can be read here, else the environment's key."""
-    key = _first_line(endpoint.key_file) or next((environment[name] for name in _KEYS if environment.get(name)), None)
+    """The endpoint's own key and certificate where their files can be read here, else the environment's key.
+
+    Raises:
+        InputError: the environment's key cannot be sent.
+    """
+    key = _first_line(endpoint.key_file)
+    if key is None:
+        key = own_key(environment)
+    elif not _can_be_sent(key):  # a file that somebody else wrote
+        key = None
     readable = endpoint.certificate is not None and os.access(endpoint.certificate, os.R_OK)
     return Access(key=key, certificate=endpoint.certificate if readable else None)
+
+
+def own_key(environment: Mapping[str, str]) -> str | None:
+    """The environment's key.
+
+    Raises:
+        InputError: it cannot be sent in a header.
+    """
+    name = next((name for name in _KEYS if environment.get(name)), None)
+    if name is None:
+        return None
+    try:
+        return secret_text(environment[name])
+    except RefusedError as refusal:
+        raise InputError(f"{name}: its value is not legal", hint=f"{refusal}") from None
+
+
+def _can_be_sent(key: str) -> bool:
+    try:
+        secret_text(key)
+    except RefusedError:
+        return False
+    return True
 
 
 def _first_line(path: str | None) -> str | None:
@@ -69,9 +104,11 @@ class Answer:
 
     @property
     def value(self) -> Any:
-        """The answer as JSON, without anything that a terminal would obey; None where it is none."""
+        """The answer as JSON, without anything that a terminal would obey; None where it is none, and in place of a
+        number that no program could pass on (Python reads NaN, Infinity, 1e999 and a thousand digits).
+        """
         try:
-            return cleaned(json.loads(self.text))
+            return cleaned(json.loads(self.text, parse_float=_number, parse_int=_whole, parse_constant=_number))
         except (ValueError, RecursionError):
             return None
 
@@ -90,7 +127,7 @@ def ask(url: str, *, seconds: float, access: Access | None = None, body: Mapping
                                      timeout=seconds, stream=True, allow_redirects=False)  # fmt: skip
             text = _text(answer, begun + seconds)
             return Answer(status=answer.status_code, text=text, seconds=time.monotonic() - begun)
-    except (requests.RequestException, OSError) as error:
+    except (requests.RequestException, OSError, UnicodeError) as error:
         return Answer(status=0, error=_why_not(error), seconds=time.monotonic() - begun)
 
 
@@ -146,6 +183,14 @@ def _why_not(error: Exception) -> str:
         reason = inner
     words = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
     return printable("it does not answer in time" if "timed out" in words.lower() else words)
+
+
+def _number(text: str) -> float | None:
+    return number if math.isfinite(number := float(text)) else None
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if len(text) <= _LONGEST_NUMBER else None
 
 
 def cleaned(value: Any, depth: int = 0) -> Any:

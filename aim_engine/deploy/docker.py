@@ -21,6 +21,7 @@ T = TypeVar("T")
 _ASK_SECONDS = 60  # the longest single answer that is waited for; creating a container on a busy disk takes seconds
 _LONGEST = 200  # of what is quoted
 _WHERE = "DOCKER_HOST or the current docker context says where it is"
+_ADDRESSES = "use unix:///path, tcp://host:port or ssh://user@host"
 
 _NO_SOCKET = "no Docker Engine is here: its socket does not exist"
 
@@ -36,7 +37,9 @@ _UNREACHABLE = (
     ("connection refused", "no Docker Engine answers there", f"start it, or correct the address; {_WHERE}"),
     ("name or service not known", "the Docker Engine's host is not known", f"correct the address; {_WHERE}"),
     ("paramiko", "ssh:// needs one more Python package", "pip install paramiko"),
-    ("bind address", "DOCKER_HOST is no address", "use unix:///path, tcp://host:port or ssh://user@host"),
+    ("object has no attribute", "Docker's own settings are not understood",
+     "correct ~/.docker/config.json, or name another folder with DOCKER_CONFIG"),
+    ("bind address", "DOCKER_HOST is no address", _ADDRESSES),
     ("not supported by this client", "the Docker Engine is too old or too new for this client", "update Docker"),
     ("below minimum", "the Docker Engine is too old", "update it to 20.10 or newer"),
     ("is too old", "the Docker Engine and this client speak no common version", "update the older of the two"),
@@ -70,8 +73,9 @@ def connect(environment: Mapping[str, str]) -> DockerClient:
 
     Raises:
         DockerError: no engine answers, or it may not be used; the hint says what to do.
+        InputError: Docker's own settings are none.
     """
-    with guarded("be reached"):
+    with guarded("be reached"), _settings_understood(environment):
         import docker
 
         host = environment.get("DOCKER_HOST") or _of_context(environment)
@@ -91,6 +95,29 @@ def _of_context(environment: Mapping[str, str]) -> str:
     read = getattr(ContextAPI, "kwargs_from_context", None)  # the SDK knows no contexts before 7.2
     found = read(environment=dict(environment)).get("base_url") if read else None
     return str(found or DEFAULT_UNIX_SOCKET).removeprefix("http+")
+
+
+@contextmanager
+def _settings_understood(environment: Mapping[str, str]) -> Iterator[None]:
+    """The SDK trusts an address to be one, and ~/.docker/config.json to be an object with objects in it."""
+    import requests
+    from docker.utils.config import find_config_file
+
+    try:
+        yield
+    except requests.RequestException:  # some of them are ValueErrors too
+        raise
+    except ValueError as error:
+        host = environment.get("DOCKER_HOST", "")
+        raise DockerError(f"DOCKER_HOST={host[:_LONGEST]} is no address ({error})", hint=_ADDRESSES) from None
+    except (AttributeError, TypeError, KeyError) as error:
+        path = find_config_file()
+        if path is None:
+            raise
+        raise InputError(
+            f"{path} holds something else than Docker's settings ({error})",
+            hint="correct it, or name another folder with DOCKER_CONFIG",
+        ) from None
 
 
 def _knock(path: str) -> None:

@@ -6,6 +6,7 @@ sidecar, whose /metrics needs no key.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -18,6 +19,7 @@ from aim_engine.deploy.endpoints import Endpoint
 from aim_engine.errors import CacheError
 
 _READABLE_BY_ALL = 0o644  # Prometheus is another user
+_HINT = "name a file in a folder that you may write"
 
 
 def targets(endpoints: Iterable[Endpoint]) -> list[dict[str, Any]]:
@@ -42,22 +44,40 @@ def _labels(endpoint: Endpoint) -> dict[str, str]:
     return {name: text for name, text in labels.items() if text}
 
 
+def check_target(path: Path) -> None:
+    """That the file can be kept at all, before there is anything to write.
+
+    Raises:
+        CacheError: its folder is not there, or not ours to write.
+    """
+    folder = _behind(path).parent
+    if not folder.is_dir():
+        raise CacheError(f"{path} cannot be written: there is no folder {folder}", hint=_HINT)
+    if not os.access(folder, os.W_OK | os.X_OK) or _behind(path).is_dir():
+        raise CacheError(f"{path} cannot be written: it is no file that you may write", hint=_HINT)
+
+
+def _behind(path: Path) -> Path:
+    """What a link leads to: the link stays one."""
+    return Path(os.path.realpath(path))
+
+
 def write_targets(path: Path, endpoints: Iterable[Endpoint]) -> bool:
     """Replace the file where something has changed, which is what Prometheus notices; True where it has.
 
     Raises:
-        CacheError: it cannot be written.
+        CacheError: it cannot be written; what was there is kept.
     """
     text = json.dumps(targets(endpoints), indent=2) + "\n"
     with suppress(OSError, UnicodeDecodeError):
         if path.read_text(encoding="utf-8") == text:
             return False
     try:
-        _replace(path, text)
+        _replace(_behind(path), text)
     except OSError as error:
-        raise CacheError(
-            f"{path} cannot be written: {error.strerror}", hint="name a file in a folder that you may write"
-        ) from None
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        hint = f"make room: df -h {_behind(path).parent} shows how much there is" if full else _HINT
+        raise CacheError(f"{path} cannot be written: {error.strerror}", hint=hint) from None
     return True
 
 

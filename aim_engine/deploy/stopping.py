@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from aim_engine.deploy.asking import access_to
+from aim_engine.deploy.asking import access_to, own_key
 from aim_engine.deploy.choosing import choose
 from aim_engine.deploy.docker import guarded
 from aim_engine.deploy.endpoints import Endpoint, endpoint_of
@@ -122,6 +122,7 @@ def stop_all(
     on_progress: Callable[[list[Progress]], None] = lambda _: None,
 ) -> list[Stopped]:
     """Stop and, unless they are kept, remove all of them at the same time."""
+    own_key(environment)  # one that cannot be sent is said before anything is stopped
     wanted = list(endpoints)
     done: dict[int, Stopped] = {}
     failures: list[Exception] = []

@@ -189,7 +189,7 @@ def test_a_hostile_folder_is_data(cli: Run, tmp_path: Path) -> None:
         (("--user", "root"), 10, "not a user id"),
         (("--image=-v",), 10, "cannot be an image"),
         (("--timeout", "soon"), 10, "--timeout"),
-        (("--config", "/nowhere"), 10, "neither recipes/ nor models/"),
+        (("--config", "/nowhere"), 10, "there is no such folder"),
         (("--port-range", "9"), 10, "--port-range"),
         (("--log-name", "../x"), 10, "--log-name"),
         (("--log-file-size", "1"), 10, "--log-file-size"),
@@ -273,3 +273,13 @@ def test_plan_does_not_pay_for_docker(process: Run) -> None:
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "aim_engine.plan" in imported
     assert not {"docker", "rich", "aim_engine.deploy.docker"} & imported
+
+
+def test_a_config_folder_that_is_not_there(cli: Run, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for path, words in ((tmp_path / "none", "there is no such folder"), (file, "it is no folder"),
+                        (tmp_path, "neither recipes/ nor models/")):  # fmt: skip
+        done = cli("launch", MODEL, *ON, "--dry-run", "--config", str(path), **NOWHERE)
+        assert done.code == 10
+        assert words in done.last_words["message"]

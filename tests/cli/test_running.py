@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -196,6 +197,32 @@ def test_an_odd_plan_does_no_harm(aim: Aim, docker: FakeDocker, odd: Any) -> Non
     sidecar.close()
 
 
+def test_numbers_that_are_none_reach_nobody(aim: Aim, docker: FakeDocker) -> None:
+    timeline = (
+        '[{"phase": "loading", "seconds": NaN}, {"phase": "x", "seconds": Infinity}, {"phase": "y", "seconds": 3}]'
+    )
+    sidecar = Answering()
+    sidecar.routes = {"/status": f'{{"phase": "ready", "ready": true, "live": true, "timeline": {timeline}}}',
+                      "/plan": '{"memory": {"lines": [{"name": "a", "bytes": ' + "9" * 400 + "}]}}"}  # fmt: skip
+    docker.add("aim-odd", ports=(None, sidecar.port))
+    done = aim("status", "aim-odd")
+    assert done.code == 0, done.stderr
+    assert "y           3 s" in done.stdout
+    told = aim("status", "aim-odd", "--json").stdout
+    assert json.loads(told, parse_constant=pytest.fail)["status"]["timeline"][0]["seconds"] is None
+    sidecar.close()
+
+
+def test_a_key_that_cannot_be_sent_is_10(aim: Aim, docker: FakeDocker, ports: Ports) -> None:
+    docker.add("aim-one", ports=ports)
+    for words in (("list",), ("status", "aim-one"), ("watch", "--once"), ("stop", "aim-one")):
+        done = aim(*words, AIM_API_KEY="\u043a\u043b\u044e\u0447")
+        assert done.code == 10, done.stderr
+        assert "AIM_API_KEY" in done.last_words["message"]
+        assert "\u043a\u043b\u044e\u0447" not in done.stdout + done.stderr
+    assert len(docker.containers) == 1
+
+
 # --- logs -------------------------------------------------------------------------------------------------------------
 
 
@@ -214,6 +241,21 @@ def test_logs_refuse_what_they_cannot_read(aim: Aim, docker: FakeDocker, words: 
 
 
 # --- stop and restart -------------------------------------------------------------------------------------------------
+
+
+def test_logs_that_cannot_be_written_are_a_full_disk(docker: FakeDocker) -> None:
+    for stream, name in ((1, "stdout"), (2, "stderr")):
+        docker.add("aim-one", log=((stream, "a line\n"),))
+        argv = [sys.executable, "-m", "aim_engine.cli.main", "logs", "aim-one"]
+        environment = {"PATH": os.environ["PATH"], "DOCKER_HOST": docker.host}
+        with Path("/dev/full").open("w") as full:
+            streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, name: full}
+            done = subprocess.run(argv, **streams, text=True, env=environment, check=False)
+        assert done.returncode == 42
+        if name == "stdout":
+            assert "cannot be written to stdout: No space left on device" in done.stderr
+            assert "Traceback" not in done.stderr
+            assert "Exception" not in done.stderr
 
 
 def test_stop_says_where_the_log_stays(aim: Aim, docker: FakeDocker) -> None:
@@ -348,6 +390,34 @@ def test_watch_keeps_a_file_for_prometheus(aim: Aim, docker: FakeDocker, tmp_pat
     assert aim("watch", "--once", "--prometheus", str(targets)).code == 0
     assert json.loads(targets.read_text())[0]["targets"] == ["127.0.0.1:2"]
     assert aim("watch", "--once", "--prometheus", str(tmp_path / "none" / "x")).code == 42
+
+
+def test_watch_goes_on_where_a_disk_is_full_and_writes_when_it_is_not(
+    docker: FakeDocker, ports: Ports, tmp_path: Path
+) -> None:
+    """No file may grow (a limit of the kernel's, that this process lifts again) in place of a full disk."""
+    docker.add("aim-one", ports=ports)
+    targets = tmp_path / "targets.json"
+    targets.write_text("[]")
+    argv = ["prlimit", "--fsize=0:", sys.executable, "-m", "aim_engine.cli.main", "watch", "--json",
+            "--interval", "0.2", "--prometheus", str(targets)]  # fmt: skip
+    environment = {"PATH": os.environ["PATH"], "DOCKER_HOST": docker.host}
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as running:
+        assert running.stdout
+        assert running.stderr
+        warning = running.stderr.readline()
+        rows = [json.loads(running.stdout.readline()) for _ in range(4)]
+        kept = targets.read_text()
+        resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        wrote = running.stderr.readline()
+        running.send_signal(signal.SIGINT)
+        _, rest = running.communicate(timeout=10)
+    assert "cannot be written: File too large; the old list stays" in warning
+    assert "df -h" in warning
+    assert ([row["name"] for row in rows], kept) == (["aim-one"] * 4, "[]")
+    assert (wrote, rest, running.returncode) == (f"wrote {targets}\n", "", 0)
+    assert json.loads(targets.read_text())[0]["targets"] == [f"127.0.0.1:{ports[1]}"]
+    assert list(tmp_path.iterdir()) == [targets]
 
 
 @pytest.mark.parametrize("interval", ["0", "nan", "x", "1e9"])

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from aim_engine.deploy.asking import Access, access_to, ask, at_once, cleaned
+from aim_engine.errors import InputError
 from tests.deploy.running import Answering, endpoint
 
 Start = Callable[[dict[str, Any]], Answering]
@@ -170,3 +171,27 @@ def test_the_endpoint_s_certificate_is_used_where_it_can_be_read(certificates: P
     readable = access_to(mounted(certificates / "mine.pem"), {"VLLM_API_KEY": "k"})
     assert (readable.key, readable.certificate) == ("k", str(certificates / "mine.pem"))
     assert access_to(mounted(certificates / "none.pem"), {}).certificate is None
+
+
+def test_numbers_that_are_none_to_other_programs(answering: Start) -> None:
+    text = '{"a": NaN, "b": -Infinity, "c": 1e999, "d": [1.5, 2], "e": ' + "9" * 400 + "}"
+    server = answering({"/status": text})
+    found = ask(url(server, "/status"), seconds=2).value
+    assert found == {"a": None, "b": None, "c": None, "d": [1.5, 2], "e": None}
+
+
+@pytest.mark.parametrize("key", ["\u043a\u043b\u044e\u0447", "a\nb", " s3cret"])
+def test_a_key_that_cannot_be_a_header_is_refused(key: str) -> None:
+    with pytest.raises(InputError, match="AIM_API_KEY") as caught:
+        access_to(endpoint(), {"AIM_API_KEY": key})
+    assert key not in caught.value.message + caught.value.hint
+    assert ask("http://127.0.0.1:1/", seconds=1, access=Access(key=key)).status == 0  # whoever gives it one
+
+
+def test_a_stranger_s_key_that_cannot_be_a_header_is_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    mounts = [{"Type": "bind", "Source": str(file), "Destination": "/run/key"}]
+    found = endpoint(environment=("AIM_API_KEY_FILE=/run/key",), Mounts=mounts)
+    for text, key in (("\u043a\u043b\u044e\u0447", None), ("theirs", "theirs"), ("", "mine")):
+        file.write_text(text)
+        assert access_to(found, {"AIM_API_KEY": "mine"}).key == key

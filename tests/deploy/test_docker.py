@@ -37,6 +37,8 @@ def sdk_leaks() -> Iterator[None]:
         ("unix:///nowhere/docker.sock", r"its socket does not exist: /nowhere/docker\.sock$", "systemctl start docker"),
         ("tcp://127.0.0.1:1", "no Docker Engine answers", "DOCKER_HOST"),
         ("nonsense://x", "DOCKER_HOST is no address", "unix://"),
+        ("tcp://[::", "is no address", "tcp://host:port"),
+        ("tcp://127.0.0.1:99999", "is no address", "tcp://host:port"),
     ],
 )
 def test_no_engine(host: str, sentence: str, hint: str) -> None:
@@ -71,6 +73,18 @@ def test_certificates_that_are_not_there() -> None:
     with pytest.raises(DockerError, match="TLS") as caught:
         connect({"DOCKER_HOST": "tcp://127.0.0.1:1", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/nowhere"})
     assert "DOCKER_CERT_PATH" in caught.value.hint
+
+
+@pytest.mark.parametrize(("text", "kind"), [("[1]", InputError), ('{"HttpHeaders": 5}', DockerError)])
+def test_settings_of_docker_s_that_are_none(
+    text: str, kind: type[AimError], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text(text)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    with pytest.raises(kind, match="settings") as caught:
+        connect({"DOCKER_HOST": "tcp://127.0.0.1:1"})
+    assert "config.json" in caught.value.message + caught.value.hint
+    assert "DOCKER_CONFIG" in caught.value.hint
 
 
 @pytest.mark.parametrize(

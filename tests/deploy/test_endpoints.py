@@ -91,6 +91,8 @@ def test_the_log_file_is_the_host_s(told: tuple[str, ...], name: str) -> None:
     recorded = inspected(environment=("AIM_LOG_DIR=/workspace/logs", *told), Mounts=mounts)
     assert endpoint_of(recorded).log_file == f"/var/log/aim/{name}.log"
     assert endpoint_of(recorded | {"Mounts": []}).log_file is None
+    forged = inspected(environment=("AIM_LOG_DIR=/workspace/logs", "AIM_LOG_NAME=a\nb\x1b[2J"), Mounts=mounts)
+    assert endpoint_of(forged).log_file == "/var/log/aim/a b\ufffd[2J.log"
     assert endpoint_of(inspected(Mounts=mounts)).log_file is None
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from aim_engine.deploy.prometheus import targets, write_targets
+from aim_engine.deploy.prometheus import check_target, targets, write_targets
 from aim_engine.errors import CacheError
 from tests.deploy.running import Answering, ended, endpoint
 
@@ -121,3 +121,21 @@ def _until_scraped(port: int, seconds: float = 30) -> Any:
         if result:
             return result[0]
     raise AssertionError(f"nothing was scraped within {seconds:g} s")
+
+
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    link, real = tmp_path / "link.json", tmp_path / "there" / "real.json"
+    real.parent.mkdir()
+    link.symlink_to(real)
+    check_target(link)
+    assert write_targets(link, [endpoint(ports=(1, 2))])
+    assert link.is_symlink()
+    assert json.loads(real.read_text())[0]["targets"] == ["127.0.0.1:2"]
+    assert [one.name for one in tmp_path.iterdir() if one.name.startswith(".")] == []
+
+
+def test_a_target_that_can_never_be_written_is_told_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(CacheError, match="there is no folder"):
+        check_target(tmp_path / "none" / "x.json")
+    with pytest.raises(CacheError, match="no file that you may write"):
+        check_target(tmp_path)
