@@ -120,63 +120,7 @@ def inspect_ours(client: DockerClient, *, all: bool) -> Iterator[Mapping[str, An
                 yield client.api.inspect_container(container["Id"])
 
 
-<<<<<<< HEAD
 # --- from what docker inspect says -------------------------------------------------------------------------------
-=======
-def find_endpoint(client: DockerClient, name: str) -> Endpoint:
-    """The one that is meant: by its container's name, the beginning of its id, or a model that only it serves.
-
-    Raises:
-        InputError: there is none, or there are several.
-    """
-    return choose(list_endpoints(client, all=True), name)
-
-
-def choose(endpoints: Iterable[Endpoint], name: str) -> Endpoint:
-    """The one of them that is meant.
-
-    Raises:
-        InputError: there is none, or there are several.
-    """
-    known = tuple(endpoints)
-    for meant in (_by_name(known, name), _by_id(known, name), _by_model(known, name)):
-        if len(meant) == 1:
-            return meant[0]
-        if meant:
-            names = ", ".join(one.name for one in meant)
-            raise InputError(
-                f"{printable(name)} could be any of {len(meant)}: {names}",
-                hint="name one of them; stop takes them all with --replicas",
-            )
-    raise InputError(f"there is no endpoint {printable(name)}", hint=_near(known, name))
-
-
-def _by_name(known: tuple[Endpoint, ...], wanted: str) -> list[Endpoint]:
-    return [one for one in known if one.name == wanted]
-
-
-def _by_id(known: tuple[Endpoint, ...], wanted: str) -> list[Endpoint]:
-    if len(wanted) < _SHORTEST_ID or not re.fullmatch(r"[0-9a-f]+", wanted):
-        return []
-    return [one for one in known if one.container_id.startswith(wanted)]
-
-
-def _by_model(known: tuple[Endpoint, ...], wanted: str) -> list[Endpoint]:
-    """Those that run, if any do: what has ended is not what a model's name means."""
-    serving = [one for one in known if one.model.lower() == wanted.lower() and one.model]
-    return [one for one in serving if one.is_running] or serving
-
-
-def _near(known: tuple[Endpoint, ...], wanted: str) -> str:
-    if not known:
-        return "no container of AIM Engine is on this host; aim-engine list --all shows them"
-    names = {one.name.lower(): one.name for one in known} | {one.model.lower(): one.name for one in known if one.model}
-    close = difflib.get_close_matches(wanted.lower(), names, n=3, cutoff=0.5)
-    part = [key for key in names if wanted and wanted.lower() in key]
-    near = list(dict.fromkeys(names[key] for key in (*close, *part)))[:3]
-    meant = f"did you mean {' or '.join(near)}? " if near else ""
-    return f"{meant}aim-engine list --all shows them all"
->>>>>>> 3405382 (deploy, cli: odd keys, addresses, numbers and full disks are plain errors; watch goes on where a disk is full)
 
 
 def is_ours(labels: Mapping[str, str]) -> bool:
@@ -217,13 +161,9 @@ def endpoint_of(inspected: Mapping[str, Any]) -> Endpoint:
         networks=_networks(inspected),
         certificate=_mounted(inspected, "AIM_TLS_CERT"),
         key_file=_mounted(inspected, "AIM_API_KEY_FILE"),
-<<<<<<< HEAD
-        log_file=log_file(_mounted(inspected, "AIM_LOG_DIR"), _variables(inspected)),
         secrets=_secrets(inspected, labels.get(SECRETS)),
-=======
         log_file=printable(log_file(_mounted(inspected, "AIM_LOG_DIR"), _variables(inspected)) or "", longest=4096)
         or None,
->>>>>>> 3405382 (deploy, cli: odd keys, addresses, numbers and full disks are plain errors; watch goes on where a disk is full)
         replica_group=said.get("replica-group"),
         replica=_number(said.get("replica")),
     )
