@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 # A container that carries one of these is ours. The other labels differ between versions.
-_MARKS = ("model", "checkpoint", "recipe")
+# One that says it has GPUs is to be seen too, and to be stopped, for nobody else gets them.
+_MARKS = ("model", "checkpoint", "recipe", "gpus", "gpu-count")
 _LONGEST_TEXT = 256
 _EVERY_ADDRESS = ("", "0.0.0.0", "::")
 _DRAIN_SECONDS = 60  # AIM_DRAIN_TIMEOUT's default
@@ -37,8 +38,8 @@ class Endpoint:
     are its ports on the host, from wherever it is reached. `state`, `state_error` and `docker_health` are Docker's
     words. `stop_seconds` is how long a stop may take, `certificate`, `key_file` and `log_file` are files of the host:
     what the API shows, the key that it asks for, and where its log is copied to; `secrets` is the name of the folder
-    that its launch made for its secrets. Replicas of one launch have one `replica_group`, in which each is of another
-    number.
+    that its launch made for its secrets, `devices` are the host's device files that it was given. Replicas of one
+    launch have one `replica_group`, in which each is of another number.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Endpoint:
     published: tuple[int, ...] = ()
     log_file: str | None = None
     secrets: str | None = None
+    devices: tuple[str, ...] = ()
     replica_group: str | None = None
     replica: int | None = None
 
@@ -142,7 +144,7 @@ def endpoint_of(inspected: Mapping[str, Any]) -> Endpoint:
         metric=said.get("metric", ""),
         gpu_type=said.get("gpu-type", ""),
         gpu_count=_number(said.get("gpu-count")) or 0,
-        gpus=tuple(filter(None, map(printable, labels.get(f"{LABEL}gpus", "").split(",")))),
+        gpus=tuple(filter(None, map(printable, re.split(r"[,\s]", labels.get(f"{LABEL}gpus", ""))))),
         **_addresses(inspected, said),
         scheme="https" if said.get("scheme") == "https" else "http",
         image=printable(config.get("Image", "")),
@@ -164,6 +166,7 @@ def endpoint_of(inspected: Mapping[str, Any]) -> Endpoint:
         secrets=_secrets(inspected, labels.get(SECRETS)),
         log_file=printable(log_file(_mounted(inspected, "AIM_LOG_DIR"), _variables(inspected)) or "", longest=4096)
         or None,
+        devices=_devices(inspected),
         replica_group=said.get("replica-group"),
         replica=_number(said.get("replica")),
     )
@@ -231,6 +234,11 @@ def _mounted(inspected: Mapping[str, Any], variable: str) -> str | None:
     inside = _variables(inspected).get(variable)
     mounts = (one for one in _maps(inspected.get("Mounts")) if inside and one.get("Destination") == inside)
     return next((str(one["Source"]) for one in mounts if one.get("Source")), None)
+
+
+def _devices(inspected: Mapping[str, Any]) -> tuple[str, ...]:
+    paths = (one.get("PathOnHost") for one in _maps(_map(inspected, "HostConfig").get("Devices")))
+    return tuple(printable(path) for path in paths if path)
 
 
 def _secrets(inspected: Mapping[str, Any], said: str | None) -> str | None:

@@ -81,7 +81,8 @@ def launch(client: DockerClient, job: Job, teller: Teller) -> Launched:
     for decision in first:
         check_devices(decision.plan, job.wishes.device_mode)
     teller.end(_in_short(first))
-    for text in dict.fromkeys([*_cautions([decision.plan for decision in first]), *_left_by_others(first[0])]):
+    cautions = [*first[0].allocation.cautions, *_cautions([decision.plan for decision in first])]
+    for text in dict.fromkeys([*cautions, *_left_by_others(first[0])]):
         teller.warn(text)
     _fetch(client, first[0].spec.image, teller)
     with _nothing_left(client, job) as made:

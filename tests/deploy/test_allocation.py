@@ -15,9 +15,14 @@ from tests.building import GIB, cpu_here
 from tests.deploy.planning import with_nodes
 
 
-def endpoint(*gpus: str, state: str = "running", name: str = "aim-engine-x") -> Endpoint:
+def endpoint(
+    *gpus: str, state: str = "running", name: str = "aim-engine-x", count: str = "", devices: tuple[str, ...] = ()
+) -> Endpoint:
     labels = {"ai.aim-engine.model": "Qwen/Qwen3-32B", "ai.aim-engine.gpus": ",".join(gpus)}
-    return endpoint_of({"Name": f"/{name}", "Id": "f" * 64, "Config": {"Labels": labels}, "State": {"Status": state}})
+    labels |= {"ai.aim-engine.gpu-count": count} if count else {}
+    host = {"Devices": [{"PathOnHost": path, "PathInContainer": path} for path in devices]}
+    return endpoint_of({"Name": f"/{name}", "Id": "f" * 64, "Config": {"Labels": labels}, "HostConfig": host,
+                        "State": {"Status": state}})  # fmt: skip
 
 
 def addresses(inventory: Inventory) -> list[str]:
@@ -61,6 +66,72 @@ def test_a_uuid_names_a_gpu_too() -> None:
 
 def test_a_label_of_another_host_s_gpus_holds_nothing() -> None:
     assert allocate(HOST, [endpoint("0000:ff:00.0", "", "odd text")]).held == {}
+
+
+@pytest.mark.parametrize("written", ["01:00.0", "0000:01:00.0", "00000000:01:00.0", " 0000:01:00.0 ", "0:1:0.0"])
+def test_an_address_is_the_same_however_it_is_written(written: str) -> None:
+    assert set(allocate(HOST, [endpoint(written)]).held) == {1}
+    lettered = changed(HOST, 1, pci_address="0001:0a:00.0")
+    assert set(allocate(lettered, [endpoint("0001:0A:00.0")]).held) == {1}
+    assert allocate(lettered, [endpoint("0a:00.0")]).held == {}
+
+
+def test_several_addresses_with_spaces_between() -> None:
+    assert set(allocate(HOST, [endpoint("01:00.0  02:00.0", count="2")]).held) == {1, 2}
+
+
+# --- containers that do not say which ----------------------------------------------------------------------------
+
+NODES = tuple(str(gpu.render_node) for gpu in HOST.gpus)
+
+
+@pytest.mark.parametrize("one", [
+    endpoint(count="2", devices=("/dev/kfd", *NODES[1:3])),
+    endpoint("which?", count="2", devices=NODES[1:3]),
+    endpoint("01:00.0", count="2", devices=NODES[1:3]),
+    endpoint(devices=NODES[1:3]),
+])  # fmt: skip
+def test_the_devices_it_was_given_tell_which_it_has(one: Endpoint) -> None:
+    found = allocate(HOST, [one])
+    assert set(found.held) == {1, 2}
+    assert found.cautions == (
+        "the container aim-engine-x does not say which GPUs it has: "
+        "GPUs 1, 2 count as its, by the devices it was given",
+    )
+
+
+def test_the_folder_of_all_devices_is_all_of_them_unless_it_says_which() -> None:
+    assert set(allocate(HOST, [endpoint(count="2", devices=("/dev/kfd", "/dev/dri"))]).held) == {0, 1, 2, 3}
+    said = allocate(HOST, [endpoint("00:00.0", "01:00.0", count="2", devices=("/dev/kfd", "/dev/dri"))])
+    assert (set(said.held), said.cautions) == ({0, 1}, ())
+
+
+def test_a_device_is_held_even_if_the_label_names_another() -> None:
+    """As after a reboot that numbered them anew."""
+    assert set(allocate(HOST, [endpoint("00:00.0", count="1", devices=(NODES[3],))]).held) == {0, 3}
+
+
+@pytest.mark.parametrize("one", [
+    endpoint(count="8", name="g"),
+    endpoint("which?", count="1", name="g"),
+    endpoint("00:00.0", count="2", name="g"),
+    endpoint(count="1", name="g", devices=("/dev/kfd", "/dev/fuse", "/dev/dri/renderD9999")),
+])  # fmt: skip
+def test_without_either_none_is_known_to_be_free(one: Endpoint) -> None:
+    with pytest.raises(NoAcceleratorError, match="and not which") as caught:
+        allocate(HOST, [endpoint("03:00.0"), one])
+    assert caught.value.code == 20
+    assert "aim-engine stop g;" in caught.value.hint
+    assert len(caught.value.details) == 1
+    assert caught.value.details[0].startswith(f"the container g (Qwen/Qwen3-32B, running) says {one.gpu_count}")
+
+
+def test_it_hinders_nobody_who_wants_no_gpu_or_finds_none() -> None:
+    vague = endpoint(count="8")
+    assert allocate(cpu_here(), [vague]).held == {}
+    assert len(allocate(HOST, [endpoint(*addresses(HOST), name="all"), vague]).held) == 4
+    assert allocate(HOST, [endpoint(count="8", state="exited")]).held == {}
+    assert allocate(HOST, [endpoint("0000:ff:00.0", count="1")]).held == {}  # of other hardware, and it says so
 
 
 @pytest.mark.parametrize(("size", "is_held"), [(A_LITTLE_BYTES + 1, True), (A_LITTLE_BYTES, False)])

@@ -186,6 +186,22 @@ def test_only_ours_are_listed_and_those_of_others_not_looked_at(fake_docker: Fak
     assert not [path for _, path, _ in fake_docker.asked if stranger["Id"] in path]
 
 
+@pytest.mark.parametrize("label", [{"gpus": "05:00.0"}, {"gpu-count": "8"}])
+def test_one_that_says_it_has_gpus_is_ours_whatever_else_it_says(
+    fake_docker: FakeDocker, client: Any, label: dict[str, str]
+) -> None:
+    one = fake_docker.add("g")
+    one["Config"]["Labels"] = {LABEL + name: text for name, text in label.items()}
+    assert [(found.name, found.model) for found in list_endpoints(client, all=False)] == [("g", "")]
+
+
+def test_the_devices_it_was_given() -> None:
+    recorded = inspected()
+    recorded["HostConfig"]["Devices"] = [{"PathOnHost": "/dev/dri/renderD128"}, {"PathOnHost": "/dev/\x1bx"}, {}, 5]
+    assert endpoint_of(recorded).devices == ("/dev/dri/renderD128", "/dev/\ufffdx")
+    assert endpoint().devices == ()
+
+
 def test_replicas_stand_together_in_the_order_of_their_numbers(fake_docker: FakeDocker, client: Any) -> None:
     for number in (10, 2, 1):
         fake_docker.add(f"m-{number}", labels={"replica-group": "m-1.0", "replica": str(number)})

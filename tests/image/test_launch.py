@@ -50,9 +50,12 @@ RANGE = "23000-23199"
 
 
 def host_of_eight() -> Inventory:
-    """Eight GPUs at addresses that no machine has, so that nobody's containers hold them."""
+    """Eight GPUs at addresses and device files that no machine has, so that nobody's containers hold them."""
     found = with_nodes()
-    gpus = tuple(replace(gpu, pci_address=f"fa15:{gpu.index:02x}:00.0") for gpu in found.gpus)
+    gpus = tuple(
+        replace(gpu, pci_address=f"fa15:{gpu.index:02x}:00.0", render_node=f"/dev/dri/renderD{9000 + gpu.index}")
+        for gpu in found.gpus
+    )
     return replace(found, gpus=gpus, source="declared")
 
 
