@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from aim_engine.configuration import Configuration, Configurations
 from aim_engine.decide import Planner, decide, look, survey
-from aim_engine.deploy.choosing import choose
+from aim_engine.deploy.choosing import choose, choose_replicas
 from aim_engine.deploy.container_log import lines_of, stream_log
 from aim_engine.deploy.docker import begun, connect, guarded
 from aim_engine.deploy.endpoints import Endpoint, list_endpoints
@@ -26,7 +26,7 @@ from aim_engine.deploy.looking import Running, look_at_all, two_looks
 from aim_engine.deploy.reach import Vantage, vantage
 from aim_engine.deploy.restarting import Restarted, restart
 from aim_engine.deploy.status import Status, status_of
-from aim_engine.deploy.stopping import Progress, Stopped, choose_replicas, stop_all
+from aim_engine.deploy.stopping import Progress, Stopped, stop_all
 from aim_engine.deploy.watching import Row, Watch
 from aim_engine.errors import DockerError
 from aim_engine.hardware.inventory import Inventory
@@ -221,11 +221,12 @@ class AIMEngine:
             return [place.reach(one) for one in list_endpoints(self.docker, all=all)]
 
     def find(self, *names: str, replicas: bool = False) -> list[Endpoint]:
-        """The endpoints meant: by a container's name, the beginning of its id, or a model that only one serves; with
-        `replicas` all of the same launch or model. Each once.
+        """The endpoints meant: by a container's name, the beginning of its id, or a model (or its folder) that only one
+        serves; with `replicas` all of the same launch or model. Each once.
         """
-        known = self.endpoints(all=True)
-        chosen = (choose_replicas(known, name) if replicas else [choose(known, name)] for name in names)
+        known, place = self.endpoints(all=True), self.vantage
+        wanted = ((name, place.folders_on_host(name)) for name in names)
+        chosen = (choose_replicas(known, *one) if replicas else [choose(known, *one)] for one in wanted)
         return list({one.container_id: one for several in chosen for one in several}.values())
 
     def list_models(self, *, all: bool = False) -> list[Running]:

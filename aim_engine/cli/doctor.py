@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,9 @@ plan's own. It is 0 where there are only warnings.
 # How an outcome is shown: the mark, the mark where the stream has no such characters, and the colour.
 _MARKS = {"ok": ("✓", "+", "good"), "warning": ("!", "!", "warn"), "error": ("✗", "x", "bad"),
           "skipped": ("–", "-", "dim")}  # fmt: skip
+
+
+_ASK_SECONDS = 3.0  # how long a Docker Engine may take to say whose a port is
 
 
 def add_to(subparsers: Any) -> None:
@@ -94,8 +97,40 @@ def examine(request: Request) -> list[Check]:
         needs = needs_of(plan.as_json(), request.environment) if plan else needs
     here = this_site(request.environment)
     if is_this_machine(request.hardware):
-        return [*findings, *preflight.look(needs, here)]
+        return [*findings, *(_with_endpoint(check, needs, here) for check in preflight.look(needs, here))]
     return [*findings, *preflight.look_from_elsewhere(needs, here, recorded=_site(request))]
+
+
+def _with_endpoint(check: Check, needs: Needs, site: Site) -> Check:
+    """A taken port with the endpoint that publishes it: to the system it is Docker's own process."""
+    if check.name != "ports" or check.outcome != "error":
+        return check
+    found = _published((needs.port, needs.health_port), site.environment)
+    whose = "".join(f"; the endpoint {name} publishes {port}" for port, name in found)
+    names = " ".join(dict.fromkeys(name for _, name in found))
+    remedy = check.remedy.replace("stop that program", f"aim-engine stop {names}") if names else check.remedy
+    return replace(
+        check,
+        sentence=f"{check.sentence}{whose}",
+        remedy=f"{remedy}; aim-engine launch takes the next free ones by itself",
+    )
+
+
+def _published(ports: Sequence[int], environment: Mapping[str, str]) -> list[tuple[int, str]]:
+    """Each of these ports that an endpoint publishes here, and its name; none where no Docker Engine says so soon."""
+    from aim_engine.deploy.docker import begun
+    from aim_engine.engine import AIMEngine
+
+    def ask() -> list[tuple[int, str]]:
+        with AIMEngine(environment=environment) as engine:
+            place = engine.vantage
+            endpoints = engine.endpoints() if place.is_here and place.networks is None else []
+        return [(port, one.name) for port in ports for one in endpoints if port in one.published]
+
+    try:
+        return begun(ask).result(_ASK_SECONDS)
+    except (AimError, TimeoutError):
+        return []
 
 
 def _site(request: Request) -> Site | None:
@@ -114,7 +149,7 @@ def _site(request: Request) -> Site | None:
 
 
 def _hardware(inventory: Inventory, request: Request) -> Check:
-    from aim_engine.hardware.preflight.check import DEVICES, failure, ok, warning
+    from aim_engine.hardware.preflight.check import DEVICES, failure, ok, this_site, warning
     from aim_engine.selection.groups import equal_groups
 
     words = inventory.in_words()
@@ -130,6 +165,8 @@ def _hardware(inventory: Inventory, request: Request) -> Check:
         return warning("hardware", f"{sentence}; {'; '.join(unusable)}", _remedy(inventory, request))
     if words == "the CPU" and request.hardware.lower() != "cpu":
         remedy = "where there are GPUs, pass them in: docker run --device /dev/kfd --device /dev/dri"
+        if not this_site(request.environment).in_container:
+            remedy = "where there are GPUs, install AMD's driver (modprobe amdgpu loads it); else say --hardware cpu"
         return warning("hardware", f"only the CPU: {'; '.join(inventory.notes)}", remedy)
     return ok("hardware", sentence + chosen)
 

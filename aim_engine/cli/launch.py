@@ -164,8 +164,9 @@ def _in_words(result: Mapping[str, Any]) -> str:
 
 def _lines(result: Mapping[str, Any]) -> Iterator[str]:
     yield f"{result['container_name']} is {result['status']}"
-    yield f"  api     {result['endpoint_url']}/v1"
-    yield f"  health  {result['health_url']}/health/ready"
+    yield f"  api     {result['api_url'] or 'not published'}"
+    yield f"  model   {result['served_model']}"
+    yield f"  health  {result['health_url']}/health/ready" if result["health_url"] else "  health  not published"
     if result["test"]:
         test = result["test"]
         yield f"  tested  {test['completion_tokens']} tokens in {test['latency_seconds']:.2f} s"

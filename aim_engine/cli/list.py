@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
     return 0
 
 
-_HEAD = ("name", "model", "state", "health", "gpus", "up", "tokens/s", "url")
+_HEAD = ("name", "model", "state", "health", "gpus", "up", "tokens/s", "api")
 
 
 def _row(running: Any) -> tuple[str, ...]:
@@ -50,4 +50,4 @@ def _row(running: Any) -> tuple[str, ...]:
 
     one, speed = running.endpoint, amount(running.tokens_per_second, digits=1)
     return (one.name, one.model, state(one), running.health.word, gpus(one), duration(uptime_seconds(one)), speed,
-            one.url or amount(None))  # fmt: skip
+            one.api_url or amount(None))  # fmt: skip

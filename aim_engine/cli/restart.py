@@ -36,5 +36,5 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
         terminal.result_json(restarted.as_json())
     else:
         took = f" is ready after {duration(restarted.ready_seconds)}" if restarted.ready else " was started again"
-        terminal.result(f"{endpoint.name}{took}{f' at {endpoint.url}' if endpoint.url else ''}")
+        terminal.result(f"{endpoint.name}{took}{f' at {endpoint.api_url}' if endpoint.api_url else ''}")
     return 0

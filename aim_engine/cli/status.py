@@ -65,6 +65,8 @@ def _about(endpoint: Any, plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
     evidence = _map(plan, "evidence")
     yield "model", endpoint.model
+    yield "folder", endpoint.model_folder or ""
+    yield "served as", endpoint.served_model
     yield "recipe", plan.get("recipe_id") or endpoint.recipe
     yield "checkpoint", str(plan.get("huggingface_id") or "")
     yield "precision", endpoint.precision
@@ -72,7 +74,7 @@ def _about(endpoint: Any, plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "context", f"{plan['max_model_len']:,} tokens" if isinstance(plan.get("max_model_len"), int) else ""
     yield "evidence", ": ".join(str(evidence[key]) for key in ("level", "source") if evidence.get(key))
     yield "gpus", " ".join([gpus(endpoint), *([f"({', '.join(endpoint.gpus)})"] if endpoint.gpus else [])])
-    yield "api", endpoint.url or "not published"
+    yield "api", endpoint.api_url or "not published"
     yield "health", endpoint.health_url or "not published"
     yield "container", f"{endpoint.container_id[:12]}, {state(endpoint)}, image {endpoint.image}"
     yield "log file", endpoint.log_file or ""
@@ -108,9 +110,13 @@ def _attempts(status: Mapping[str, Any]) -> Iterator[str]:
 def _memory(plan: Mapping[str, Any]) -> Iterator[str]:
     from aim_engine.selection.memory import in_gib
 
-    for line in _list(_map(plan, "memory"), "lines"):
+    memory = _map(plan, "memory")
+    for line in _list(memory, "lines"):
         if isinstance(line, Mapping) and isinstance(line.get("bytes"), int):
             yield f"{line.get('name', '')!s:<15} {in_gib(line['bytes']):>10}  {line.get('basis', '')}"
+    total, budget = memory.get("total_bytes"), memory.get("budget_bytes")
+    if isinstance(total, int) and isinstance(budget, int):
+        yield f"{'together':<15} {in_gib(total):>10}  of {in_gib(budget)} the engine may take"
 
 
 def _ended(ending: Any) -> Iterator[str]:

@@ -1,10 +1,13 @@
-"""Which endpoint is meant: all of them and what a person typed in; the one, or an error with near names, out."""
+"""Which endpoints are meant: all that there are, and a typed name, id, model or folder in; those that are meant out.
+
+Pure, but for `find_endpoint`. Where a typed path is a folder is told: `folders` is what Docker's host may call it.
+"""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from aim_engine.deploy.endpoints import Endpoint, list_endpoints, printable
@@ -25,14 +28,14 @@ def find_endpoint(client: DockerClient, name: str) -> Endpoint:
     return choose(list_endpoints(client, all=True), name)
 
 
-def choose(endpoints: Iterable[Endpoint], name: str) -> Endpoint:
+def choose(endpoints: Iterable[Endpoint], name: str, folders: Collection[str] = ()) -> Endpoint:
     """The one of them that is meant.
 
     Raises:
         InputError: there is none, or there are several.
     """
     known = tuple(endpoints)
-    for meant in (_by_name(known, name), _by_id(known, name), _by_model(known, name)):
+    for meant in (_by_name(known, name), _by_id(known, name), _by_model(known, name, folders)):
         if len(meant) == 1:
             return meant[0]
         if meant:
@@ -54,10 +57,22 @@ def _by_id(known: tuple[Endpoint, ...], wanted: str) -> list[Endpoint]:
     return [one for one in known if one.container_id.startswith(wanted)]
 
 
-def _by_model(known: tuple[Endpoint, ...], wanted: str) -> list[Endpoint]:
+def _by_model(known: tuple[Endpoint, ...], wanted: str, folders: Collection[str]) -> list[Endpoint]:
     """Those that run, if any do: what has ended is not what a model's name means."""
-    serving = [one for one in known if one.model.lower() == wanted.lower() and one.model]
-    return [one for one in serving if one.is_running] or serving
+    found = serving(known, wanted, folders)
+    return [one for one in found if one.is_running] or found
+
+
+def serving(known: Iterable[Endpoint], wanted: str, folders: Collection[str] = ()) -> list[Endpoint]:
+    """All that serve a model: of that folder, else of that name; but where a relative path is a folder here, not those
+    that serve another folder by the same words.
+    """
+    every = list(known)
+    if same := [one for one in every if one.model_folder in folders]:
+        return same
+    here = bool(folders) and not wanted.startswith("/")
+    named = (one for one in every if one.model and one.model.lower() == wanted.lower())
+    return [one for one in named if not (here and one.model_folder)]
 
 
 def _near(known: tuple[Endpoint, ...], wanted: str) -> str:
@@ -69,3 +84,16 @@ def _near(known: tuple[Endpoint, ...], wanted: str) -> str:
     near = list(dict.fromkeys(names[key] for key in (*close, *part)))[:3]
     meant = f"did you mean {' or '.join(near)}? " if near else ""
     return f"{meant}aim-engine list --all shows them all"
+
+
+def choose_replicas(endpoints: Iterable[Endpoint], name: str, folders: Collection[str] = ()) -> list[Endpoint]:
+    """All that were launched together with the one of that name or id; all that serve the model of that name or folder.
+
+    Raises:
+        InputError: there is none.
+    """
+    known = tuple(endpoints)
+    if found := serving(known, name, folders):
+        return found
+    meant = choose(known, name, folders)
+    return [one for one in known if one == meant or (meant.replica_group and one.replica_group == meant.replica_group)]

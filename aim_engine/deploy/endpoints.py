@@ -37,9 +37,10 @@ class Endpoint:
     `inner_health_port` are the same within its `networks`, which are its addresses by the networks' names; `published`
     are its ports on the host, from wherever it is reached. `state`, `state_error` and `docker_health` are Docker's
     words. `stop_seconds` is how long a stop may take, `certificate`, `key_file` and `log_file` are files of the host:
-    what the API shows, the key that it asks for, and where its log is copied to; `secrets` is the name of the folder
-    that its launch made for its secrets, `devices` are the host's device files that it was given. Replicas of one
-    launch have one `replica_group`, in which each is of another number.
+    what the API shows, the key that it asks for, and where its log is copied to; `model_folder` is one too, and
+    `served_model` the model's name in requests. `secrets` is the name of the folder that its launch made for its
+    secrets, `devices` are the host's device files that it was given. Replicas of one launch have one `replica_group`,
+    in which each is of another number.
     """
 
     name: str
@@ -80,11 +81,18 @@ class Endpoint:
     devices: tuple[str, ...] = ()
     replica_group: str | None = None
     replica: int | None = None
+    served_model: str = ""
+    model_folder: str | None = None
 
     @property
     def url(self) -> str | None:
         """Where the API is, or None where no port is published."""
         return f"{self.scheme}://{self.address}:{self.port}" if self.port else None
+
+    @property
+    def api_url(self) -> str | None:
+        """What OpenAI's clients call `base_url`."""
+        return f"{self.url}/v1" if self.url else None
 
     @property
     def health_url(self) -> str | None:
@@ -100,7 +108,7 @@ class Endpoint:
         return self.state in ("exited", "dead")  # in all other states, `created` too, it has its GPUs
 
     def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "url": self.url, "health_url": self.health_url}
+        return {**asdict(self), "url": self.url, "api_url": self.api_url, "health_url": self.health_url}
 
 
 def list_endpoints(client: DockerClient, *, all: bool) -> tuple[Endpoint, ...]:
@@ -169,7 +177,24 @@ def endpoint_of(inspected: Mapping[str, Any]) -> Endpoint:
         devices=_devices(inspected),
         replica_group=said.get("replica-group"),
         replica=_number(said.get("replica")),
+        served_model=said.get("served-model") or _served_model(_variables(inspected).get("AIM_MODEL", "")),
+        model_folder=_model_folder(inspected),
     )
+
+
+def _served_model(model: str) -> str:
+    """What the API calls the model of a container that does not say it: a folder's own name, or as it was asked for."""
+    return printable(PurePosixPath(model).name if model.startswith("/") else model)
+
+
+def _model_folder(inspected: Mapping[str, Any]) -> str | None:
+    """The host's folder that is the container's AIM_MODEL, which may be below a mounted one: a snapshot of a cache."""
+    model = PurePosixPath(_variables(inspected).get("AIM_MODEL", ""))
+    binds = [one for one in _maps(inspected.get("Mounts")) if one.get("Type") == "bind" and one.get("Source")]
+    places = {PurePosixPath(str(one.get("Destination"))): PurePosixPath(str(one["Source"])) for one in binds}
+    over = [place for place in places if model.is_absolute() and model.is_relative_to(place)]
+    inner = max(over, key=lambda place: len(place.parts), default=None)
+    return None if inner is None else str(places[inner] / model.relative_to(inner))
 
 
 def _addresses(inspected: Mapping[str, Any], said: Mapping[str, str]) -> dict[str, Any]:

@@ -216,5 +216,11 @@ def model_place(request: Request) -> tuple[str, Mount | None]:
     return target + rest, Mount(source=source, target=target, read_only=True)
 
 
+def served_names(plan: Plan) -> tuple[str, ...]:
+    """The names that the API there takes for the model; the first is the one to tell."""
+    place, mount = model_place(plan.request)
+    return plan.command.served_names if mount is None else (Path(place).name, place)
+
+
 def _absolute(path: Path) -> str:
     return os.path.abspath(path)  # noqa: PTH100 - takes out "..", which Path.absolute leaves in

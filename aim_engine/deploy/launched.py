@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from aim_engine.deploy.devices import holds_alone
+from aim_engine.deploy.inside import served_names
 from aim_engine.deploy.launch_job import Decision
 
 if TYPE_CHECKING:
@@ -46,6 +47,11 @@ class Launched:
         return self.plan.model
 
     @property
+    def served_model(self) -> str:
+        """The model's name in requests."""
+        return served_names(self.plan)[0]
+
+    @property
     def recipe_id(self) -> str:
         return self.plan.recipe_id
 
@@ -57,6 +63,11 @@ class Launched:
     def endpoint_url(self) -> str | None:
         """As Docker's host reaches it."""
         return self.endpoint.url
+
+    @property
+    def api_url(self) -> str | None:
+        """What OpenAI's clients call `base_url`."""
+        return self.endpoint.api_url
 
     @property
     def health_url(self) -> str | None:
@@ -104,10 +115,12 @@ class Launched:
         return {
             "success": self.success,
             "model_id": self.model_id,
+            "served_model": self.served_model,
             "recipe_id": self.recipe_id,
             "container_id": self.container_id[:12],
             "container_name": self.container_name,
             "endpoint_url": self.endpoint_url,
+            "api_url": self.api_url,
             "health_url": self.health_url,
             "gpu_count": self.gpu_count,
             "available_gpus": self.available_gpus,

@@ -59,6 +59,16 @@ class Vantage:
         found = self.paths.on_host(os.path.realpath(path))
         return Path(found) if found else None
 
+    def folders_on_host(self, typed: str) -> frozenset[str]:
+        """What the engine's host may call the folder that a typed path is, with symlinks and without; nothing where it
+        is none.
+        """
+        path = os.path.expanduser(typed)  # noqa: PTH111 - says nothing of a user who is not known
+        if not typed or not (os.path.isabs(path) or os.path.isdir(path)):  # noqa: PTH112, PTH117 - nor of odd names
+            return frozenset()
+        names = {os.path.abspath(path), os.path.realpath(path)}  # noqa: PTH100 - takes out ".."
+        return frozenset(names if self.paths is None else (self.paths.on_host(one) or one for one in names))
+
     def reach(self, endpoint: Endpoint) -> Endpoint:
         """The endpoint with the address and ports that lead to it from here, without ports where none does; and with
         its files as they are called here.

@@ -200,6 +200,7 @@ def _labels(plan: Plan) -> dict[str, str]:
     labels = {
         "version": __version__,
         "model": plan.model,
+        "served-model": inside.served_names(plan)[0],
         "checkpoint": plan.checkpoint,
         "recipe": plan.recipe_id,
         "backend": winner.variant.backend,

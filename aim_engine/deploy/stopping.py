@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from aim_engine.deploy.asking import access_to, own_key
-from aim_engine.deploy.choosing import choose
 from aim_engine.deploy.docker import guarded
 from aim_engine.deploy.endpoints import Endpoint, endpoint_of
 from aim_engine.deploy.looking import look
@@ -95,20 +94,6 @@ class Progress:
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
-
-
-def choose_replicas(endpoints: Iterable[Endpoint], name: str) -> list[Endpoint]:
-    """All that were launched together with the one of that name or id; all that serve the model of that name.
-
-    Raises:
-        InputError: there is none.
-    """
-    known = tuple(endpoints)
-    serving = [one for one in known if one.model.lower() == name.lower() and one.model]
-    if serving:
-        return serving
-    meant = choose(known, name)
-    return [one for one in known if one == meant or (meant.replica_group and one.replica_group == meant.replica_group)]
 
 
 def stop_all(

@@ -13,10 +13,11 @@ import pytest
 
 from aim_engine.cli import doctor
 from aim_engine.hardware.inventory import Inventory
-from aim_engine.hardware.preflight.check import Needs, this_site
+from aim_engine.hardware.preflight.check import Needs, Site, this_site
 from aim_engine.hardware.preflight.look import CHECKS
 from tests.building import MODEL, cpu_here, here, request, write_model
 from tests.cli.conftest import Run
+from tests.deploy.running import FakeDocker
 from tests.fakes.trees import plant_host, read_host
 
 ON_CPU = ("--hardware", "cpu", "--host", "127.0.0.1")
@@ -62,6 +63,31 @@ def test_hardware_that_is_elsewhere_is_not_looked_for_here(cli: Run) -> None:
     assert found["plan"]["sentence"].startswith("qwen3-32b-mi300x-bf16 on 8 x MI300X")
     assert {found[name]["sentence"] for name in CHECKS if name != "model access"} == {"not this machine"}
     assert found["model access"]["sentence"].startswith(f"whether {MODEL} asks for a token is not known")
+
+
+def test_a_taken_port_comes_with_the_endpoint_that_publishes_it(cli: Run) -> None:
+    """The process that has it is Docker's own."""
+    docker = FakeDocker()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        docker.add("aim-one", ports=(port, None))
+        words = ("doctor", *ON_CPU, "--port", str(port), "--json")
+        found = by_name(cli(*words, DOCKER_HOST=docker.host).json)["ports"]
+        alone = by_name(cli(*words, DOCKER_HOST="unix:///nowhere").json)["ports"]
+    docker.close()
+    assert found["sentence"] == f"{alone['sentence']}; the endpoint aim-one publishes {port}"
+    assert alone["sentence"].startswith(f"AIM_PORT={port}: the port is taken by pid")
+    assert found["remedy"].startswith("aim-engine stop aim-one, or choose another AIM_PORT")
+    assert alone["remedy"].endswith("aim-engine launch takes the next free ones by itself")
+
+
+@pytest.mark.parametrize(("inside", "remedy"), [(True, "docker run --device /dev/kfd"), (False, "modprobe amdgpu")])
+def test_only_the_cpu_has_the_remedy_of_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: bool, remedy: str
+) -> None:
+    (tmp_path / ".dockerenv").touch() if inside else None
+    monkeypatch.setattr("aim_engine.hardware.preflight.check.this_site", lambda environment: Site(root=tmp_path))
+    assert remedy in doctor._hardware(cpu_here(), request()).remedy
 
 
 # --- what detection found, in one line ---------------------------------------------------------------------------

@@ -227,8 +227,15 @@ def test_a_name_that_is_taken_comes_with_what_removes_its_container(
 
 
 def result(name: str, **more: Any) -> dict[str, Any]:
-    return {"container_name": name, "status": "running", "endpoint_url": "http://127.0.0.1:8000", "health_url":
-            "http://127.0.0.1:8080", "test": None, "log_file": None, **more}  # fmt: skip
+    return {"container_name": name, "status": "running", "api_url": "http://127.0.0.1:8000/v1", "served_model": "tiny",
+            "health_url": "http://127.0.0.1:8080", "test": None, "log_file": None, **more}  # fmt: skip
+
+
+def test_what_a_client_needs_is_said_to_be_pasted() -> None:
+    assert {"  api     http://127.0.0.1:8000/v1", "  model   tiny"} <= set(_in_words(result("a")).splitlines())
+    hidden = _in_words(result("a", api_url=None, health_url=None))
+    assert "None" not in hidden
+    assert hidden.count("not published") == 2
 
 
 def test_replicas_are_ended_by_one_line() -> None:

@@ -27,7 +27,8 @@ PLAN = {
     "recipe_id": "cpu-any-bf16", "huggingface_id": "org/checkpoint", "max_model_len": 2048,
     "warnings": ["mind the gap"],
     "evidence": {"level": "derived", "source": "a paper\x1b[2J"},
-    "memory": {"lines": [{"name": "weights", "bytes": 3 << 30, "basis": "exact"}]},
+    "memory": {"lines": [{"name": "weights", "bytes": 3 << 30, "basis": "exact"}],
+               "total_bytes": 4 << 30, "budget_bytes": 9 << 30},
 }  # fmt: skip
 STATUS = {
     **READY, "engine": {"running": 2.0}, "plan": PLAN,
@@ -73,10 +74,10 @@ def test_list_shows_each_with_its_health_and_speed(aim: Aim, docker: FakeDocker,
     done = aim("list")
     assert done.code == 0, done.stderr
     head, ready, silent = done.stdout.splitlines()
-    assert head.split() == ["name", "model", "state", "health", "gpus", "up", "tokens/s", "url"]
+    assert head.split() == ["name", "model", "state", "health", "gpus", "up", "tokens/s", "api"]
     assert ready.split()[:4] == ["aim-ready", "/models/tiny", "running", "ready"]
     assert "4 x MI300X" in ready
-    assert f"http://127.0.0.1:{ports[0]}" in ready
+    assert ready.endswith(f" http://127.0.0.1:{ports[0]}/v1")
     assert "no answer" in silent
     assert "aim-silent: Connection refused" in done.stderr
 
@@ -153,7 +154,8 @@ def test_status_says_everything(aim: Aim, docker: FakeDocker, ports: Ports) -> N
     assert done.code == 0, done.stderr
     for words in ("aim-ready: ready", "org/checkpoint", "2,048 tokens", "derived: a paper\ufffd[2J", "(0000:05:00.0)",
                   "2 running, 1 waiting", "25% in use", "loading     1 min 2 s", "1: it crashed", "2: it runs",
-                  "3.0 GiB  exact", "mind the gap"):  # fmt: skip
+                  "3.0 GiB  exact", "4.0 GiB  of 9.0 GiB the engine may take", "served as   tiny",
+                  f"api         http://127.0.0.1:{ports[0]}/v1\n", "mind the gap"):  # fmt: skip
         assert words in done.stdout, done.stdout
 
 
@@ -221,6 +223,24 @@ def test_a_key_that_cannot_be_sent_is_10(aim: Aim, docker: FakeDocker, ports: Po
         assert "AIM_API_KEY" in done.last_words["message"]
         assert "\u043a\u043b\u044e\u0447" not in done.stdout + done.stderr
     assert len(docker.containers) == 1
+
+
+def test_status_finds_a_folder_by_its_other_names(
+    aim: Aim, docker: FakeDocker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path.resolve() / "models" / "tiny"
+    folder.mkdir(parents=True)
+    mounts = [{"Type": "bind", "Source": str(folder), "Destination": "/models/tiny"}]
+    docker.add("aim-one", labels={"model": "models/tiny"}, Mounts=mounts)
+    monkeypatch.chdir(tmp_path)
+    for typed in ("models/tiny", "./models/tiny", str(folder), "models/../models/tiny/"):
+        done = aim("status", typed)
+        assert done.code == 0, done.stderr
+        assert f"folder      {folder}\n" in done.stdout
+    (folder / "models" / "tiny").mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    assert aim("stop", "models/tiny", "--replicas").code == 10  # the same words for another folder
+    assert aim("status", "aim-one", "--json").json["model_folder"] == str(folder)
 
 
 # --- logs -------------------------------------------------------------------------------------------------------------
@@ -358,7 +378,7 @@ def test_restart_waits_until_it_is_ready(aim: Aim, docker: FakeDocker, ports: Po
     docker.add("aim-one", ports=ports, state=ended(0))
     done = aim("restart", "aim-one")
     assert done.code == 0, done.stderr
-    assert done.stdout == f"aim-one is ready after 0 s at http://127.0.0.1:{ports[0]}\n"
+    assert done.stdout == f"aim-one is ready after 0 s at http://127.0.0.1:{ports[0]}/v1\n"
     assert "  ready" in done.stderr
     assert aim("restart", "aim-one", "--detach", "--json").json["ready"] is False
 

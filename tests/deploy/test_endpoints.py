@@ -218,3 +218,27 @@ def test_one_that_goes_away_meanwhile_is_left_out(fake_docker: FakeDocker, clien
     fake_docker._listed = lambda one: one if one is listed else FakeDocker._listed(one)  # type: ignore[method-assign]
     fake_docker._shown = lambda query: [listed, *fake_docker.containers.values()]  # type: ignore[method-assign]
     assert [one.name for one in list_endpoints(client, all=True)] == ["aim-stays"]
+
+
+@pytest.mark.parametrize(
+    ("model", "mounts", "served", "folder"),
+    [
+        ("/models/my model", [("/srv/my model", "/models/my model")], "my model", "/srv/my model"),
+        ("/models/m/snapshots/1", [("/hub/m", "/models/m"), ("/x", "/models")], "1", "/hub/m/snapshots/1"),
+        ("Qwen/Qwen3-32B", [("/data", "/workspace/model-cache")], "Qwen/Qwen3-32B", None),
+        ("/models/tiny", [], "tiny", None),
+        ("", [("/data", ".")], "", None),
+    ],
+)
+def test_the_model_s_folder_on_the_host_and_its_name_in_requests(
+    model: str, mounts: list[tuple[str, str]], served: str, folder: str | None
+) -> None:
+    """Of a container that was started by hand too, which has no label of that."""
+    binds = [{"Type": "bind", "Source": source, "Destination": target} for source, target in mounts]
+    volume = {"Type": "volume", "Source": "/var/lib/docker/volumes/x/_data", "Destination": "/"}
+    found = endpoint(environment=(f"AIM_MODEL={model}",), Mounts=[*binds, volume, 5])
+    assert (found.served_model, found.model_folder) == (served, folder)
+
+
+def test_a_label_says_the_name_in_requests() -> None:
+    assert endpoint(labels={"served-model": "org/m"}).served_model == "org/m"

@@ -109,3 +109,18 @@ def test_the_ports_on_the_host_are_known_wherever_it_is_reached_from() -> None:
     found = Vantage(networks={"bridge": "172.17.0.1"}).reach(published())
     assert found.port == 8000
     assert found.published == (40000, 40001)
+
+
+def test_a_typed_folder_is_what_the_host_calls_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path.resolve() / "real"
+    folder.mkdir()
+    (tmp_path / "link").symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+    assert Vantage().folders_on_host("./link") == {str(tmp_path / "link"), str(folder)}
+    assert Vantage().folders_on_host("real/../real/") == {str(folder)}
+    assert Vantage().folders_on_host("/not/here") == {"/not/here"}
+    for none in ("", "absent", "org/model", "~nobody-of-that-name/x", "a\0b"):
+        assert Vantage().folders_on_host(none) == frozenset()
+    inside = Vantage(paths=HostPaths(mounts=(OwnMount(target=str(tmp_path.resolve()), source="/host"),)))
+    assert inside.folders_on_host("real") == {"/host/real"}
+    assert inside.folders_on_host("/srv/of-the-host") == {"/srv/of-the-host"}

@@ -306,3 +306,10 @@ def test_the_user_s_choice_of_gpus_goes_along_where_all_are_passed(nodes: bool) 
     environment = spec(planned({"HIP_VISIBLE_DEVICES": "2,3"}, on=chosen)).environment
     passed = {name: text for name, text in environment.items() if name.endswith("VISIBLE_DEVICES")}
     assert passed == ({} if nodes else {"HIP_VISIBLE_DEVICES": "2,3", "ROCR_VISIBLE_DEVICES": "4,5,6,7"})
+
+
+def test_a_label_says_what_to_call_the_model_in_requests() -> None:
+    label = LABEL + "served-model"
+    assert spec(planned()).labels[label] == MODEL
+    assert spec(cpu_plan(model="./tiny-models/tiny")).labels[label] == "tiny"
+    assert spec(cpu_plan(model="/hub/models--a--b/snapshots/123")).labels[label] == "123"
