@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from aim_engine.configuration import Configuration, Configurations
 from aim_engine.decide import Planner, decide, look, survey
-from aim_engine.deploy.choosing import choose, choose_replicas
+from aim_engine.deploy.choosing import checked_names, choose, choose_replicas
 from aim_engine.deploy.container_log import lines_of, stream_log
 from aim_engine.deploy.docker import begun, connect, guarded
 from aim_engine.deploy.endpoints import Endpoint, list_endpoints
@@ -32,7 +32,7 @@ from aim_engine.errors import DockerError
 from aim_engine.hardware.inventory import Inventory
 from aim_engine.hardware.sensors import Sensors, read_sensors
 from aim_engine.hooks import ConfigureHook, HealthCheck, Hooks, OnProgress, Remembering, Select
-from aim_engine.keywords import launch_keywords, request_of, wishes_of
+from aim_engine.keywords import checked_environment, checked_seconds, launch_keywords, request_of, wishes_of
 from aim_engine.plan import Plan, Refusal
 from aim_engine.request import Request
 
@@ -62,7 +62,7 @@ class AIMEngine:
         configure: ConfigureHook | None = None,
         on_progress: OnProgress | None = None,
     ) -> None:
-        self._environment = dict(os.environ if environment is None else environment)
+        self._environment = checked_environment(os.environ if environment is None else environment)
         self._hooks = Hooks(select=select, health_check=health_check, configure=configure, on_progress=on_progress)
         self._given = docker_client
         self._own: DockerClient | None = None
@@ -225,7 +225,7 @@ class AIMEngine:
         serves; with `replicas` all of the same launch or model. Each once.
         """
         known, place = self.endpoints(all=True), self.vantage
-        wanted = ((name, place.folders_on_host(name)) for name in names)
+        wanted = ((name, place.folders_on_host(name)) for name in checked_names(names))
         chosen = (choose_replicas(known, *one) if replicas else [choose(known, *one)] for one in wanted)
         return list({one.container_id: one for several in chosen for one in several}.values())
 
@@ -269,7 +269,7 @@ class AIMEngine:
         return stop_all(
             self.docker,
             endpoints,
-            seconds=timeout,
+            seconds=checked_seconds(timeout),
             keep=keep,
             environment=self._environment,
             vantage=self.vantage,

@@ -48,6 +48,32 @@ def request_of(
     return read_request(texts, _with_secrets(texts, environment), ports_follow=ports_follow, typed_as="keyword")
 
 
+def checked_environment(environment: Any) -> dict[str, str]:
+    """The environment that a program gives.
+
+    Raises:
+        InputError: it is no mapping of texts.
+    """
+    if not isinstance(environment, Mapping):
+        raise InputError(f"environment: {repr(environment)[:80]} is not legal", hint="use a mapping of texts")
+    for name, text in environment.items():
+        if not isinstance(name, str) or not isinstance(text, str):
+            shown = repr(name)[:80] if isinstance(name, str) else "a name that is no text"  # not its value: a secret
+            raise InputError(f"environment: {shown} is not legal", hint="use a mapping of texts: {'AIM_PORT': '8000'}")
+    return dict(environment)
+
+
+def checked_seconds(seconds: Any) -> int | None:
+    """How long a stop may take.
+
+    Raises:
+        InputError: it is no whole number of seconds.
+    """
+    if seconds is None or (isinstance(seconds, int) and not isinstance(seconds, bool) and seconds >= 0):
+        return seconds
+    raise InputError(f"timeout: {repr(seconds)[:80]} is not legal", hint="use a whole number of seconds, or None")
+
+
 def _unknown(name: str, known: Iterable[str]) -> InputError:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}?" if near else "aim-engine settings lists them; use a setting's flag with _ for -"

@@ -362,3 +362,25 @@ def test_results_are_values_that_json_knows(make: Make, docker: FakeDocker, side
     }
     for name, result in results.items():
         assert json.loads(json.dumps(result.as_json())), name
+
+
+def test_values_of_other_kinds_are_refused_in_a_sentence() -> None:
+    for environment in ({"AIM_PORT": 5}, {1: "x"}, [1]):
+        with pytest.raises(InputError, match="environment"):
+            AIMEngine(environment=environment)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", [None, 5, b"aim-one"])
+def test_a_name_is_text(make: Make, docker: FakeDocker, name: Any) -> None:
+    docker.add("aim-one")
+    for method in ("stop_model", "get_model_status", "restart_model", "logs"):
+        with pytest.raises(InputError, match="is no endpoint's name"):
+            getattr(make(), method)(name)
+
+
+@pytest.mark.parametrize("timeout", ["x", 1.5, True, -1])
+def test_a_stop_s_time_is_whole_seconds(make: Make, docker: FakeDocker, timeout: Any) -> None:
+    docker.add("aim-one")
+    with pytest.raises(InputError, match="timeout"):
+        make().stop_model("aim-one", timeout=timeout)
+    assert len(docker.containers) == 1

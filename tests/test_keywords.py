@@ -74,11 +74,11 @@ def test_a_bool_is_a_switch_and_no_number() -> None:
 def test_every_wish_is_a_keyword() -> None:
     assert len(launch_keywords()) == len(fields(Wishes))
     wishes, rest = wishes_of({
-        "image": "r.example.com/x:1", "name": "mine", "memory_bytes": 1, "env": {"A": "1"}, "timeout": 5, "keep": True,
-        "wait": False, "network": None, "max_model_len": 4096,
+        "image": "r.example.com/x:1", "name": "mine", "memory_bytes": 1 << 30, "env": {"A": "1"}, "timeout": 5,
+        "keep": True, "wait": False, "network": None, "max_model_len": 4096,
     })  # fmt: skip
     assert rest == {"max_model_len": 4096}
-    assert wishes == Wishes(image="r.example.com/x:1", name="mine", memory_bytes=1, extra={"A": "1"}, wait=False,
+    assert wishes == Wishes(image="r.example.com/x:1", name="mine", memory_bytes=1 << 30, extra={"A": "1"}, wait=False,
                             timeout_seconds=5, keep=True)  # fmt: skip
 
 

@@ -76,10 +76,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
             terminal.result_json({"success": False, "error": error.as_json()})
         raise
     except (KeyboardInterrupt, SystemExit) as stop:
-        terminal.say(f"interrupted: {'; '.join(getattr(stop, '__notes__', ())) or 'nothing was made'}")
-        if isinstance(stop, SystemExit):
-            raise
-        return 130
+        return _interrupted(stop, arguments, terminal)
     try:
         if arguments.json:
             terminal.result_json(result)
@@ -89,6 +86,18 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
         error.details += tuple(_running_all_the_same(result))
         raise
     return 0
+
+
+def _interrupted(stop: BaseException, arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """Say what became of it, last as JSON; the exit code is 128 and the signal's number."""
+    code = stop.code if isinstance(stop, SystemExit) and isinstance(stop.code, int) else 130
+    what = "; ".join(getattr(stop, "__notes__", ())) or "nothing was made"
+    words = {"class": "Interrupted", "code": code, "message": f"interrupted: {what}", "hint": "", "retryable": True}
+    if arguments.json:
+        terminal.result_json({"success": False, "error": words})
+    terminal.say(str(words["message"]))
+    terminal.last_words(words)
+    return code
 
 
 def _running_all_the_same(result: Mapping[str, Any]) -> Iterator[str]:

@@ -75,7 +75,11 @@ class Terminal:
             self.say(f"  {_as_one(detail)}")
         if error.hint:
             self.say(f"{self._painted(sys.stderr, 'strong', 'remedy')}: {_as_one(error.hint)}")
-        self._tell(_json(error.as_json(), sys.stderr))
+        self.last_words(error.as_json())
+
+    def last_words(self, words: Mapping[str, Any]) -> None:
+        """One line for programs."""
+        self._tell(_json(words, sys.stderr))
 
     def _tell(self, text: str) -> None:
         self._copy(_OURS.sub("", text).encode("utf-8", "backslashreplace") + b"\n")

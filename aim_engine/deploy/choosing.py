@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aim_engine.deploy.endpoints import Endpoint, list_endpoints, printable
 from aim_engine.errors import InputError
@@ -17,6 +17,19 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 _SHORTEST_ID = 4  # of the digits of a container's id, as a person types them
+
+
+def checked_names(names: Iterable[Any]) -> tuple[str, ...]:
+    """Names of endpoints.
+
+    Raises:
+        InputError: one is no text.
+    """
+    found = tuple(names)
+    for one in found:
+        if not isinstance(one, str):
+            raise InputError(f"{repr(one)[:80]} is no endpoint's name", hint="give a name, an id or a model as text")
+    return found
 
 
 def find_endpoint(client: DockerClient, name: str) -> Endpoint:

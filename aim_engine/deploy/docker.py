@@ -5,11 +5,12 @@ errors, each with its remedy. Knows no plan and no container of ours.
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future, wait
+from contextlib import contextmanager
 from threading import Thread
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aim_engine.errors import AimError, CacheError, DockerError, InputError
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _ASK_SECONDS = 60  # the longest single answer that is waited for; creating a container on a busy disk takes seconds
+_LOOK_SECONDS = 12  # the same of a question that changes nothing, and of the first one
+_PING_SECONDS = 2  # an engine that lives answers this one in milliseconds, however busy it is
 _LONGEST = 200  # of what is quoted
 _WHERE = "DOCKER_HOST or the current docker context says where it is"
 _ADDRESSES = "use unix:///path, tcp://host:port or ssh://user@host"
@@ -82,9 +85,24 @@ def connect(environment: Mapping[str, str]) -> DockerClient:
         if host.startswith("unix://"):
             _knock(host.removeprefix("unix://"))
         # through the ssh program: it knows the user's keys and agents, and needs no further package
-        return docker.from_env(
-            environment=dict(environment), timeout=_ASK_SECONDS, use_ssh_client=host.startswith("ssh://")
+        client = docker.from_env(
+            environment=dict(environment), timeout=_LOOK_SECONDS, use_ssh_client=host.startswith("ssh://")
         )
+    client.api.timeout = _ASK_SECONDS
+    for way in set(client.api.adapters.values()):
+        _hurry(way)
+    return client
+
+
+def _hurry(way: Any) -> None:
+    """Of one of the SDK's ways to the engine: a question that changes nothing is answered soon, or not at all."""
+    send = way.send
+
+    def send_hurried(request: Any, *arguments: Any, timeout: Any = None, **more: Any) -> Any:
+        soon = request.method == "GET" and timeout == _ASK_SECONDS
+        return send(request, *arguments, timeout=_LOOK_SECONDS if soon else timeout, **more)
+
+    way.send = send_hurried
 
 
 def _of_context(environment: Mapping[str, str]) -> str:
@@ -123,7 +141,7 @@ def _settings_understood(environment: Mapping[str, str]) -> Iterator[None]:
 def _knock(path: str) -> None:
     """Fail here where nobody answers: the SDK would leave its socket open, and say the same in ten times the words."""
     with socket.socket(socket.AF_UNIX) as knocking:
-        knocking.settimeout(_ASK_SECONDS)
+        knocking.settimeout(_LOOK_SECONDS)
         try:
             knocking.connect(path)
         except OSError as error:
@@ -132,9 +150,9 @@ def _knock(path: str) -> None:
 
 
 @contextmanager
-def guarded(doing: str) -> Iterator[None]:
+def guarded(doing: str, *, remedy: str = "") -> Iterator[None]:
     """Turn what the SDK, or the connection below it, raises into one of our errors. `doing` completes "Docker could
-    not ...".
+    not ..."; `remedy` is for whatever the engine itself refuses.
     """
     import requests
     from docker.errors import APIError, DockerException
@@ -142,7 +160,7 @@ def guarded(doing: str) -> Iterator[None]:
     try:
         yield
     except APIError as error:
-        raise _refusal(doing, str(error.explanation or error)) from None
+        raise _refusal(doing, str(error.explanation or error), remedy) from None
     except (DockerException, requests.RequestException, OSError) as error:
         raise _unreachable(doing, error) from None
 
@@ -163,18 +181,33 @@ def begun(call: Callable[[], T], answer: Future[T] | None = None) -> Future[T]:
     return coming
 
 
-def in_one_piece(call: Callable[[], T]) -> T:
-    """The call's result. An interrupt waits for its end: an engine that was asked goes on though nobody listens any
-    more, and what it makes after a look at what is to be removed would stay.
+def in_one_piece(client: DockerClient, call: Callable[[], T]) -> T:
+    """The call's result. An interrupt waits for its end as long as the engine lives: one that was asked goes on though
+    nobody listens any more, and what it makes after a look at what is to be removed would stay.
     """
     answer: Future[T] = Future()
     try:
         return begun(call, answer).result()
     except BaseException:
         if not answer.cancel():  # or it has not begun, and will not
-            with suppress(Exception):
-                answer.result(_ASK_SECONDS)
+            deadline = time.monotonic() + _ASK_SECONDS
+            while not wait([answer], _PING_SECONDS / 2).done and time.monotonic() < deadline and hasten(client):
+                pass
         raise
+
+
+def hasten(client: DockerClient) -> bool:
+    """Whether the engine answers at all. From one that does not, nothing is waited for any more: whoever takes back
+    what was made asks several times.
+    """
+    import requests
+
+    try:
+        client.api.get(f"{client.api.base_url}/_ping", timeout=_PING_SECONDS)
+    except (requests.RequestException, OSError):
+        client.api.timeout = _PING_SECONDS
+        return False
+    return True
 
 
 def is_about_a_port(error: AimError) -> bool:
@@ -187,13 +220,13 @@ def is_about_a_name(error: AimError) -> bool:
     return "is already in use by container" in error.message
 
 
-def _refusal(doing: str, said: str) -> AimError:
+def _refusal(doing: str, said: str, remedy: str) -> AimError:
     """What the engine itself answered."""
     sentence = f"Docker could not {doing}: {said.strip()}"
     for words, kind, hint in _REFUSED:
-        if words in said.lower():
+        if words in said.lower() and not (remedy and kind is DockerError):
             return kind(sentence, hint=hint)
-    return DockerError(sentence, hint="the engine's own log says more: journalctl -u docker")
+    return DockerError(sentence, hint=remedy or "the engine's own log says more: journalctl -u docker")
 
 
 def _unreachable(doing: str, error: Exception) -> DockerError:

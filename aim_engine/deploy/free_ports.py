@@ -12,7 +12,7 @@ from typing import Any
 
 from aim_engine.deploy.endpoints import Endpoint
 from aim_engine.errors import InputError
-from aim_engine.hardware.preflight.ports import check_port
+from aim_engine.hardware.preflight.ports import check_address, check_port
 from aim_engine.request import Request
 from aim_engine.values import PortRange
 
@@ -155,7 +155,12 @@ def _mostly(taken: Mapping[int, str], limits: PortRange) -> str:
 
 
 def listens_here(request: Request, port: int) -> bool:
-    """Whether something listens on the port of this machine; for an engine that is on it."""
+    """Whether something listens on the port of this machine; for an engine that is on it.
+
+    Raises:
+        InputError: the address is none of this machine's, so that every port of it would look taken.
+    """
+    check_address(request.host)
     try:
         check_port(request.host, port, "AIM_PORT")
     except InputError:

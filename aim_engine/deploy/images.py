@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # distribution/reference, normalize.go: what has a dot, or is localhost, is a host
 _HOST_AND_PORT = re.compile(r"(localhost|[^:]*\.[^:]*):\d{1,5}", re.ASCII)
 
+_REMEDY = "check the image's name, docker login, or scripts/build; --image and AIM_ENGINE_REGISTRY name another"
+
 OnPull = Callable[[int, int, str], None]  # bytes that have come, bytes known of, and in words
 
 
@@ -71,7 +73,7 @@ def pull(client: DockerClient, image: str, on_pull: OnPull) -> None:
             hint="make it with scripts/build, name one with --image, or set AIM_ENGINE_REGISTRY",
         )
     repository, tag = _parted(image)
-    with guarded(f"pull {image}"):
+    with guarded(f"pull {image}", remedy=_REMEDY):
         watch_pull(client.api.pull(repository, tag=tag, stream=True, decode=True), on_pull)
     if not is_here(client, image):
         raise DockerError(f"{image} was pulled, and is not here", hint="docker images shows what is")
@@ -98,7 +100,7 @@ def watch_pull(lines: Iterable[Mapping[str, Any]], on_pull: OnPull) -> None:
         if line.get("error"):
             raise DockerError(
                 f"the image cannot be pulled: {line['error']}",
-                hint="docker login, or --image, or scripts/build; AIM_ENGINE_REGISTRY names the registry",
+                hint=_REMEDY,
             )
         layer, status = str(line.get("id", "")), str(line.get("status", ""))
         detail = line.get("progressDetail") or {}

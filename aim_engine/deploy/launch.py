@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from aim_engine.deploy.devices import holds_alone
-from aim_engine.deploy.docker import guarded, in_one_piece, is_about_a_port
+from aim_engine.deploy.docker import guarded, hasten, in_one_piece, is_about_a_port
 from aim_engine.deploy.docker_words import restart_policy
 from aim_engine.deploy.images import is_here, pull
 from aim_engine.deploy.launch_create import Created, create_alone, remove_all
@@ -20,6 +20,7 @@ from aim_engine.deploy.launch_decide import check_devices, decide_alone, decide_
 from aim_engine.deploy.launch_job import TOKEN, Decision, Job, Wishes
 from aim_engine.deploy.launch_lock import remove_labelled
 from aim_engine.deploy.launched import Launched
+from aim_engine.deploy.limits import check_log_options, check_memory
 from aim_engine.deploy.looking import seconds_since
 from aim_engine.deploy.names import checked_image, checked_name, checked_network, checked_user, publish_address
 from aim_engine.deploy.replicas import differences
@@ -64,6 +65,8 @@ def check_wishes(wishes: Wishes) -> None:
     restart_policy(wishes.restart)
     checked_network(wishes.network)
     checked_user(wishes.user)
+    check_memory(wishes.memory_bytes, wishes.memory_swap_bytes if wishes.memory_bytes is not None else None)
+    check_log_options(wishes.log_options)
     if wishes.name is not None:
         checked_name(wishes.name)
     if wishes.image is not None:
@@ -161,6 +164,7 @@ def _remove(client: DockerClient, job: Job, made: _Made, error: BaseException) -
     """Take all back; the error, or where it is none of ours its note, says what became of it."""
     names = dict.fromkeys(made.names)
     try:
+        hasten(client)
         with guarded("remove what was created"):
             remove_labelled(client, TOKEN, job.token)
         if names:
@@ -186,7 +190,7 @@ def _created_and_started(client: DockerClient, job: Job, teller: Teller, made: _
         for container, decision in created:
             try:
                 with guarded(f"start {decision.spec.name}"):
-                    in_one_piece(partial(client.api.start, container))
+                    in_one_piece(client, partial(client.api.start, container))
             except AimError as error:
                 chosen = _chosen_ports(decision.plan.request)
                 if not is_about_a_port(error) or not chosen or attempt == _PORT_TRIES - 1:

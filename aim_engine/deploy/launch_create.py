@@ -109,7 +109,7 @@ def create(client: DockerClient, spec: ContainerSpec, values: Mapping[str, str])
     words = create_words(spec, values)
     with guarded("create the container"):
         host = client.api.create_host_config(**words.pop("host_config"))
-        return str(in_one_piece(lambda: client.api.create_container(**words, host_config=host))["Id"])
+        return str(in_one_piece(client, lambda: client.api.create_container(**words, host_config=host))["Id"])
 
 
 def remove(client: DockerClient, container: str, job: Job, name: str) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from aim_engine.deploy.docker import guarded, in_one_piece
+from aim_engine.deploy.docker import guarded, hasten, in_one_piece
 from aim_engine.errors import AimError, DockerError
 
 if TYPE_CHECKING:
@@ -99,9 +99,10 @@ def _try(client: DockerClient, image: str, token: str) -> str | None:
     with guarded("take the lock of a launch"):
         try:
             made = in_one_piece(
+                client,
                 lambda: client.api.create_container(
                     image, command=["true"], name=NAME, labels={_LABEL: token}, network_disabled=True
-                )
+                ),
             )
         except APIError as error:
             if error.status_code == 409:
@@ -146,8 +147,9 @@ def _time(text: str) -> datetime:
 
 def _release(client: DockerClient, token: str) -> None:
     """By the token: an interrupted request may have made the lock and not told its id."""
+    hasten(client)
     with suppress(AimError), guarded("release the lock of a launch"):
-        in_one_piece(lambda: remove_labelled(client, _LABEL, token))
+        in_one_piece(client, lambda: remove_labelled(client, _LABEL, token))
 
 
 def remove_labelled(client: DockerClient, label: str, value: str) -> None:

@@ -18,6 +18,7 @@ _LONGEST_NAME = 63
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", re.ASCII)  # moby/moby, daemon/names: RestrictedNamePattern
 HOST_NETWORK = "host"
 _IMAGE = re.compile(r"[A-Za-z0-9][\w.:/@-]{0,511}", re.ASCII)  # distribution/reference, loosely; no leading dash
+_LARGEST_ID = 2**31 - 1  # opencontainers/runc, libcontainer/user: maxID
 _USER = re.compile(r"\d{1,10}(:\d{1,10})?", re.ASCII)
 
 
@@ -125,7 +126,7 @@ def checked_user(user: str | None) -> str | None:
     Raises:
         InputError: it is neither.
     """
-    if user is None or _USER.fullmatch(user):
+    if user is None or (_USER.fullmatch(user) and max(map(int, user.split(":"))) <= _LARGEST_ID):
         return user
     raise InputError(f"{user[:80]!r} is not a user id", hint="use UID or UID:GID, for instance $(id -u):$(id -g)")
 

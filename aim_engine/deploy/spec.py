@@ -14,6 +14,7 @@ from aim_engine import __version__
 from aim_engine.deploy import inside
 from aim_engine.deploy.devices import access_of, device_files
 from aim_engine.deploy.inside import API_PORT, HEALTH_PORT, Mount, PassedVariable
+from aim_engine.deploy.limits import check_log_options, check_memory
 from aim_engine.deploy.names import (
     HOST_NETWORK,
     checked_image,
@@ -144,6 +145,9 @@ def container_spec(
     network = checked_network(network)
     mounts = tuple(inside.mounts(plan))
     name = checked_name(name) if name is not None else container_name(plan)
+    memory_bytes, own_memory = memory_bytes or _memory_bytes(plan), memory_bytes is None
+    check_memory(memory_bytes, memory_swap_bytes)
+    check_log_options(log_options or {})
     return ContainerSpec(
         image=checked_image(image),
         name=name,
@@ -164,7 +168,7 @@ def container_spec(
         mounts=mounts,
         ports=() if network == HOST_NETWORK else _ports(plan),
         shm_bytes=shm_bytes or (_SHM_TOGETHER if plan.winner.gpu_count > 1 else _SHM_ALONE),
-        memory_bytes=memory_bytes or _memory_bytes(plan),
+        memory_bytes=memory_bytes,
         health=HealthCheck(start_seconds=int(plan.start_timeout_seconds)),
         stop_seconds=int(plan.request.drain_timeout) + _STOP_MARGIN_SECONDS,
         restart=restart,
@@ -173,7 +177,10 @@ def container_spec(
         log_options={**_LOG_OPTIONS, **(log_options or {})},
         labels=_labels(plan),
         about=_about(plan),
-        remarks=(*_remarks(plan, devices, mounts, user), *_limits_in_words(plan, memory_bytes, restart)),
+        remarks=(
+            *_remarks(plan, devices, mounts, user),
+            *_limits_in_words(own_memory and memory_bytes is not None, restart),
+        ),
     )
 
 
@@ -254,9 +261,9 @@ def _remarks(plan: Plan, devices: tuple[str, ...], mounts: tuple[Mount, ...], us
         yield "AIM_STATE_DIR is left out: in the container the state lies on the tmpfs at /tmp"
 
 
-def _limits_in_words(plan: Plan, memory_bytes: int | None, restart: str) -> Iterator[str]:
+def _limits_in_words(own_memory: bool, restart: str) -> Iterator[str]:
     """About what is ours and not asked for."""
-    if memory_bytes is None and _memory_bytes(plan):
+    if own_memory:
         yield "mem_limit: a quarter and 2 GiB above what the plan computes for weights, cache and processes"
     if restart == _RESTART:
         yield ("restart: three times at most, and only after a failure. Exit codes 10 to 42 and 50 are permanent, no "

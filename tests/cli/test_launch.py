@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,12 @@ def test_a_hostile_folder_is_data(cli: Run, tmp_path: Path) -> None:
         (("--network", "none"), 10, "nobody could reach"),
         (("--name", "a b"), 10, "cannot be the name"),
         (("--user", "root"), 10, "not a user id"),
+        (("--user", "4294967295"), 10, "not a user id"),
+        (("--memory", "4m"), 10, "--memory"),
+        (("--memory", "6g", "--memory-swap", "1g"), 10, "--memory-swap"),
+        (("--memory", "6g", "--memory-swap", "1g", "--dry-run"), 10, "--memory-swap"),
+        (("--log-opt", "max-size=banana"), 10, "--log-opt max-size=banana"),
+        (("--log-opt", "foo=x", "--dry-run"), 10, "--log-opt foo"),
         (("--image=-v",), 10, "cannot be an image"),
         (("--timeout", "soon"), 10, "--timeout"),
         (("--config", "/nowhere"), 10, "there is no such folder"),
@@ -258,7 +265,18 @@ def test_an_interrupt_before_anything_is_made(process: Run, tmp_path: Path) -> N
     path = f"{tmp_path}:{Path(aim_engine.__file__).parents[1]}"
     done = process("launch", model, "--hardware", "cpu", "--dry-run", PYTHONPATH=path, **NOWHERE)
     assert done.code == 130
-    assert done.stderr.splitlines()[-1] == "interrupted: nothing was made"
+    assert done.stderr.splitlines()[-2] == "interrupted: nothing was made"
+    assert (done.last_words["class"], done.last_words["code"]) == ("Interrupted", 130)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_an_end_by_a_signal_is_told(
+    cli: Run, number: signal.Signals, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aim_engine.cli.launch.variables_typed", lambda *_: signal.raise_signal(number))
+    done = cli("launch", MODEL, *ON, "--json", **NOWHERE)
+    assert (done.code, done.json["success"], done.json["error"]["code"]) == (code, False, code)
+    assert done.last_words["message"] == "interrupted: nothing was made"
 
 
 def test_no_engine(cli: Run) -> None:

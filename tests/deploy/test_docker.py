@@ -6,6 +6,7 @@ import gc
 import hashlib
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import requests
@@ -20,6 +22,7 @@ from docker.errors import APIError, DockerException
 
 from aim_engine.deploy.docker import connect, guarded, in_one_piece
 from aim_engine.errors import AimError, CacheError, DockerError, InputError
+from tests.deploy.running import FakeDocker
 
 
 @pytest.fixture
@@ -128,10 +131,13 @@ def test_our_own_errors_pass() -> None:
         raise InputError("mine")
 
 
+HERE: Any = SimpleNamespace(api=SimpleNamespace(base_url="", get=lambda *_, **__: None))  # an engine that lives
+
+
 def test_a_call_in_one_piece_gives_its_answer_or_its_error() -> None:
-    assert in_one_piece(lambda: 7) == 7
+    assert in_one_piece(HERE, lambda: 7) == 7
     with pytest.raises(InputError, match="no"):
-        in_one_piece(lambda: (_ for _ in ()).throw(InputError("no")))
+        in_one_piece(HERE, lambda: (_ for _ in ()).throw(InputError("no")))
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.1])  # while the call begins, and while it is waited for
@@ -146,5 +152,40 @@ def test_an_interrupt_waits_for_the_end_of_a_call(pause: float) -> None:
         done.append("made")
 
     with pytest.raises(KeyboardInterrupt):
-        in_one_piece(call)
+        in_one_piece(HERE, call)
     assert (begun, done) == (["asked"], ["made"])
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """Whoever takes connections, and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_silent_engine_is_given_up_soon(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aim_engine.deploy.docker._LOOK_SECONDS", 0.5)
+    begun = time.monotonic()
+    with pytest.raises(DockerError, match="does not answer"):
+        connect({"DOCKER_HOST": silent})
+    assert 0.4 < time.monotonic() - begun < 3  # once, and not again and again
+
+
+def test_one_that_falls_silent_is_asked_but_a_short_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aim_engine.deploy.docker._LOOK_SECONDS", 0.5)
+    monkeypatch.setattr("aim_engine.deploy.docker._PING_SECONDS", 0.2)
+    server, over = FakeDocker(), threading.Event()
+    client = connect({"DOCKER_HOST": server.host})
+    server.answer = lambda *_: (over.wait(20), (200, "text/plain", b""))[1]  # type: ignore[method-assign]
+    begun = time.monotonic()
+    with pytest.raises(DockerError, match="does not answer"), guarded("list"):
+        client.api.containers()
+    threading.Timer(0.1, lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        in_one_piece(client, lambda: client.api.remove_container("x"))
+    with pytest.raises(DockerError, match="does not answer"), guarded("remove it"):  # and what is taken back after it
+        client.api.remove_container("x")
+    assert time.monotonic() - begun < 3
+    over.set()
+    client.close()
+    server.close()

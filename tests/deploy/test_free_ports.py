@@ -127,3 +127,11 @@ def test_what_listens_on_this_machine() -> None:
         assert listens_here(request, port)
         assert not listens_elsewhere(request, port)
     assert not listens_here(request, port)
+
+
+@pytest.mark.parametrize("named", [{}, {"port": "8000"}])
+def test_an_address_that_is_none_of_this_host(named: dict[str, str]) -> None:
+    """203.0.113.0/24 is for documentation (RFC 5737)."""
+    request = read_request({"model": "a/b", "host": "203.0.113.7", **named}, {}, ports_follow=True)
+    with pytest.raises(InputError, match=r"AIM_HOST=203\.0\.113\.7 is not an address of this machine"):
+        with_free_ports(request, {}, listens=listens_here)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from docker.errors import APIError
 
 from aim_engine.deploy.images import image_name, pull, watch_pull
 from aim_engine.errors import DockerError, InputError
@@ -73,3 +75,14 @@ def test_a_name_without_a_registry_is_not_looked_for_elsewhere() -> None:
         pull(None, "aim-engine-unified", lambda *_: None)
     assert "scripts/build" in caught.value.hint
     assert "--image" in caught.value.hint
+
+
+@pytest.mark.parametrize("said", ["pull access denied for x/y, repository does not exist", "lookup x: network is down"])
+def test_an_image_that_cannot_be_pulled_has_a_remedy_of_its_own(said: str) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise APIError("404", response=SimpleNamespace(status_code=404), explanation=said)
+
+    with pytest.raises(DockerError, match="could not pull x/y") as caught:
+        pull(SimpleNamespace(api=SimpleNamespace(pull=refuse)), "x/y", lambda *_: None)
+    assert "scripts/build" in caught.value.hint
+    assert "journalctl" not in caught.value.hint

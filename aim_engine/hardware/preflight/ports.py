@@ -33,6 +33,15 @@ def check_port(host: str, port: int, setting: str) -> None:
             raise _port_refused(host, port, setting, error) from None
 
 
+def check_address(host: str) -> None:
+    """That a server could listen there at all, whatever the port.
+
+    Raises:
+        InputError: it is no address of this machine.
+    """
+    check_port(host, 0, "AIM_PORT")  # the kernel chooses a free one
+
+
 def _port_refused(host: str, port: int, setting: str, error: OSError) -> InputError:
     if error.errno == errno.EADDRINUSE:
         return InputError(
