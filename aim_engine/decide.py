@@ -199,8 +199,10 @@ def know(request: Request, inventory: Inventory, progress: Progress = _nobody) -
     """The recipes for the asked model and its card: from the catalogue, or else from the checkpoint itself; for GPUs
     that none of them is for, one made of the card.
     """
-    catalog = _with_card(request, inventory, progress)
+    catalog = _what_is_written(request)
     missing = _without_recipe(catalog, inventory)
+    served = bool(missing) or any(gpus_of_type(inventory, recipe.gpu_type) for recipe in catalog.recipes)
+    catalog = _with_card(catalog, request, progress, may_be_served=served)
     if catalog.card is None or not missing:
         return catalog
     made = [find_backend(request.backend).derive(catalog.card, request.required_model, one) for one in missing]
@@ -218,19 +220,22 @@ def _without_recipe(catalog: Catalog, inventory: Inventory) -> list[Product]:
     return found
 
 
-def _with_card(request: Request, inventory: Inventory, progress: Progress) -> Catalog:
+def _what_is_written(request: Request) -> Catalog:
+    """The recipes and the card of the catalogue. A folder's model has neither but the families'."""
     folder = request.model_folder
     if folder is not None and request.revision is not None:
         raise InputError(f"AIM_REVISION={request.revision} is for a hub's model, and {folder} is a folder",
                          hint="leave it out, or name the model's id")  # fmt: skip
     model_id = None if folder is not None else request.required_model
-    catalog = load_catalog(model_id, catalog_folders(request.recipes_dir, request.models_dir))
+    return load_catalog(model_id, catalog_folders(request.recipes_dir, request.models_dir))
+
+
+def _with_card(catalog: Catalog, request: Request, progress: Progress, *, may_be_served: bool) -> Catalog:
     if catalog.card is not None and catalog.card.architecture is not None:
         return catalog
-    if folder is not None:
-        return _with(catalog, _read(folder, request))
-    served = any(gpus_of_type(inventory, recipe.gpu_type) for recipe in catalog.recipes)
-    if not served and not _without_recipe(catalog, inventory):
+    if request.model_folder is not None:
+        return _with(catalog, _read(request.model_folder, request))
+    if not may_be_served:
         return catalog  # nothing here could serve it anyway: do not ask the network
     cached = cached_folder(request.required_model, hub_cache(request), _revision(request))
     if cached is not None:

@@ -71,7 +71,9 @@ def _fit(card: ModelCard, request: Request, inventory: Inventory, product: Produ
     made = backend(request.backend).derive(card, request.required_model, product)
     if made is None:
         return _no(product, card, "the model's numbers are not known")
-    wish = replace(request, metric="latency", precision="auto", recipe=None, min_evidence="derived")
+    wish = replace(
+        request, metric="latency", precision="auto", recipe=None, gpu_count=None, force=False, min_evidence="derived"
+    )
     outcome = make_plan(wish, inventory, Catalog(recipes=(made,), card=card))
     if isinstance(outcome, Refusal):
         return _refused(outcome, product, card)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from aim_engine.errors import InputError
 from aim_engine.settings import DEFAULT_CACHE_DIR, LOG_FORMATS, LOG_LEVELS, SETTINGS, Setting, settings_table
-from aim_engine.values import DEFAULT_PORT_RANGE, PortRange, RefusedError, names_a_folder, secret_file
+from aim_engine.values import DEFAULT_PORT_RANGE, PortRange, RefusedError, names_a_folder, secret_file, slug
 
 __all__ = ["LOG_FORMATS", "LOG_LEVELS", "SETTINGS", "Request", "Setting", "read_request", "secrets_from_files",
            "settings_table"]  # fmt: skip
@@ -127,7 +127,7 @@ def log_name(model: str | None, port: int) -> str:
     words = model or ""
     if words.startswith(("/", ".", "~")):
         words = Path(words).expanduser().absolute().name
-    return f"{re.sub(r'[^a-z0-9]+', '-', words.lower()).strip('-')[:100] or 'model'}-{port}"
+    return f"{slug(words)[:100] or 'model'}-{port}"
 
 
 def read_request(

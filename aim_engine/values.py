@@ -248,6 +248,11 @@ def revision_text(text: str) -> str:
     return text
 
 
+def slug(text: str) -> str:
+    """The text in small letters and digits, with single dashes between: "RX 7900 XTX" is "rx-7900-xtx", "*" empty."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
 def is_hub_id(text: str) -> bool:
     """Whether the hub would take it for a model's id."""
     return bool(_HUB_ID.fullmatch(text)) and len(text) <= _MAX_HUB_ID and not _NO_HUB_ID.search(text)

@@ -58,9 +58,12 @@ def test_what_others_hold_counts() -> None:
 
 
 def test_a_recipe_s_wishes_do_not_matter() -> None:
-    """It is about memory: neither evidence nor a pin nor the metric changes it."""
+    """It is about memory: neither evidence nor a pin, a count nor the metric changes it."""
     plain = on("MI300X")
-    assert on("MI300X", metric="throughput", recipe="x", min_evidence="measured").as_json() == plain.as_json()
+    assert (
+        on("MI300X", metric="throughput", recipe="x", min_evidence="measured", gpu_count="4").as_json()
+        == plain.as_json()
+    )
 
 
 def test_precisions_are_the_own_one_first() -> None:

@@ -14,6 +14,7 @@ from aim_engine.catalog.architecture import Architecture
 from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.recipe import ArgumentValue, Evidence, Recipe, Variant
 from aim_engine.hardware.products import Product
+from aim_engine.values import slug
 
 _SIZES = (1, 2, 4, 8)
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16"}
@@ -85,7 +86,7 @@ def derive(card: ModelCard, model_id: str, product: Product) -> Recipe | None:
         for size in tensor_parallel_sizes(shape, precision)
     ]
     return Recipe(
-        recipe_id=f"derived-{_slug(product.name)}-{precision}",
+        recipe_id=f"derived-{slug(product.name)}-{precision}",
         model_id=model_id,
         huggingface_id=model_id,
         precision=precision,
@@ -149,7 +150,3 @@ def _platform_words(product: Product, family: str) -> Iterator[tuple[str, str]]:
     elif product.gfx.startswith(("gfx11", "gfx12")):
         yield "FLASH_ATTENTION_TRITON_AMD_ENABLE", "TRUE"
         yield "TORCH_ROCM_AOTRITON_ENABLE_EXPERIMENTAL", "1"
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

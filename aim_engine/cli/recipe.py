@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from aim_engine.plan import make_plan
 from aim_engine.request import Request, read_request
 from aim_engine.selection.candidate import Judged
 from aim_engine.selection.memory import in_gib
-from aim_engine.values import is_hub_id
+from aim_engine.values import is_hub_id, slug
 
 _DESCRIPTION = """Write a recipe for a model on the GPUs that are here or declared, as a file to edit.
 
@@ -84,8 +83,8 @@ def _derived(request: Request, inventory: Inventory, catalog: Catalog) -> Recipe
             f"not enough is known of {request.required_model} to write a recipe for it",
             hint=unknown_numbers(request),
         )
-    slug = re.sub(r"[^a-z0-9]+", "-", request.required_model.rpartition("/")[2].lower()).strip("-")
-    return replace(made, recipe_id=made.recipe_id.replace("derived", slug, 1), generated=False)
+    named = slug(request.required_model.rpartition("/")[2])
+    return replace(made, recipe_id=made.recipe_id.replace("derived", named, 1), generated=False)
 
 
 def _product(inventory: Inventory) -> Product:

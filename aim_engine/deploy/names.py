@@ -12,6 +12,7 @@ from pathlib import Path
 
 from aim_engine.errors import InputError
 from aim_engine.plan import Plan
+from aim_engine.values import slug
 
 # A container's name is also its host name on a compose network, and a DNS label has 63 characters (RFC 1035).
 _LONGEST_NAME = 63
@@ -28,21 +29,17 @@ def container_name(plan: Plan) -> str:
     folder = plan.request.model_folder
     model = plan.model if folder is None else Path(folder).absolute().name
     devices = "cpu" if winner.recipe.gpu_type == "CPU" else f"{winner.gpu_count}gpu"
-    tail = f"{devices}-{_slug(winner.recipe.precision)}-{_slug(winner.variant.backend)}"
+    tail = f"{devices}-{slug(winner.recipe.precision)}-{slug(winner.variant.backend)}"
     room = _LONGEST_NAME - len(f"aim-engine--{tail}")
-    return f"aim-engine-{_short(_slug(model), model, max(room, 12))}-{tail}"
+    return f"aim-engine-{_short(slug(model), model, max(room, 12))}-{tail}"
 
 
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
-
-
-def _short(slug: str, text: str, room: int) -> str:
-    """The slug, or where it is empty or too long as much of it as fits and eight digits that tell it from others."""
-    if slug and len(slug) <= room:
-        return slug
+def _short(word: str, text: str, room: int) -> str:
+    """The word, or where it is empty or too long as much of it as fits and eight digits that tell it from others."""
+    if word and len(word) <= room:
+        return word
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{slug[: room - 9].strip('-') or 'model'}-{digest}"
+    return f"{word[: room - 9].strip('-') or 'model'}-{digest}"
 
 
 def checked_name(name: str) -> str:

@@ -64,6 +64,18 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     gc.enable()  # main switches it off, because a command ends before collecting would pay
 
 
+def interrupting(folder: Path) -> str:
+    """A folder for PYTHONPATH by which it is as if ^C came while a model's config is opened."""
+    (folder / "sitecustomize.py").write_text(
+        "import sys\n"
+        "def hear(event, arguments):\n"
+        "    if event == 'open' and str(arguments[0]).endswith('config.json'):\n"
+        "        raise KeyboardInterrupt\n"
+        "sys.addaudithook(hear)\n"
+    )
+    return str(folder)
+
+
 @pytest.fixture
 def process(tmp_path: Path) -> Run:
     """Run the command as a process of its own, with nothing in its environment but what is given."""

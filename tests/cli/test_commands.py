@@ -17,7 +17,7 @@ from aim_engine.cli.arguments import LAUNCHING
 from aim_engine.cli.main import _ALIASES, _COMMANDS
 from aim_engine.request import SETTINGS, settings_table
 from tests.building import MODEL, ROOT, write_model, write_recipe
-from tests.cli.conftest import Run
+from tests.cli.conftest import Run, interrupting
 
 PLAN = ("plan", MODEL, "--hardware", "MI300X:8")
 
@@ -304,12 +304,5 @@ def test_any_encoding_of_the_streams(process: Run, encoding: str) -> None:
 
 def test_an_interrupt_ends_quietly(process: Run, tmp_path: Path) -> None:
     """As if Ctrl-C came while the model's config is opened."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "import sys\n"
-        "def hear(event, arguments):\n"
-        "    if event == 'open' and str(arguments[0]).endswith('config.json'):\n"
-        "        raise KeyboardInterrupt\n"
-        "sys.addaudithook(hear)\n"
-    )
-    done = process("plan", str(write_model(tmp_path / "m")), "--hardware", "cpu", PYTHONPATH=str(tmp_path))
+    done = process("plan", str(write_model(tmp_path / "m")), "--hardware", "cpu", PYTHONPATH=interrupting(tmp_path))
     assert (done.code, done.stdout, done.stderr) == (130, "", "interrupted\n")

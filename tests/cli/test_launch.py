@@ -13,7 +13,7 @@ import pytest
 import aim_engine
 from aim_engine.cli.launch import _in_words
 from tests.building import MODEL, write_model, write_recipe
-from tests.cli.conftest import Done, Run
+from tests.cli.conftest import Done, Run, interrupting
 from tests.deploy.running import FakeDocker, ended
 
 ON = ("--hardware", "MI300X:8")
@@ -254,15 +254,8 @@ def test_replicas_are_ended_by_one_line() -> None:
 
 
 def test_an_interrupt_before_anything_is_made(process: Run, tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text(
-        "import sys\n"
-        "def hear(event, arguments):\n"
-        "    if event == 'open' and str(arguments[0]).endswith('config.json'):\n"
-        "        raise KeyboardInterrupt\n"
-        "sys.addaudithook(hear)\n"
-    )
     model = str(write_model(tmp_path / "m"))
-    path = f"{tmp_path}:{Path(aim_engine.__file__).parents[1]}"
+    path = f"{interrupting(tmp_path)}:{Path(aim_engine.__file__).parents[1]}"
     done = process("launch", model, "--hardware", "cpu", "--dry-run", PYTHONPATH=path, **NOWHERE)
     assert done.code == 130
     assert done.stderr.splitlines()[-2] == "interrupted: nothing was made"
