@@ -17,6 +17,7 @@ from aim_engine.catalog.checkpoint import HUB, Checkpoint
 from aim_engine.catalog.checkpoint_card import card_of
 from aim_engine.catalog.hub_cache import cached_folder, commit_of, remember
 from aim_engine.catalog.load import Catalog, catalog_folders, load_catalog, nearest_models
+from aim_engine.catalog.model_card import ModelCard
 from aim_engine.errors import HubUnreachableError, InputError, ModelAccessError
 from aim_engine.hardware.detect import detect
 from aim_engine.hardware.installed import Engine
@@ -197,27 +198,36 @@ def _wish(request: Request) -> str:
 
 def know(request: Request, inventory: Inventory, progress: Progress = _nobody) -> Catalog:
     """The recipes for the asked model and its card: from the catalogue, or else from the checkpoint itself; for GPUs
-    that none of them is for, one made of the card.
+    that none of them is for, and for a precision that none of them has, one made of the card.
     """
     catalog = _what_is_written(request)
-    missing = _without_recipe(catalog, inventory)
-    served = bool(missing) or any(gpus_of_type(inventory, recipe.gpu_type) for recipe in catalog.recipes)
+    here = _products(inventory)
+    served = bool(here) or any(gpus_of_type(inventory, recipe.gpu_type) for recipe in catalog.recipes)
     catalog = _with_card(catalog, request, progress, may_be_served=served)
-    if catalog.card is None or not missing:
+    card = catalog.card
+    if card is None:
         return catalog
-    made = [find_backend(request.backend).derive(catalog.card, request.required_model, one) for one in missing]
+    made = [find_backend(request.backend).derive(replace(card, precision=precision), request.required_model, product)
+            for product in here for precision in _to_derive(catalog, card, product, request)]  # fmt: skip
     return replace(catalog, recipes=(*catalog.recipes, *(recipe for recipe in made if recipe)))
 
 
-def _without_recipe(catalog: Catalog, inventory: Inventory) -> list[Product]:
-    """The kinds of GPUs here that are in the table of products and that no recipe is for."""
-    served = {recipe.gpu_type.casefold() for recipe in catalog.recipes}
-    names = {gpu.product for gpu in inventory.usable_gpus if gpu.product.casefold() not in served}
+def _products(inventory: Inventory) -> list[Product]:
+    """The kinds of GPUs here that are in the table of products."""
     found = []
-    for name in sorted(names):
+    for name in sorted({gpu.product for gpu in inventory.usable_gpus}):
         with suppress(InputError):  # a GPU that nobody has written the facts of
             found.append(product_by_name(name))
     return found
+
+
+def _to_derive(catalog: Catalog, card: ModelCard, product: Product, request: Request) -> list[str]:
+    """The precisions with a checkpoint but without a recipe for that GPU: all of them where it has no recipe at all,
+    otherwise one that is asked for.
+    """
+    there = {one.precision for one in catalog.recipes if one.gpu_type.casefold() == product.name.casefold()}
+    wanted = card.precisions if not there else (request.precision,)
+    return [one for one in wanted if one in card.precisions and one not in there]
 
 
 def _what_is_written(request: Request) -> Catalog:

@@ -48,8 +48,8 @@ class Fit:
 
 
 def precisions_of(card: ModelCard) -> tuple[str, ...]:
-    """The checkpoint's own, and those that the card knows the bytes of, most bits first."""
-    known = {*card.weights_bytes, *((card.precision,) if card.precision else ())}
+    """The checkpoint's own, then those that the card knows a checkpoint or the bytes of, most bits first."""
+    known = {*card.weights_bytes, *card.precisions}
     return tuple(sorted(known, key=lambda name: (name != card.precision, -BITS[name], name)))
 
 

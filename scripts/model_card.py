@@ -23,6 +23,7 @@ from aim_engine.catalog.model_shape import architecture
 from scripts.model_tensors import UnknownModelError, Weight, draft_weights, stored_bytes, weights_of
 
 _STORED = {"fp8": "fp8", "mxfp4": "fp4"}
+_COUNTED = ("bf16", "fp16", "fp8")
 _FIRST_KEYS = ("model_id", "name", "description", "size", "architecture", "license", "huggingface_url", "precision")
 _OPTIONAL_SIZES = ("experts", "kv_lora_rank", "qk_rope_head_dim")
 
@@ -89,7 +90,12 @@ def card_of(config: Mapping[str, Any], weights: Sequence[Weight], precisions: Se
     return card | {"weights_bytes": {name: stored_bytes(weights, name, config) for name in wanted}}
 
 
-def yaml_of(words: Mapping[str, str], card: Mapping[str, Any], notes: Sequence[str]) -> str:
+def yaml_of(
+    words: Mapping[str, str],
+    card: Mapping[str, Any],
+    notes: Sequence[str],
+    checkpoints: Mapping[str, str] | None = None,
+) -> str:
     """The file: what people read, the numbers, how the bytes came about, where the config was read."""
     said = {**words, **card}
     lines = [f"{key}: {_as_yaml(said[key])}" for key in _FIRST_KEYS if said.get(key)]
@@ -99,7 +105,10 @@ def yaml_of(words: Mapping[str, str], card: Mapping[str, Any], notes: Sequence[s
         lines += ["config:", *(f"  {name}: {json.dumps(value)}" for name, value in card["config"].items())]
     lines += [f"# {note}" for note in notes]
     pairs = ", ".join(f"{name}: {number}" for name, number in card["weights_bytes"].items())
-    lines += [f"weights_bytes: {{{pairs}}}", "weights_basis: computed", f"source: {_as_yaml(words['source'])}"]
+    lines += [f"weights_bytes: {{{pairs}}}"]
+    if checkpoints:
+        lines += ["checkpoints: {" + ", ".join(f"{name}: {one}" for name, one in sorted(checkpoints.items())) + "}"]
+    lines += ["weights_basis: computed", f"source: {_as_yaml(words['source'])}"]
     return "\n".join(lines) + "\n"
 
 
@@ -124,7 +133,7 @@ def notes_on(config: Mapping[str, Any], weights: Sequence[Weight], precisions: S
 
 def make(
     config: Mapping[str, Any], model_id: str, *, precisions: Sequence[str] = (), source: str = "", name: str = "",
-    description: str = "", license_id: str = "",
+    description: str = "", license_id: str = "", checkpoints: Mapping[str, str] | None = None,
 ) -> str:  # fmt: skip
     """The whole card as YAML.
 
@@ -137,7 +146,7 @@ def make(
              "huggingface_url": f"https://huggingface.co/{model_id}",
              "source": source or f"config.json of {model_id}; bytes computed from its shapes"}  # fmt: skip
     card = card_of(config, weights, precisions)
-    return yaml_of(words, card, notes_on(config, weights, list(card["weights_bytes"])))
+    return yaml_of(words, card, notes_on(config, weights, list(card["weights_bytes"])), checkpoints)
 
 
 def _as_yaml(words: str) -> str:
@@ -154,11 +163,19 @@ def _in_billions(elements: int) -> str:
     return f"{billions:.2f}B" if billions < 10 else f"{billions:.1f}B"
 
 
+def _pair(text: str) -> tuple[str, str]:
+    precision, _, model_id = text.partition("=")
+    if precision not in _COUNTED or "/" not in model_id:
+        raise argparse.ArgumentTypeError(f"{text} is not of the form fp8=ORG/NAME")
+    return precision, model_id
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/model-card")
     parser.add_argument("config", type=Path, metavar="CONFIG.json")
     parser.add_argument("--model", required=True, metavar="ORG/NAME")
-    parser.add_argument("--precision", action="append", default=[], choices=("bf16", "fp16", "fp8"))
+    parser.add_argument("--precision", action="append", default=[], choices=_COUNTED)
+    parser.add_argument("--checkpoint", action="append", default=[], metavar="P=ORG/NAME", type=_pair)
     for flag in ("--source", "--name", "--description", "--license"):
         parser.add_argument(flag, default="")
     arguments = parser.parse_args()
@@ -166,8 +183,10 @@ def main() -> int:
         parser.error(f"--model {arguments.model} is not of the form ORG/NAME")
     try:
         config = json.loads(arguments.config.read_text())
-        text = make(config, arguments.model, precisions=arguments.precision, source=arguments.source,
-                    name=arguments.name, description=arguments.description, license_id=arguments.license)  # fmt: skip
+        checkpoints = dict(arguments.checkpoint)
+        text = make(config, arguments.model, precisions=[*arguments.precision, *checkpoints], source=arguments.source,
+                    name=arguments.name, description=arguments.description, license_id=arguments.license,
+                    checkpoints=checkpoints)  # fmt: skip
     except (OSError, ValueError, UnknownModelError) as error:
         print(f"model-card: {error}", file=sys.stderr)
         return 10

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 
 import pytest
 
-from aim_engine.decide import Configure, Planner, decide, planned, survey
+from aim_engine.decide import Configure, Planner, decide, know, look, planned, survey
 from aim_engine.errors import DoesNotFitError, InputError
 from aim_engine.plan import Plan, Refusal
 from aim_engine.request import Request, read_request
 from aim_engine.selection.candidate import Judged
 from aim_engine.selection.select import RULES_CHOSE, Chooser
-from tests.building import MODEL, ROCM, here, request, write_recipe
+from tests.building import MODEL, ROCM, TINY_CONFIG, here, request, write_recipe
 from tests.deploy.planning import SHIPPED
 
 LAST = Chooser(name="the test", choose=lambda offered: offered[-1])
@@ -164,3 +165,27 @@ def test_decide_and_survey_take_the_same_choice() -> None:
     assert isinstance(decided, Plan)
     assert isinstance(surveyed, Plan)
     assert decided.winner.in_words() == surveyed.winner.in_words()
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision", "checkpoint"),
+    [
+        ({"hardware": "MI325X:1"}, "bf16", "org/m"),
+        ({"hardware": "MI325X:1", "precision": "fp8"}, "fp8", "org/m-FP8"),
+        ({"hardware": "MI300X:1"}, "bf16", "org/m"),  # there is a recipe for that GPU, in bf16
+        ({"hardware": "MI300X:1", "precision": "fp8"}, "fp8", "org/m-FP8"),
+    ],
+)
+def test_a_precision_without_a_recipe_is_served_from_the_checkpoint_that_the_card_names(
+    tmp_path: Path, flags: dict[str, str], precision: str, checkpoint: str
+) -> None:
+    card = {"model_id": "org/m", "precision": "bf16", "config": TINY_CONFIG, "weights_bytes": {"bf16": 10**9},
+            "checkpoints": {"fp8": "org/m-FP8"}}  # fmt: skip
+    (tmp_path / "models" / "org").mkdir(parents=True)
+    (tmp_path / "models" / "org" / "m.yaml").write_text(json.dumps(card))
+    write_recipe(tmp_path / "recipes", "r", model_id="org/m")
+    folders = {"models_dir": str(tmp_path / "models"), "recipes_dir": str(tmp_path / "recipes")}
+    asked = read_request({"model": "org/m", **flags, **folders}, {})
+    plan = planned(asked, look(asked), know(asked, look(asked)))
+    assert isinstance(plan, Plan)
+    assert (plan.winner.recipe.precision, plan.checkpoint) == (precision, checkpoint)

@@ -88,7 +88,7 @@ def derive(card: ModelCard, model_id: str, product: Product) -> Recipe | None:
     return Recipe(
         recipe_id=f"derived-{slug(product.name)}-{precision}",
         model_id=model_id,
-        huggingface_id=model_id,
+        huggingface_id=card.checkpoint_in(precision) or model_id,
         precision=precision,
         gpu_type=product.name,
         variants=tuple(variants),

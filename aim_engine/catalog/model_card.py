@@ -18,7 +18,7 @@ from aim_engine.catalog.architecture import Architecture
 from aim_engine.catalog.model_shape import architecture
 from aim_engine.catalog.weights import WeightPart
 from aim_engine.catalog.yaml_file import Problem, YamlError, read_yaml, schema_problems
-from aim_engine.values import PRECISIONS
+from aim_engine.values import PRECISIONS, is_hub_id
 
 BITS = {"fp16": 16, "bf16": 16, "fp8": 8, "int8": 8, "int4": 4, "fp4": 4}
 
@@ -30,6 +30,7 @@ class ModelCard:
     `quantization` names the checkpoint's format where the precision alone does not tell ("nvfp4"), else is empty.
     `doubts` are sentences on what an engine may stumble over. `weight_parts` tell how the tensors of its own
     checkpoint are divided among GPUs, where their headers were read; `tied` that embedding and head are one table.
+    `checkpoints` are the hub's ids of the same model in other precisions.
     """
 
     model_id: str
@@ -48,6 +49,17 @@ class ModelCard:
     doubts: tuple[str, ...] = ()
     weight_parts: tuple[WeightPart, ...] = ()
     tied: bool = False
+    checkpoints: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """Those that there is a checkpoint of: its own, then the others, most bits first."""
+        named = sorted(self.checkpoints, key=lambda one: (-BITS[one], one))
+        return (*((self.precision,) if self.precision else ()), *(one for one in named if one != self.precision))
+
+    def checkpoint_in(self, precision: str | None) -> str | None:
+        """The hub's id of the checkpoint in that precision, where it is another than the model's own."""
+        return self.checkpoints.get(precision or "")
 
     def weights_in(self, precision: str) -> tuple[int, str] | None:
         """Bytes of the weights in that precision and what the number rests on; None where nothing is known.
@@ -62,6 +74,12 @@ class ModelCard:
         other = max(self.weights_bytes, key=lambda name: BITS[name])
         reckoned = -(-self.weights_bytes[other] * BITS[precision] // BITS[other])
         return reckoned, self.weights_basis if BITS[precision] == BITS[other] else "assumed"
+
+
+def _hub_id(text: str) -> str:
+    if not is_hub_id(text):
+        raise ValueError("must be a Hugging Face id, org/name")
+    return text
 
 
 _PRECISION = schema.one_of(*PRECISIONS)
@@ -82,6 +100,7 @@ _CARD = schema.record(
         "quantization": schema.one_of("nvfp4"),
         "weights_bytes": schema.mapping(_PRECISION, schema.whole(1)),
         "weights_basis": schema.one_of("exact", "computed"),
+        "checkpoints": schema.mapping(_PRECISION, schema.checked(schema.word, _hub_id)),
     },
 )
 _VALIDATOR = schema.validator(_CARD)
@@ -117,6 +136,7 @@ def read_model_card(path: Path) -> tuple[ModelCard | None, list[Problem]]:
         quantization=parsed.get("quantization", ""),
         source=parsed.get("source", ""),
         file=str(path),
+        checkpoints=parsed.get("checkpoints", {}),
     ), []
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from aim_engine.backends.registry import backend
 from aim_engine.catalog.load import Catalog
+from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.recipe import Recipe, Variant
 from aim_engine.cli.arguments import FITTING, add_model, add_settings, typed_flags, unknown_numbers
 from aim_engine.cli.terminal import Terminal
@@ -77,7 +78,10 @@ def _derived(request: Request, inventory: Inventory, catalog: Catalog) -> Recipe
             hint="a folder is served without a recipe of its own: aim-engine plan FOLDER",
         )
     product = _product(inventory)
-    made = backend(request.backend).derive(catalog.card, request.required_model, product) if catalog.card else None
+    card = catalog.card
+    if card is not None and request.precision != "auto":
+        card = _in_precision(card, request.precision)
+    made = backend(request.backend).derive(card, request.required_model, product) if card else None
     if made is None:
         raise NoRecipeError(
             f"not enough is known of {request.required_model} to write a recipe for it",
@@ -85,6 +89,15 @@ def _derived(request: Request, inventory: Inventory, catalog: Catalog) -> Recipe
         )
     named = slug(request.required_model.rpartition("/")[2])
     return replace(made, recipe_id=made.recipe_id.replace("derived", named, 1), generated=False)
+
+
+def _in_precision(card: ModelCard, precision: str) -> ModelCard:
+    if precision not in card.precisions:
+        raise InputError(
+            f"no checkpoint of {card.model_id} in {precision} is known, only in {' and '.join(card.precisions)}",
+            hint=f"name that checkpoint as the model: aim-engine recipe new ORG/NAME-{precision.upper()}",
+        )
+    return replace(card, precision=precision)
 
 
 def _product(inventory: Inventory) -> Product:

@@ -47,7 +47,7 @@ class Change:
 def what_would_fit(situation: Situation, judge: Judge, derive: Derive) -> tuple[Change, ...]:
     """The smallest change of each kind that is enough by itself, in the order in which people would take them."""
     kinds = (_more_gpus(situation, judge), _context(situation, judge), _concurrency(situation, judge),
-             _precision(situation, judge), _product(situation, judge, derive))  # fmt: skip
+             _precision(situation, judge, derive), _product(situation, judge, derive))  # fmt: skip
     return tuple(change for found in kinds if (change := next(found, None)))
 
 
@@ -108,21 +108,40 @@ def _more_gpus(situation: Situation, judge: Judge) -> Iterator[Change]:
             yield Change(kind="gpus", setting=setting, sentence=words, changed=changed)
 
 
-def _precision(situation: Situation, judge: Judge) -> Iterator[Change]:
-    """The recipe of the next lower precision that fits; a pinned recipe gives way to it."""
+def _precision(situation: Situation, judge: Judge, derive: Derive) -> Iterator[Change]:
+    """The recipe of the next lower precision that fits, or the checkpoint that the model's card names; a pinned recipe
+    gives way to it.
+    """
     request = situation.request
-    judged = judge(replace(situation, request=replace(request, recipe=None, precision="auto")))
+    wide = _with_checkpoints(situation, derive)
+    judged = judge(replace(wide, request=replace(request, recipe=None, precision="auto")))
     bits = BITS[request.precision] if request.precision != "auto" else 99
     recipes = [one.candidate.recipe for one in judged]
     bits = min([bits, *(BITS[one.precision] for one in recipes if one.recipe_id == request.recipe)])
     lower = [one.candidate.recipe for one in judged if one.passed and BITS[one.candidate.recipe.precision] < bits]
-    for recipe in sorted(lower, key=lambda one: -BITS[one.precision]):
-        pin = request.recipe is not None
+    for recipe in sorted(lower, key=lambda one: (-BITS[one.precision], one.generated)):
+        pin = request.recipe is not None and not recipe.generated
         setting = f"AIM_RECIPE={recipe.recipe_id}" if pin else f"AIM_PRECISION={recipe.precision}"
+        unpin = " without AIM_RECIPE" if request.recipe is not None and not pin else ""
         wish = replace(request, recipe=recipe.recipe_id if pin else None,
-                       precision=recipe.precision if request.precision != "auto" else "auto")  # fmt: skip
-        yield Change(kind="precision", setting=setting, sentence=f"a lower precision ({setting})",
-                     changed=replace(situation, request=wish))  # fmt: skip
+                       precision="auto" if pin and request.precision == "auto" else recipe.precision)  # fmt: skip
+        named = f", which is {recipe.huggingface_id}" if recipe.huggingface_id != recipe.model_id else ""
+        yield Change(kind="precision", setting=setting, sentence=f"a lower precision ({setting}{unpin}{named})",
+                     changed=replace(wide, request=wish))  # fmt: skip
+
+
+def _with_checkpoints(situation: Situation, derive: Derive) -> Situation:
+    """With a recipe for each named checkpoint that no recipe here serves."""
+    card, group = situation.catalog.card, next(iter(equal_groups(situation.inventory)), ())
+    product = _facts(group[0]) if group else None
+    if card is None or product is None:
+        return situation
+    name = product.name.casefold()
+    there = {one.precision for one in situation.catalog.recipes if one.gpu_type.casefold() == name}
+    made = [derive(replace(card, precision=one), situation.request.required_model, product)
+            for one in card.precisions if one not in there]  # fmt: skip
+    recipes = (*situation.catalog.recipes, *(one for one in made if one))
+    return replace(situation, catalog=replace(situation.catalog, recipes=recipes))
 
 
 def _product(situation: Situation, judge: Judge, derive: Derive) -> Iterator[Change]:

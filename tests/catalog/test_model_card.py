@@ -39,6 +39,16 @@ def test_a_card_may_name_a_format_that_the_precision_does_not_tell(tmp_path: Pat
     assert card.quantization == "nvfp4"
 
 
+def test_a_card_may_name_checkpoints_in_other_precisions(tmp_path: Path) -> None:
+    card, problems = read(tmp_path, "model_id: a/b\nprecision: bf16\ncheckpoints: {int4: a/b-AWQ, fp8: c/b-FP8}\n")
+    assert problems == []
+    assert card is not None
+    assert card.precisions == ("bf16", "fp8", "int4")
+    assert [card.checkpoint_in(one) for one in ("fp8", "bf16", None)] == ["c/b-FP8", None, None]
+    _, problems = read(tmp_path, "model_id: a/b\ncheckpoints: {fp8: /folder}\n")
+    assert problems == [" (model a/b): checkpoints.fp8: must be a Hugging Face id, org/name, found '/folder'"]
+
+
 def test_a_card_with_numbers(tmp_path: Path) -> None:
     text = f"model_id: a/b\nprecision: fp8\nweights_bytes: {{fp8: 100}}\ndimensions: {DIMENSIONS}\n"
     card, problems = read(tmp_path, text)

@@ -63,6 +63,18 @@ def test_a_lower_precision_is_a_recipe_that_there_is() -> None:
     assert changes_of(pinned)["precision"].setting == "AIM_RECIPE=eight"
 
 
+def test_a_lower_precision_may_be_a_checkpoint_that_the_card_names() -> None:
+    card = replace(CARD, checkpoints={"fp8": "Qwen/Qwen3-32B-FP8"})
+    small = situation(recipe(variant(1)), on=here("MI300X:1", free={0: 60 * GIB}), card=card)
+    found = changes_of(small)["precision"]
+    assert found.sentence == "a lower precision (AIM_PRECISION=fp8, which is Qwen/Qwen3-32B-FP8)"
+    assert outcome(found.changed).winner is not None
+    pinned = changes_of(replace(small, request=request(recipe="plain")))["precision"]
+    assert "(AIM_PRECISION=fp8 without AIM_RECIPE, which is" in pinned.sentence
+    old = situation(recipe(variant(1), gpu_type="MI210"), on=here("MI210:1"), card=card)
+    assert "precision" not in changes_of(old), "that GPU has no fp8"
+
+
 def test_what_is_not_about_memory_has_no_changes() -> None:
     assert outcome(derived(CARD, "MI300X:1", gpu_count="2")).changes == ()
     assert outcome(derived(CARD, "MI300X:1", min_evidence="served")).changes == ()
