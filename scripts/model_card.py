@@ -25,7 +25,7 @@ from scripts.model_tensors import UnknownModelError, Weight, draft_weights, stor
 _STORED = {"fp8": "fp8", "mxfp4": "fp4"}
 _COUNTED = ("bf16", "fp16", "fp8")
 _FIRST_KEYS = ("model_id", "name", "description", "size", "architecture", "license", "huggingface_url", "precision")
-_OPTIONAL_SIZES = ("experts", "kv_lora_rank", "qk_rope_head_dim")
+_OPTIONAL_SIZES = ("experts", "kv_lora_rank", "qk_rope_head_dim", "expert_width")
 
 
 def precision_of(config: Mapping[str, Any]) -> str:

@@ -10,8 +10,9 @@ from aim_engine.catalog.layer_cache import LayerCaches, TokenCache
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
     """The shape of a transformer's text tower. `kv_lora_rank` + `qk_rope_head_dim` are set for multi-head latent
-    attention, whose cache is one shared vector a token; `experts` is 0 for a dense model. `caches` is what each layer
-    keeps of the tokens, where that is not full attention in all of them; heads are 0 where there is no attention.
+    attention, whose cache is one shared vector a token; `experts` is 0 for a dense model, `expert_width` the width of
+    one where that is not `intermediate_size`. `caches` is what each layer keeps of the tokens, where that is not full
+    attention in all of them; heads are 0 where there is no attention.
     """
 
     layers: int
@@ -25,6 +26,7 @@ class Architecture:
     experts: int = 0
     kv_lora_rank: int = 0
     qk_rope_head_dim: int = 0
+    expert_width: int = 0
     caches: LayerCaches = ()
 
     @property

@@ -87,7 +87,7 @@ _SIZES = ("layers", "hidden_size", "attention_heads", "kv_heads", "head_dim", "v
           "max_context")  # fmt: skip
 _DIMENSIONS = schema.record(
     dict.fromkeys(_SIZES, schema.whole(1)),
-    {name: schema.whole(0) for name in ("experts", "kv_lora_rank", "qk_rope_head_dim")},
+    {name: schema.whole(0) for name in ("experts", "kv_lora_rank", "qk_rope_head_dim", "expert_width")},
 )
 _TEXTS = ("name", "description", "size", "architecture", "license", "huggingface_url", "source")
 _CARD = schema.record(

@@ -28,6 +28,7 @@ _NAMES = {
     "experts": ("num_experts", "num_local_experts", "n_routed_experts"),
     "kv_lora_rank": ("kv_lora_rank",),
     "qk_rope_head_dim": ("qk_rope_head_dim",),
+    "expert_width": ("moe_intermediate_size",),
 }
 # What publishers leave out of a config.json because transformers has it as the family's default (its 5.19).
 _LEFT_OUT: dict[str, dict[str, Any]] = {
