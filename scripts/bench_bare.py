@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,14 @@ class BareCommand:
             place.write_text(text, encoding="utf-8")
 
 
+def with_options(argv: Sequence[str], options: Mapping[str, str]) -> tuple[str, ...]:
+    """The same with other values of some options."""
+    words = list(argv)
+    for name, value in options.items():
+        words[words.index(name) + 1] = value
+    return tuple(words)
+
+
 def bare(
     command: Mapping[str, Any], python: str, *, moved: Mapping[str, str] | None = None,
     options: Mapping[str, str] | None = None,
@@ -34,11 +42,9 @@ def bare(
     places = moved or {}
     words = [_move(str(word), places) for word in command["argv"][1:]]
     words = _without_middleware(words)
-    for name, value in (options or {}).items():
-        words[words.index(name) + 1] = value
     unset = [word for name in command.get("unset", ()) for word in ("-u", name)]
     return BareCommand(
-        argv=("env", *unset, python, *words),
+        argv=("env", *unset, python, *with_options(words, options or {})),
         env={name: _move(value, places) for name, value in command["env"].items()},
         files={_move(each["path"], places): each["text"] for each in command.get("files", ())},
     )

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -178,10 +178,12 @@ def scratch() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def run_image(folder: Path, *, cache: Path | None = None, concurrency: int = 1) -> Container:
+def run_image(
+    folder: Path, *, cache: Path | None = None, concurrency: int = 1, env: Mapping[str, str] | None = None
+) -> Container:
     """Our image, serving; with an empty cache unless one is named."""
     values = {"AIM_MODEL": WEIGHTS, "AIM_HARDWARE": "cpu", "AIM_OFFLINE": "1", "AIM_STATE_DIR": STATE,
-              "AIM_CONCURRENCY": str(concurrency)}  # fmt: skip
+              "AIM_CONCURRENCY": str(concurrency), **(env or {})}  # fmt: skip
     options = [word for name, value in values.items() for word in ("--env", f"{name}={value}")]
     return Container(IMAGE, state=folder / "state", cache=cache or folder / "cache", options=options)
 

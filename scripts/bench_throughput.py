@@ -1,6 +1,8 @@
 """Measure tokens per second through our image, through its base image's vLLM in a container, and through the same vLLM
 command bare on this host. All three live through a whole round, and while one works the others are stopped dead: an
-idle vLLM looks for work fifty times a second, and our own processes would burden the others too.
+idle vLLM looks for work fifty times a second, and our own processes would burden the others too. Bare on the host run
+the very files of the base image, as root may have it by chroot(1): another build of Python is some percent off. Each
+engine computes on the last core and all else is on the first, or a start's luck with the cores would be measured.
 """
 
 from __future__ import annotations
@@ -9,22 +11,22 @@ import os
 import signal
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from aim_engine.runtime.processes import Process, descendants, look, send
 from scripts import serving
-from scripts.bench_bare import bare
+from scripts.bench_bare import BareCommand, bare, with_options
 from scripts.bench_container import (
     CACHE,
     PYTHON,
     WEIGHTS,
+    Container,
     built_image,
     remove_leftovers,
     removed,
@@ -37,12 +39,23 @@ from scripts.bench_numbers import BenchError, Result, in_turns, result, say
 from scripts.bench_serve import MODEL, Run, ended, first_answer
 
 SETTLE_SECONDS = 0.3  # after a thaw
-ROUNDS, TURNS = 5, 12
+ROUNDS, TURNS = 12, 6
 TOLERANCE = 0.03
 VERSIONS = (
     "import platform; from importlib.metadata import version; "
     "print('Python', platform.python_version() + ', torch', version('torch'))"
 )
+
+
+# The same process throughout, so that its id is the server's: each of these gives way to the next.
+_BARE = """
+root=$1
+for name in proc dev sys; do mount --rbind "/$name" "$root/$name"; done
+mount --bind "$2" "$root$3"
+mount --bind "$4" "$root$5"
+shift 5
+exec chroot "$root" "$@"
+"""
 
 
 class Side(Protocol):
@@ -65,12 +78,13 @@ class Side(Protocol):
 
 
 class HostServer:
-    """A server that runs bare on this host."""
+    """A server that runs bare on this host, of the files below `root`."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, root: str) -> None:
         self.address = ("127.0.0.1", run.port)
         self.pid = run.server.process.pid
-        self.python = sys.executable
+        self.python = PYTHON
+        self._root = root
 
     def freeze(self) -> None:
         for process in _tree(self.pid):
@@ -81,7 +95,8 @@ class HostServer:
             send(process.identity, signal.SIGCONT)
 
     def run(self, *command: str) -> str:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        done = subprocess.run(["chroot", self._root, *command], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +117,10 @@ class Round:
 
 def bench_throughput(rounds: int | None) -> list[Result]:
     """Of the image, which is built first, of its base, and of the same command bare on this host."""
+    if os.geteuid() != 0 or len(_here()) < 2:
+        raise BenchError(
+            "to run the image's files bare on the host takes root, and to keep engine and client apart two cores"
+        )
     base = built_image()
     try:
         return throughput_rows(base, rounds or ROUNDS)
@@ -135,7 +154,9 @@ def _round(base: str, number: int) -> Round:
         notes = {name: f"{side.run(side.python, '-c', VERSIONS)}, {threads[name]} engine threads"
                  for name, side in sides.items()}  # fmt: skip
         for side in sides.values():
+            _pin(side.pid)
             side.freeze()
+        stack.enter_context(_on_first_core())
         rates = [_sample(side, 1) for _ in range(2) for side in sides.values()]  # the first of each is the warm-up
         requests = requests_for(rates[-1])
         samples = in_turns({name: partial(_sample, side, requests) for name, side in sides.items()}, TURNS)
@@ -148,34 +169,70 @@ def _round(base: str, number: int) -> Round:
 
 def _start_all(base: str, stack: ExitStack) -> dict[str, Side]:
     """One after the other, each until it answers. The bare ones get the command of the image's plan."""
-    image = stack.enter_context(removed(run_image(stack.enter_context(scratch()), concurrency=STREAMS)))
-    image.first_answer()
-    command = image.command()
-    there = run_bare(base, stack.enter_context(scratch()), bare(command, PYTHON))
+    one_core = {"VLLM_CPU_OMP_THREADS_BIND": str(_here()[-1])}
+    image = run_image(stack.enter_context(scratch()), concurrency=STREAMS, env=one_core)
+    stack.enter_context(removed(image)).first_answer()
+    command = bare(image.command(), PYTHON)
+    command = replace(command, env={**command.env, **one_core})
+    there = run_bare(base, stack.enter_context(scratch()), command)
     stack.enter_context(removed(there)).first_answer()
-    host = stack.enter_context(_on_host(stack.enter_context(scratch()), command))
+    host = stack.enter_context(_on_host(stack.enter_context(scratch()), there, command))
     return {"image": image, "base image": there, "bare on this host": host}
 
 
 @contextmanager
-def _on_host(folder: Path, command: Mapping[str, Any]) -> Iterator[HostServer]:
-    """With the environment that a container has: nothing of this shell's but where programs and the home are."""
+def _on_host(folder: Path, there: Container, command: BareCommand) -> Iterator[HostServer]:
+    """The same command of the same files, but neither a container's namespaces nor its limits; the mounts are seen by
+    this process alone, and end with it. With the environment that a container has.
+    """
     (port,) = serving.free_ports(1)
-    cache = folder / "cache"
-    here = bare(command, sys.executable, moved={CACHE: str(cache), WEIGHTS: str(MODEL)},
-                options={"--host": "127.0.0.1", "--port": str(port)})  # fmt: skip
-    here.write_files({})
-    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    cache, root = folder / "cache", there.inspect("{{.GraphDriver.Data.MergedDir}}")
+    cache.mkdir(parents=True)
+    command.write_files({CACHE: str(cache)})
+    words = with_options(command.argv, {"--host": "127.0.0.1", "--port": str(port)})
+    env = dict(word.split("=", 1) for word in _environment(there.pid))
     started = time.monotonic()
-    server = serving.start([*here.argv], log=folder / "log", env={**kept, **here.env})
+    places = (root, str(MODEL), WEIGHTS, str(cache), CACHE)
+    argv = ["unshare", "--mount", "sh", "-euc", _BARE, "sh", *places, *words]
+    server = serving.start(argv, log=folder / "log", env=env)
     with ended(server):
         run = Run(server, started, port, folder)
         first_answer(run)
-        side = HostServer(run)
+        side = HostServer(run, root)
         try:
             yield side
         finally:
             side.thaw()  # what is frozen cannot end; docker rm --force sees to containers
+
+
+def _environment(pid: int) -> list[str]:
+    return [word for word in Path(f"/proc/{pid}/environ").read_text(encoding="utf-8").split("\0") if word]
+
+
+def _here() -> list[int]:
+    return sorted(os.sched_getaffinity(0))
+
+
+def _pin(pid: int) -> None:
+    """The engine's threads to the last core, every other of the tree to the first; what they start inherits it."""
+    engine = _engine(pid)
+    for process in _tree(pid):
+        number = process.identity.pid
+        core = _here()[-1 if number == engine else 0]
+        for task in Path(f"/proc/{number}/task").iterdir():
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(int(task.name), {core})
+
+
+@contextmanager
+def _on_first_core() -> Iterator[None]:
+    """The client beside the servers' own front, on the first core."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def _sample(side: Side, requests: int) -> float:
