@@ -19,7 +19,7 @@ ROWS = (
     {"request", "hardware", "catalog"},
     {"selection", "backends"},
     {"plan"},
-    {"fits"},
+    {"fits", "lint"},
     {"report"},
     {"runtime", "deploy"},
     {"decide", "hooks", "keywords", "configuration"},

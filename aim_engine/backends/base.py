@@ -118,10 +118,13 @@ class ServeJob:
 
 @dataclass(frozen=True, kw_only=True)
 class Complaint:
-    """What speaks against one key of a variant ("args.dtype", "env.VLLM_X"), or of its recipe ("precision")."""
+    """What speaks against one key of a variant ("args.dtype", "env.VLLM_X"), or of its recipe ("precision"); `kind` is
+    one of catalog/problem_kinds.py's.
+    """
 
     key: str
     sentence: str
+    kind: str = "engine"
 
 
 class Backend(Protocol):

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from aim_engine.catalog.architecture import Architecture
 from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.recipe import ArgumentValue, Evidence, Recipe, Variant
+from aim_engine.catalog.splitting import obstacles
 from aim_engine.hardware.products import Product
 from aim_engine.values import slug
 
 _SIZES = (1, 2, 4, 8)
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16"}
-_FP8_BLOCK = 128  # block-scaled fp8: a rank's share of a layer must be whole blocks (vLLM, quantization/fp8.py)
 _SOURCE = "the model's config.json and what is known of the GPU; nobody has tuned or tried it"
 _ENGINE = "vllm 0.32.0"  # whose parsers and switches are named here
 _DATE = "2026-11-22"
@@ -99,21 +99,8 @@ def derive(card: ModelCard, model_id: str, product: Product) -> Recipe | None:
 
 
 def tensor_parallel_sizes(shape: Architecture, precision: str) -> tuple[int, ...]:
-    """Over how many GPUs the model's layers can be cut: its heads divide, its KV heads divide or are repeated evenly
-    (vLLM, ModelConfig.verify_with_parallel_config and QKVParallelLinear), and a share of a block-scaled layer is whole
-    blocks.
-    """
-    return tuple(size for size in _SIZES if _divides(shape, precision, size))
-
-
-def _divides(shape: Architecture, precision: str, size: int) -> bool:
-    if shape.attention_heads % size:
-        return False
-    if not shape.kv_lora_rank and shape.kv_heads % size and size % shape.kv_heads:
-        return False
-    if shape.intermediate_size % size:
-        return False
-    return precision != "fp8" or size == 1 or (shape.intermediate_size // size) % _FP8_BLOCK == 0
+    """Over how many GPUs the model's layers can be cut; an fp8 checkpoint is taken to be scaled in blocks."""
+    return tuple(size for size in _SIZES if not any(obstacles(shape, size, blocks=precision == "fp8")))
 
 
 def _words(

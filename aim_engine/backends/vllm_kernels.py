@@ -19,6 +19,7 @@ class _Need:
     """Something that `key` of a recipe makes vLLM do, and what is wrong where the product cannot."""
 
     key: str
+    kind: str
     lacks: Callable[[Product], str]
 
 
@@ -32,25 +33,25 @@ def kernel_complaints(
         return
     for need in needs:
         if sentence := need.lacks(product):
-            yield Complaint(key=need.key, sentence=sentence)
+            yield Complaint(key=need.key, sentence=sentence, kind=need.kind)
 
 
 def _needs(
     precision: str, checkpoint: str, args: Mapping[str, ArgumentValue], env: Mapping[str, str]
 ) -> Iterator[_Need]:
     if env.get("VLLM_ROCM_USE_AITER", "").lower() in ("1", "true"):
-        yield _Need(key="env.VLLM_ROCM_USE_AITER", lacks=_no_aiter)
+        yield _Need(key="env.VLLM_ROCM_USE_AITER", kind="aiter", lacks=_no_aiter)
     if env.get("VLLM_ROCM_QUICK_REDUCE_QUANTIZATION", "NONE").upper() not in ("", "NONE"):
-        yield _Need(key="env.VLLM_ROCM_QUICK_REDUCE_QUANTIZATION", lacks=_no_quick_reduce)
+        yield _Need(key="env.VLLM_ROCM_QUICK_REDUCE_QUANTIZATION", kind="quick-reduce", lacks=_no_quick_reduce)
     if precision == "fp8":
-        yield _Need(key="precision", lacks=_no_fp8)
+        yield _Need(key="precision", kind="fp8", lacks=_no_fp8)
     quantization = str(args.get("quantization") or "").lower()
     if quantization.endswith("fp8"):
-        yield _Need(key="args.quantization", lacks=_no_fp8)
+        yield _Need(key="args.quantization", kind="fp8", lacks=_no_fp8)
     if quantization in ("modelopt_fp4", "nvfp4"):
-        yield _Need(key="args.quantization", lacks=_no_nvfp4)
+        yield _Need(key="args.quantization", kind="nvfp4", lacks=_no_nvfp4)
     elif "nvfp4" in checkpoint.lower():  # its publishers put the format into the name
-        yield _Need(key="huggingface_id", lacks=_no_nvfp4)
+        yield _Need(key="huggingface_id", kind="nvfp4", lacks=_no_nvfp4)
 
 
 def _no_aiter(product: Product) -> str:

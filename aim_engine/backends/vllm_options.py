@@ -72,16 +72,22 @@ def _wrong_values(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def recipe_complaints(args: Mapping[str, ArgumentValue]) -> Iterator[Complaint]:
     """What speaks against a recipe's options whatever the version."""
     for option, sentence in _wrong_values(args):
-        yield Complaint(key=f"args.{option}", sentence=sentence)
+        yield Complaint(key=f"args.{option}", kind="value", sentence=sentence)
     for option in args:
         if option in _OWNED and option not in _RECIPE_MAY:
-            yield Complaint(key=f"args.{option}", sentence=f"is not for a recipe to set: {_OWNED[option]} does")
+            yield Complaint(
+                key=f"args.{option}", kind="option", sentence=f"is not for a recipe to set: {_OWNED[option]} does"
+            )
         elif option.startswith("no-"):
-            yield Complaint(key=f"args.{option}", sentence=f"is written as {option.removeprefix('no-')}: false")
+            yield Complaint(
+                key=f"args.{option}", kind="option", sentence=f"is written as {option.removeprefix('no-')}: false"
+            )
         elif not platforms.was_ever_option(option):
             near = difflib.get_close_matches(option, platforms.option_names(None), n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            yield Complaint(key=f"args.{option}", sentence=f"is an option of no known version of vLLM{hint}")
+            yield Complaint(
+                key=f"args.{option}", kind="option", sentence=f"is an option of no known version of vLLM{hint}"
+            )
 
 
 def serve_options(job: ServeJob, notes: list[str]) -> tuple[dict[str, Any], dict[str, str]]:

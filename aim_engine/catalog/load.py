@@ -80,14 +80,26 @@ def load_everything(folders: CatalogFolders) -> tuple[list[Recipe], list[ModelCa
     """Every recipe and card of every folder, and every problem found, for `validate`, `models` and the lint."""
     files = [(order, root, path) for order, root in enumerate(folders.recipes) for path in _walk(root)]
     recipes, problems = _read_recipes(files)
+    cards, of_cards = _read_cards(folders)
+    problems += of_cards
+    problems += [problem for root in folders.recipes for problem in _loose(root)]
+    return recipes, cards, problems
+
+
+def known_cards(folders: CatalogFolders) -> dict[str, ModelCard]:
+    """Every card that can be read, by its model's id; the user's before the built-in ones."""
+    return {card.model_id: card for card in reversed(_read_cards(folders)[0])}
+
+
+def _read_cards(folders: CatalogFolders) -> tuple[list[ModelCard], list[Problem]]:
     cards: list[ModelCard] = []
+    problems: list[Problem] = []
     for root in folders.models:
         for path in _walk(root):
             card, found = read_model_card(path)
             cards += [card] if card else []
             problems += found or _misplaced(root, path, card)
-    problems += [problem for root in folders.recipes for problem in _loose(root)]
-    return recipes, cards, problems
+    return cards, problems
 
 
 def read_loose_file(path: Path) -> tuple[int, list[Recipe], list[Problem]]:
@@ -122,7 +134,11 @@ def _is_recipe(path: Path) -> bool:
 def _loose(root: Path) -> list[Problem]:
     """Files that lie in the catalogue's folder itself, where nobody looks for them."""
     return [
-        Problem(file=str(path), sentence="is never read here: it belongs into <org>/<model>/ below this folder")
+        Problem(
+            file=str(path),
+            kind="place",
+            sentence="is never read here: it belongs into <org>/<model>/ below this folder",
+        )
         for path in sorted(root.glob("*.y*ml"))
     ]
 
@@ -220,14 +236,14 @@ def _misnamed(root: Path, path: Path, recipe: Recipe) -> list[Problem]:
     item = f"recipe {recipe.recipe_id}"
     problems = []
     if path.stem != recipe.recipe_id:
-        problems.append(Problem(file=str(path), item=item, key="recipe_id",
+        problems.append(Problem(file=str(path), item=item, key="recipe_id", kind="place",
                                 sentence=f"must be the file's name, {path.stem}"))  # fmt: skip
     place = path.parent.relative_to(root).as_posix()
     expected = ANY_MODEL if place.split("/")[0] == FAMILIES else place
     # a folder of loose files (given to validate, say) has no model folders; then nothing can be compared
     if place != "." and recipe.model_id != expected:
         sentence = f'must be that of its folder, "{expected}", found "{recipe.model_id}"'
-        problems.append(Problem(file=str(path), item=item, key="model_id", sentence=sentence))
+        problems.append(Problem(file=str(path), item=item, key="model_id", kind="place", sentence=sentence))
     return problems
 
 
@@ -235,7 +251,7 @@ def _misplaced(root: Path, path: Path, card: ModelCard | None) -> list[Problem]:
     place = path.relative_to(root).with_suffix("").as_posix()
     if card is None or "/" not in place or card.model_id == place:
         return []
-    return [Problem(file=str(path), item=f"model {card.model_id}", key="model_id",
+    return [Problem(file=str(path), item=f"model {card.model_id}", key="model_id", kind="place",
                     sentence=f'must be its path, "{place}"')]  # fmt: skip
 
 
@@ -247,7 +263,7 @@ def _repeated(recipes: list[Recipe]) -> list[Problem]:
         other = seen.setdefault((recipe.order, recipe.recipe_id), recipe)
         if other is not recipe:
             problems.append(Problem(file=recipe.file, item=f"recipe {recipe.recipe_id}", key="recipe_id",
-                                    sentence=f"is taken already, by {other.file}"))  # fmt: skip
+                                    kind="repeated", sentence=f"is taken already, by {other.file}"))  # fmt: skip
     return problems
 
 
@@ -275,7 +291,7 @@ def _read_card(model_id: str, folders: CatalogFolders) -> tuple[ModelCard | None
             continue
         card, problems = read_model_card(path)
         if card and card.model_id != model_id:
-            problems = [*problems, Problem(file=str(path), item=f"model {card.model_id}", key="model_id",
+            problems = [*problems, Problem(file=str(path), item=f"model {card.model_id}", key="model_id", kind="place",
                                            sentence=f'must be its path, "{model_id}"')]  # fmt: skip
         return (replace(card, file=str(path)) if card else None), problems
     return None, []

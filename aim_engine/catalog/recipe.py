@@ -17,18 +17,12 @@ from typing import Any
 from pydantic_core import ValidationError, core_schema
 
 from aim_engine.catalog import schema
+from aim_engine.catalog.forbidden import check_name, check_text
 from aim_engine.catalog.recipe_checks import contradictions
 from aim_engine.catalog.yaml_file import Problem, YamlError, read_yaml, schema_problems
 from aim_engine.values import EVIDENCE_LEVELS, METRICS, PRECISIONS, is_hub_id
 
 ANY_MODEL = "*"
-
-# Variables that are somebody else's to set: visibility is the user's, the loader's are an attack surface, and a
-# secret must never stand in a file that is printed.
-_FORBIDDEN_ENV = re.compile(
-    r"(HIP|CUDA|ROCR)_VISIBLE_DEVICES|GPU_DEVICE_ORDINAL|LD_(PRELOAD|AUDIT|LIBRARY_PATH)|PYTHON(PATH|STARTUP|HOME)"
-    r"|PATH|.*(TOKEN|SECRET|PASSWORD|API_KEY)|AIM_.*"
-)
 
 ArgumentValue = bool | int | float | str | list[Any] | dict[str, Any] | None
 
@@ -109,9 +103,7 @@ def _date(value: Any) -> Any:
 def _env_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise ValueError("must be the name of an environment variable")
-    if _FORBIDDEN_ENV.fullmatch(name):
-        raise ValueError("is not for a recipe to set")
-    return name
+    return check_name(name)
 
 
 def _env_value(value: Any) -> Any:
@@ -119,7 +111,7 @@ def _env_value(value: Any) -> Any:
         raise ValueError('must be text; write numbers and switches in quotes, as "1"')
     if "\x00" in value:
         raise ValueError("must not hold a NUL character")
-    return value
+    return check_text(value)
 
 
 def _argument(value: Any) -> Any:
@@ -136,8 +128,10 @@ def _argument(value: Any) -> Any:
         raise ValueError("must be a finite number")
     elif value is not None and not isinstance(value, (bool, int, float, str)):
         raise ValueError("must be text, a number, true or false, a list or a map")
-    elif isinstance(value, str) and "\x00" in value:
-        raise ValueError("must not hold a NUL character")
+    elif isinstance(value, str):
+        if "\x00" in value:
+            raise ValueError("must not hold a NUL character")
+        check_text(value)
     return value
 
 
@@ -214,7 +208,10 @@ def read_recipe(path: Path, *, order: int = 0) -> tuple[Recipe | None, list[Prob
     except ValidationError as error:
         found = schema_problems(error, path=path, item=shown_id, legal_keys=_LEGAL_KEYS)
         return None, [_original_place(problem) for problem in found]
-    problems = [Problem(file=str(path), item=shown_id, key=key, sentence=text) for key, text in contradictions(parsed)]
+    problems = [
+        Problem(file=str(path), item=shown_id, key=key, sentence=text, kind="".join(kind) or "schema")
+        for key, text, *kind in contradictions(parsed)
+    ]
     if problems:
         return None, problems
     return _recipe(parsed, path, order), []
@@ -237,7 +234,7 @@ def _original_place(problem: Problem) -> Problem:
     elif parts[0] == "serve" and len(parts) > 1:
         parts = [f"{parts[1]}_serve", *parts[2:]]
     return Problem(file=problem.file, item=problem.item, key=".".join(p for p in parts if p != "[key]"),
-                   sentence=problem.sentence, nearest=problem.nearest)  # fmt: skip
+                   sentence=problem.sentence, nearest=problem.nearest, kind=problem.kind)  # fmt: skip
 
 
 def _recipe(parsed: dict[str, Any], path: Path, order: int) -> Recipe:

@@ -1,4 +1,6 @@
-"""What no key of a recipe can tell alone: a parsed recipe file in, (key, sentence) pairs of contradictions out."""
+"""What no key of a recipe can tell alone: a parsed recipe file in, (key, sentence) pairs of contradictions out,
+with the problem's kind as a third where it has one of its own.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,15 @@ from typing import Any
 _COUNT_KEY = re.compile(r"([1-9][0-9]?)_gpu")
 
 
-def contradictions(parsed: dict[str, Any]) -> list[tuple[str, str]]:
-    """What each key alone cannot tell: (key, sentence) pairs."""
+Finding = tuple[str, str] | tuple[str, str, str]
+
+
+def contradictions(parsed: dict[str, Any]) -> list[Finding]:
+    """What each key alone cannot tell: (key, sentence), or (key, sentence, kind)."""
     flat = "config" in parsed or "backend" in parsed or "gpu_count" in parsed["hardware"]
     if "serve" not in parsed:
         return _flat_contradictions(parsed) if flat else [("vllm_serve", _NEEDS_A_FORM)]
-    found: list[tuple[str, str]] = []
+    found: list[Finding] = []
     if flat:
         found.append(("config", "the flat form (backend, config) and the *_serve form cannot be mixed in one file"))
     if "env" in parsed:
@@ -37,13 +42,17 @@ def contradictions(parsed: dict[str, Any]) -> list[tuple[str, str]]:
 _MASTER_SWITCH = "VLLM_ROCM_USE_AITER"
 
 
-def _idle_switches(place: str, env: dict[str, str]) -> list[tuple[str, str]]:
+def _idle_switches(place: str, env: dict[str, str]) -> list[Finding]:
     """Switches that are on and do nothing: vLLM asks those of AITER's parts only where AITER itself is on."""
     on = ("1", "true")
     if env.get(_MASTER_SWITCH, "").lower() in on:
         return []
     return [
-        (f"{place}.{name}", f'does nothing without {_MASTER_SWITCH}: "1"')
+        (
+            f"{place}.{name}",
+            f'does nothing without {_MASTER_SWITCH}: "1"; set that too, or leave this out',
+            "idle-switch",
+        )
         for name, value in env.items()
         if name.startswith(f"{_MASTER_SWITCH}_") and value.lower() in on
     ]
@@ -66,7 +75,7 @@ def _wrong_split(args: dict[str, Any], gpu_count: int) -> str:
 _NEEDS_A_FORM = "is missing: a recipe needs vllm_serve (or another backend's), or backend + config"
 
 
-def _flat_contradictions(parsed: dict[str, Any]) -> list[tuple[str, str]]:
+def _flat_contradictions(parsed: dict[str, Any]) -> list[Finding]:
     missing = [] if "gpu_count" in parsed["hardware"] else ["hardware.gpu_count"]
     missing += [] if "config" in parsed else ["config"]
     if not missing and (sentence := _wrong_split(parsed["config"], parsed["hardware"]["gpu_count"])):

@@ -15,6 +15,8 @@ from typing import Any
 import yaml
 from pydantic_core import ValidationError
 
+from aim_engine.catalog.problem_kinds import KINDS
+
 LegalKeys = Mapping[tuple[str, ...], Iterable[str]]
 
 MAX_FILE_BYTES = 1_000_000  # a recipe is a page; anything larger is a mistake, or an attack
@@ -28,13 +30,16 @@ _FastLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C parser
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One thing wrong in one file: what was found where, what was expected, the nearest legal key if one is near."""
+    """One thing wrong in one file: what was found where, what was expected, the nearest legal key if one is near.
+    `kind` is one of catalog/problem_kinds.py's.
+    """
 
     file: str
     sentence: str
     item: str = ""
     key: str = ""
     nearest: str = ""
+    kind: str = "schema"
 
     def __str__(self) -> str:
         who = f" ({self.item})" if self.item else ""
@@ -153,7 +158,7 @@ def _measure(value: Any, known: dict[int, tuple[int, int]], above: tuple[int, ..
 
 
 def _problem(path: Path, sentence: str) -> YamlError:
-    return YamlError(Problem(file=str(path), sentence=sentence))
+    return YamlError(Problem(file=str(path), sentence=sentence, kind="yaml"))
 
 
 def _kind(value: Any) -> str:
@@ -178,9 +183,11 @@ def _schema_problem(problem: Any, path: Path, item: str, legal_keys: LegalKeys) 
                        nearest=near[0] if near else "")  # fmt: skip
     if problem["type"] == "missing":
         return Problem(file=str(path), item=item, key=key, sentence="is missing")
+    kind, message = problem["type"], problem["msg"].removeprefix("Value error, ")
+    if kind in KINDS:  # a complaint of our own; what was found may be a secret
+        return Problem(file=str(path), item=item, key=key, sentence=message, kind=kind)
     found = repr(problem["input"])
     found = found if len(found) <= 60 else found[:57] + "..."
-    message = problem["msg"].removeprefix("Value error, ")
     return Problem(file=str(path), item=item, key=key, sentence=f"{message[:1].lower()}{message[1:]}, found {found}")
 
 

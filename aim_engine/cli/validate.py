@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from aim_engine.backends.registry import backend as find_backend
-from aim_engine.backends.registry import is_known
-from aim_engine.catalog.load import catalog_folders, load_everything, read_loose_file
+from aim_engine.catalog.load import catalog_folders, known_cards, load_everything, read_loose_file
 from aim_engine.catalog.recipe import Recipe
 from aim_engine.catalog.yaml_file import Problem
 from aim_engine.cli.terminal import Terminal
-from aim_engine.errors import CatalogError, EngineRefusedError, InputError
-from aim_engine.hardware.products import product_by_name
+from aim_engine.errors import CatalogError, EngineRefusedError
+from aim_engine.lint import lint
 from aim_engine.request import read_request
 
 _EXAMPLES = """examples:
@@ -47,10 +45,12 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
         count = sum(files for files, _, _ in results)
         recipes = [recipe for _, found, _ in results for recipe in found]
         problems = [problem for _, _, found in results for problem in found]
+        cards = known_cards(catalog_folders(request.recipes_dir, request.models_dir))
     else:
-        recipes, cards, problems = load_everything(catalog_folders(request.recipes_dir, request.models_dir))
-        count = len({*(r.file for r in recipes), *(c.file for c in cards), *(p.file for p in problems)})
-    problems = [*problems, *(problem for recipe in recipes for problem in dict.fromkeys(_unreachable(recipe)))]
+        recipes, read, problems = load_everything(catalog_folders(request.recipes_dir, request.models_dir))
+        count = len({*(r.file for r in recipes), *(c.file for c in read), *(p.file for p in problems)})
+        cards = {card.model_id: card for card in reversed(read)}
+    problems = [*problems, *lint(recipes, cards)]
     if arguments.engine:
         problems = [*problems, *_engine_problems(recipes, request.backend, terminal)]
     if arguments.json:
@@ -60,24 +60,6 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
     if not arguments.json:
         terminal.result(f"{count} files, no errors")
     return 0
-
-
-def _unreachable(recipe: Recipe) -> Iterator[Problem]:
-    """What would keep a well-formed recipe from ever being used: a GPU that nobody makes, an option no version has."""
-    item = f"recipe {recipe.recipe_id}"
-    if recipe.gpu_type != "CPU":
-        try:
-            product_by_name(recipe.gpu_type)
-        except InputError as unknown:
-            yield Problem(file=recipe.file, item=item, key="hardware.gpu_type",
-                          sentence=f"{unknown.message}; {unknown.hint}")  # fmt: skip
-    for variant in recipe.variants:
-        if not is_known(variant.backend):
-            continue  # sglang_serve, say, where that backend is a plug-in of somebody else's
-        for complaint in find_backend(variant.backend).review(recipe, variant):
-            of_variant = complaint.key.startswith(("args.", "env."))
-            place = f"{variant.backend}_serve.{variant.gpu_count}_gpu.{complaint.key}" if of_variant else complaint.key
-            yield Problem(file=recipe.file, item=item, key=place, sentence=complaint.sentence)
 
 
 def _engine_problems(recipes: list[Recipe], backend_name: str, terminal: Terminal) -> list[Problem]:
@@ -110,5 +92,5 @@ def _error(problems: list[Problem], count: int) -> CatalogError:
     return CatalogError(
         f"{len(problems)} error{'s' if len(problems) > 1 else ''} in {wrong} of {count} files",
         hint="mend the files named above",
-        details=tuple(str(problem) for problem in problems),
+        details=tuple(f"{problem} [{problem.kind}]" for problem in problems),
     )

@@ -156,13 +156,13 @@ def test_all_errors_of_a_file_are_told_at_once(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_recipe_does_not_set_what_is_others_to_set(tmp_path: Path, name: str) -> None:
     _, problems = read(tmp_path, changed(FLAT, env={name: "x"}))
-    assert problems == [f" (recipe r): env.{name}: is not for a recipe to set, found '{name}'"]
+    assert [one.partition(": it ")[0] for one in problems] == [f" (recipe r): env.{name}: is not for a recipe to set"]
 
 
 @pytest.mark.parametrize("value", ["1", "true", "True"])
 def test_a_switch_of_aiters_parts_does_nothing_without_aiter_itself(tmp_path: Path, value: str) -> None:
     part = {"VLLM_ROCM_USE_AITER_MHA": value}
-    sentence = 'VLLM_ROCM_USE_AITER_MHA: does nothing without VLLM_ROCM_USE_AITER: "1"'
+    sentence = 'VLLM_ROCM_USE_AITER_MHA: does nothing without VLLM_ROCM_USE_AITER: "1"; set that too, or leave this out'
     nested = {**NESTED, "vllm_serve": {"4_gpu": {"env": part}, "8_gpu": {"env": {**part, "VLLM_ROCM_USE_AITER": "0"}}}}
     assert read(tmp_path, nested)[1] == [f" (recipe r): vllm_serve.{count}_gpu.env.{sentence}" for count in (4, 8)]
     assert read(tmp_path, {**FLAT, "env": part})[1] == [f" (recipe r): env.{sentence}"]

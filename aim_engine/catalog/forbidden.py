@@ -1,0 +1,54 @@
+"""What no recipe may hold: names of variables and texts in, a complaint with its kind out. Knows no file.
+
+Visibility is the user's, the loader's variables are an attack surface, and a secret must never stand in a file that is
+printed.
+"""
+
+from __future__ import annotations
+
+import re
+
+from pydantic_core import PydanticCustomError
+
+_NAMES = (
+    ("visibility", r"(HIP|CUDA|ROCR)_VISIBLE_DEVICES|GPU_DEVICE_ORDINAL",
+     "it chooses among the user's GPUs; leave it out, AIM Engine sets what is needed"),
+    ("loader", r"LD_(PRELOAD|AUDIT|LIBRARY_PATH)|PYTHON(PATH|STARTUP|HOME)|PATH",
+     "it changes what programs are loaded; leave it out, or set it in the image"),
+    ("secret", r".*(TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?|(API|ACCESS|PRIVATE|SECRET)_KEY)|AWS_.*",
+     "it holds a secret, and recipes are printed; leave it out and give it to the container (AIM_API_KEY, HF_TOKEN)"),
+    ("setting", r"AIM_.*", "it is a setting of AIM Engine; leave it out"),
+)  # fmt: skip
+_FORBIDDEN = tuple((kind, re.compile(pattern), why) for kind, pattern, why in _NAMES)
+
+# What publishers' keys begin with (their own documentation; GitHub's "token formats"), and passwords in addresses.
+_SECRET = re.compile(
+    r"\bhf_[A-Za-z0-9]{20,}|\bsk-[A-Za-z0-9_-]{20,}|\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{20,}"
+    r"|\b(AKIA|ASIA)[A-Z0-9]{16}\b|\bxox[abpr]-[\w-]{10,}|\beyJ[\w-]{10,}\.[\w-]{10,}\.|-----BEGIN [A-Z ]*PRIVATE KEY"
+    r"|://[^/\s:@]+:[^/\s@]+@"
+)
+
+
+def check_name(name: str) -> str:
+    """The name of an environment variable that a recipe may set.
+
+    Raises:
+        PydanticCustomError: it is none; the error's type is the problem's kind.
+    """
+    for kind, pattern, why in _FORBIDDEN:
+        if pattern.fullmatch(name):
+            raise PydanticCustomError(kind, f"is not for a recipe to set: {why}")
+    return name
+
+
+def check_text(value: str) -> str:
+    """A text that does not look like a secret.
+
+    Raises:
+        PydanticCustomError: it does; the text is not in the message.
+    """
+    if _SECRET.search(value):
+        raise PydanticCustomError(
+            "secret", "looks like a key or a password, and recipes are printed; take it out, and have it replaced"
+        )
+    return value

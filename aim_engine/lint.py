@@ -1,0 +1,159 @@
+"""Recipes and model cards in, what would keep a well-formed recipe from ever serving out, as `Problem`s with a kind.
+
+What a single file tells is found when it is read; here is what follows from the GPU, the model's numbers, the memory
+ledger and the other recipes. Pure: reads no file and asks no engine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from aim_engine.backends.registry import backend as find_backend
+from aim_engine.backends.registry import is_known
+from aim_engine.catalog.load import Catalog
+from aim_engine.catalog.model_card import ModelCard
+from aim_engine.catalog.recipe import Recipe, Variant
+from aim_engine.catalog.splitting import is_block_scaled, obstacles
+from aim_engine.catalog.terms import ServingTerms
+from aim_engine.catalog.yaml_file import Problem
+from aim_engine.errors import InputError
+from aim_engine.hardware.declared import declared_inventory
+from aim_engine.hardware.inventory import Gpu
+from aim_engine.hardware.products import Product, product_by_name
+from aim_engine.request import read_request
+from aim_engine.selection.candidate import Judged, Situation
+from aim_engine.selection.memory import in_gib
+from aim_engine.selection.select import select
+
+_HOST = "CPU"  # the host itself, which is in no table of products
+_PARTITION = re.compile(r"(.+?)[\s/:_-]*\b(SPX|DPX|TPX|QPX|CPX)\b.*", re.IGNORECASE)
+# Where these are set, experts lie whole on a GPU each instead of being cut (vLLM's name, then sglang's).
+_WHOLE_EXPERTS = ("enable-expert-parallel", "ep-size", "expert-parallel-size")
+
+
+def lint(recipes: Iterable[Recipe], cards: Mapping[str, ModelCard]) -> list[Problem]:
+    """Every problem of every recipe, in the order of the recipes; ties last."""
+    known = list(recipes)
+    found = [problem for recipe in known for problem in _of_recipe(recipe, cards.get(recipe.model_id))]
+    return list(dict.fromkeys([*found, *_ties(known)]))
+
+
+def place_of(recipe: Recipe, variant: Variant, key: str = "") -> str:
+    """Where a variant's key stands in the file."""
+    place = f"{variant.backend}_serve.{variant.gpu_count}_gpu"
+    return f"{place}.{key}" if key else place
+
+
+def _of_recipe(recipe: Recipe, card: ModelCard | None) -> Iterator[Problem]:
+    product = None
+    if recipe.gpu_type != _HOST:
+        try:
+            product = product_by_name(recipe.gpu_type)
+        except InputError as unknown:
+            yield _problem(recipe, "unreachable", "hardware.gpu_type", _no_product(recipe.gpu_type, unknown))
+    if not any(variant.enabled for variant in recipe.variants):
+        yield _problem(recipe, "unreachable", "", "every variant is switched off; enable one, or remove the file")
+    for variant in recipe.variants:
+        yield from _reviewed(recipe, variant)
+        if product is not None and variant.gpu_count > product.max_per_node:
+            sentence = (
+                f"is for {variant.gpu_count} GPUs, and no server is built with more than {product.max_per_node} "
+                f"{product.name}; remove it"
+            )
+            yield _problem(recipe, "unreachable", place_of(recipe, variant), sentence)
+    if product is not None and card is not None and not recipe.is_family:
+        yield from _against_card(recipe, card, product)
+
+
+def _no_product(name: str, unknown: InputError) -> str:
+    part = _PARTITION.fullmatch(name)
+    if part:
+        return (
+            f"{name!r} names a partition, and a recipe is for a product; write {part[1].strip()}: its one-GPU variants "
+            "serve partitions too"
+        )
+    return f"{unknown.message}; {unknown.hint}"
+
+
+def _reviewed(recipe: Recipe, variant: Variant) -> Iterator[Problem]:
+    """What the variant's backend says; nothing where that is a plug-in of somebody else's that is not here."""
+    if not is_known(variant.backend):
+        return
+    for complaint in find_backend(variant.backend).review(recipe, variant):
+        of_variant = complaint.key.startswith(("args.", "env."))
+        place = place_of(recipe, variant, complaint.key) if of_variant else complaint.key
+        yield _problem(recipe, complaint.kind, place, complaint.sentence)
+
+
+def _against_card(recipe: Recipe, card: ModelCard, product: Product) -> Iterator[Problem]:
+    for one in _judged(recipe, card, product):
+        variant = one.candidate.variant
+        if not variant.enabled or variant.gpu_count > product.max_per_node:
+            continue
+        cut = list(_uncut(recipe, variant, card, one.candidate.tensor_parallel_size))
+        yield from cut
+        if not cut:
+            yield from _too_large(recipe, variant, one)
+
+
+def _uncut(recipe: Recipe, variant: Variant, card: ModelCard, size: int) -> Iterator[Problem]:
+    if card.architecture is None:
+        return
+    blocks = is_block_scaled(recipe.huggingface_id, recipe.precision)
+    whole = any(variant.args.get(name) not in (None, False, 1) for name in _WHOLE_EXPERTS)
+    for obstacle in obstacles(card.architecture, size, blocks=blocks, whole_experts=whole):
+        remedy = "; use another number of GPUs" + (", or expert parallelism" if obstacle.kind == "fp8-blocks" else "")
+        yield _problem(recipe, obstacle.kind, place_of(recipe, variant), f"{obstacle.sentence}{remedy}")
+
+
+def _too_large(recipe: Recipe, variant: Variant, judged: Judged) -> Iterator[Problem]:
+    book = judged.candidate.ledger
+    if book is None or book.fits:
+        return
+    without_context = book.total_bytes - book.kv_bytes
+    if without_context < book.budget_bytes:
+        remedy = f"lower max-model-len below {book.context_tokens:,}, or say enabled: false"
+    else:
+        remedy = "no context would be short enough: say enabled: false, or use more GPUs"
+    sentence = (
+        f"does not fit by {in_gib(book.missing_bytes)} a GPU: {in_gib(book.total_bytes)} of "
+        f"{in_gib(book.budget_bytes)} with a context of {book.context_tokens:,} tokens; {remedy}"
+    )
+    yield _problem(recipe, "memory", place_of(recipe, variant), sentence)
+
+
+def _judged(recipe: Recipe, card: ModelCard, product: Product) -> tuple[Judged, ...]:
+    """Every variant placed on the largest server of its GPU, with its ledger."""
+    readable = tuple(one for one in recipe.variants if is_known(one.backend))
+    situation = Situation(
+        request=read_request({"model": recipe.model_id}, {}),
+        inventory=declared_inventory(f"{product.name}:{product.max_per_node}"),
+        catalog=Catalog(recipes=(replace(recipe, variants=readable),), card=card),
+    )
+
+    def terms(variant: Variant, gpu: Gpu) -> ServingTerms:
+        return find_backend(variant.backend).read_terms(variant.args, {}, gpu, None)
+
+    return select(situation, terms).judged
+
+
+def _ties(recipes: list[Recipe]) -> Iterator[Problem]:
+    """Variants that no request and no hardware could tell apart but by the spelling of their ids."""
+    seen: dict[tuple[object, ...], Recipe] = {}
+    for recipe in sorted(recipes, key=lambda one: one.recipe_id):
+        for variant in recipe.variants:
+            key = (recipe.order, recipe.model_id, recipe.gpu_type.casefold(), recipe.precision, variant.backend,
+                   variant.gpu_count, variant.metric, variant.evidence.rank)  # fmt: skip
+            other = seen.setdefault(key, recipe) if variant.enabled else recipe
+            if other.recipe_id != recipe.recipe_id:
+                sentence = (
+                    f"ties with {other.recipe_id}: neither could ever be preferred; give one of them other evidence or "
+                    "another metric, or switch it off"
+                )
+                yield _problem(recipe, "tie", place_of(recipe, variant), sentence)
+
+
+def _problem(recipe: Recipe, kind: str, key: str, sentence: str) -> Problem:
+    return Problem(file=recipe.file, item=f"recipe {recipe.recipe_id}", kind=kind, key=key, sentence=sentence)
