@@ -17,7 +17,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, from wherever
 
-from aim_engine.catalog.cache_families import is_known
+from aim_engine.catalog.cache_families import guess_at
 from aim_engine.catalog.config_numbers import text_part
 from aim_engine.catalog.model_shape import architecture
 from scripts.model_tensors import UnknownModelError, Weight, draft_weights, stored_bytes, weights_of
@@ -59,7 +59,7 @@ def _every_layer_keeps_the_same(config: Mapping[str, Any]) -> bool:
     """
     text = text_part(config)
     shape = architecture(text)
-    return is_known(text) and (shape is None or set(shape.layer_caches) == {(shape.main_cache,)})
+    return guess_at(text, 0) is None and (shape is None or set(shape.layer_caches) == {(shape.main_cache,)})
 
 
 def config_of(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def config_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     text = dict(text_part(config))
     shape = architecture(text)
-    if shape is None or not is_known(text) or dimensions_of(config):
+    if shape is None or shape.guess or dimensions_of(config):
         return {}
     for name in sorted(text, key=lambda one: -len(json.dumps(text[one]))):  # the longest go first
         without = {key: value for key, value in text.items() if key != name}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from aim_engine.catalog.architecture import Architecture
-from aim_engine.catalog.cache_families import STATES_ALONE, layer_caches
+from aim_engine.catalog.cache_families import STATES_ALONE, guess_at, layer_caches
 from aim_engine.catalog.config_numbers import Config, whole
 from aim_engine.errors import ModelAccessError
 
@@ -91,7 +91,7 @@ def architecture(config: Config) -> Architecture | None:
         return None
     found["intermediate_size"] = found["intermediate_size"] or 4 * hidden
     shape = Architecture(**found)  # type: ignore[arg-type]
-    return replace(shape, caches=layer_caches(config, shape.main_cache, layers))
+    return replace(shape, caches=layer_caches(config, shape.main_cache, layers), guess=guess_at(config, layers))
 
 
 def _given(config: Config) -> dict[str, Any]:

@@ -6,7 +6,7 @@ shape), `measured` (read from this machine) or `assumed` (a rule of thumb, state
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from aim_engine.catalog.architecture import Architecture
@@ -128,7 +128,7 @@ def ledger(load: Load) -> Ledger | None:
     fixed = (_weights(load, shape, *weights), *_overheads(load, shape))
     room = load.budget_bytes - sum(line.bytes for line in fixed)
     context = load.context_tokens or _longest(load, room, pool, shape.max_context)
-    kv = _kv_line(load, pool, context)
+    kv = _kv_line(load, shape, pool, context)
     # on the host the engine is told these bytes; on a GPU it takes what is left
     held = kv.bytes if load.terms.host_memory else max(kv.bytes, room)
     return Ledger(
@@ -143,14 +143,24 @@ def ledger(load: Load) -> Ledger | None:
     )
 
 
-def _kv_line(load: Load, pool: CachePool, context: int) -> Line:
-    return Line(
+def _kv_line(load: Load, shape: Architecture, pool: CachePool, context: int) -> Line:
+    line = Line(
         name="kv cache",
         bytes=pool.bytes_for(context, load.concurrency),
         basis="exact" if load.card.weights_basis == "exact" else "computed",
         note=f"{context:,} tokens x {load.concurrency}, {pool.token_bytes:,} bytes a token, "
         f"in {pool.blocks(context) * load.concurrency + 1:,} blocks of {pool.block_tokens}",
     )
+    return _guessed(line, load, shape, context) if shape.guess else line
+
+
+def _guessed(line: Line, load: Load, shape: Architecture, context: int) -> Line:
+    """The same with how far off it may be: from what is surely kept to full attention in every layer."""
+    pools = (cache_pool(one, load.terms, load.tensor_parallel_size) for one in (shape.at_least, shape.at_most))
+    sizes = [pool.bytes_for(context, load.concurrency) for pool in pools if pool is not None]
+    why = shape.guess.sentence if shape.guess else ""
+    return replace(line, basis="assumed", note=f"{line.note}; a guess: {why}", least=min(line.bytes, *sizes),
+                   most=max(line.bytes, *sizes))  # fmt: skip
 
 
 def _weights(load: Load, shape: Architecture, weights: int, basis: str) -> Line:

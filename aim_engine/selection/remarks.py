@@ -20,6 +20,7 @@ def cautions(situation: Situation, winner: Candidate, checkpoint: str, argv: Col
         found += _tight(winner.ledger)
     if situation.catalog.card is not None:
         found += situation.catalog.card.doubts
+    found += _guessed(situation, winner)
     found += _about_the_checkpoint(situation, checkpoint, argv)
     if winner.memory_fraction is not None:
         why = f"up to {winner.sharers} of the GPUs share one memory" if winner.sharers > 1 else "others hold GPU memory"
@@ -39,6 +40,19 @@ def _about_the_checkpoint(situation: Situation, checkpoint: str, argv: Collectio
             'needs it, read that code first, then set AIM_ENGINE_ARGS={"trust-remote-code": true}'
         )
     return found
+
+
+def _guessed(situation: Situation, winner: Candidate) -> list[str]:
+    """A caution where nobody has written down what the layers of the model's family keep."""
+    card, book = situation.catalog.card, winner.ledger
+    guess = card.architecture.guess if card and card.architecture else None
+    if guess is None or book is None:
+        return []
+    line = next(line for line in book.lines if line.name == "kv cache")
+    span = in_gib(line.low_bytes), in_gib(line.high_bytes)
+    size = f"{span[0]} to {span[1]}" if span[0] != span[1] else f"about {span[0]}"
+    return [f"the size of its KV cache, {size} a device, is a guess: {guess.sentence}; where the engine finds it too "
+            "large, set a lower AIM_MAX_MODEL_LEN or AIM_CONCURRENCY"]  # fmt: skip
 
 
 def _tight(book: Ledger) -> list[str]:

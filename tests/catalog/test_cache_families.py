@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aim_engine.catalog.cache_families import _BY_KIND, is_known, layer_caches
+from aim_engine.catalog.architecture import Guess
+from aim_engine.catalog.cache_families import _BY_KIND, guess_at, layer_caches
 from aim_engine.catalog.config_numbers import text_part
 from aim_engine.catalog.layer_cache import LayerCaches, StateCache, TokenCache
 from aim_engine.catalog.model_shape import architecture
@@ -63,10 +64,39 @@ def test_what_each_layer_keeps(config: dict[str, Any], expected: str) -> None:
     assert kinds(config) == expected
 
 
-def test_what_is_listed_is_known() -> None:
-    assert is_known({"model_type": "qwen3"})
-    assert not is_known({"model_type": "nobody-s"})
-    assert not is_known({})
+EVERY_LAYER = frozenset(range(4))
+
+
+@pytest.mark.parametrize(
+    ("config", "guess"),
+    [
+        ({"model_type": "qwen3"}, None),
+        ({"model_type": "jamba", "mamba_d_state": 16}, None),
+        ({"model_type": "nobody-s"}, Guess(family="nobody-s")),
+        ({}, Guess(family="")),
+        ({"model_type": ["odd"]}, Guess(family="")),
+        ({"model_type": "nobody-s", "layer_types": ["sliding_attention", "full_attention"] * 2},
+         Guess(family="nobody-s")),
+        ({"model_type": "nobody-s", "layer_types": ["conv", "full_attention"] * 2},
+         Guess(family="nobody-s", signs=("conv",), unsure_layers=frozenset({0, 2}))),
+        ({"model_type": "nobody-s", "layer_types": ["conv", "full_attention"] * 2, "conv_L_cache": 3},
+         Guess(family="nobody-s", signs=("conv", "conv_L_cache"), unsure_layers=frozenset({0, 2}))),
+        ({"model_type": "nobody-s", "ssm_state_size": 16},
+         Guess(family="nobody-s", signs=("ssm_state_size",), unsure_layers=EVERY_LAYER)),
+        ({"model_type": "nobody-s", "rwkv_version": 7, "convolute": 3},
+         Guess(family="nobody-s", signs=("rwkv_version",), unsure_layers=EVERY_LAYER)),
+        ({"model_type": "nobody-s", "use_mamba": False}, Guess(family="nobody-s")),
+    ],
+)  # fmt: skip
+def test_what_nobody_lists_is_a_guess(config: dict[str, Any], guess: Guess | None) -> None:
+    assert guess_at(config, 4) == guess
+
+
+def test_a_guess_in_words() -> None:
+    assert Guess(family="rwkv9").sentence == "model_type rwkv9 is not one that AIM Engine knows"
+    assert Guess(family="", signs=("conv", "ssm_state_size")).sentence == (
+        "no model_type is named, and its config names conv, ssm_state_size"
+    )
 
 
 def test_a_model_whose_config_leaves_numbers_to_transformers() -> None:
@@ -99,3 +129,12 @@ names = ["layer_types", "sliding_window", "sliding_window_pattern", "no_rope_lay
 def test_odd_configs_do_no_harm(kind: str, numbers: dict[str, Any]) -> None:
     found: LayerCaches = layer_caches({"model_type": kind, "hidden_size": 64, **numbers}, USUAL, 6)
     assert len(found) == 6
+
+
+@examples(100)
+@given(numbers=st.dictionaries(st.sampled_from([*names, "ssm_x", "block_types"]), odd, max_size=6))
+def test_odd_configs_of_nobody_are_guesses(numbers: dict[str, Any]) -> None:
+    found = guess_at({"model_type": "nobody-s", **numbers}, 6)
+    assert found is not None
+    assert found.unsure_layers <= frozenset(range(6))
+    assert found.sentence

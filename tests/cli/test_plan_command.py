@@ -162,3 +162,14 @@ def test_no_network_is_touched_when_offline(process: Run, tmp_path: Path) -> Non
     assert done.code == 0
     assert done.json["command"]["env"]["HF_HUB_OFFLINE"] == "1"
     assert json.dumps(done.json["warnings"]).count("was not checked") == 1
+
+
+@pytest.mark.parametrize(("changes", "guessed"), [({}, False), ({"model_type": "new9", "ssm_state_size": 16}, True)])
+def test_a_family_that_nobody_lists_is_warned_of(
+    cli: Run, tmp_path: Path, changes: dict[str, object], guessed: bool
+) -> None:
+    done = cli("plan", str(write_model(tmp_path / "m", changes)), "--hardware", "MI300X:1", "--json")
+    line = next(line for line in done.json["memory"]["lines"] if line["name"] == "kv cache")
+    assert (line["basis"] == "assumed") is (line["low_bytes"] < line["high_bytes"]) is guessed
+    why = "model_type new9 is not one that AIM Engine knows, and its config names ssm_state_size"
+    assert any(why in warning for warning in done.json["warnings"]) is guessed

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aim_engine.catalog.architecture import Architecture, Guess
+from aim_engine.catalog.layer_cache import TokenCache
 from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.terms import ServingTerms
 from aim_engine.catalog.weights import WeightPart
-from aim_engine.selection.memory import Ledger, Load, in_gib, ledger
+from aim_engine.selection.memory import Ledger, Line, Load, in_gib, ledger
 from tests.building import CARD, GIB, QWEN, examples
 
 TERMS = ServingTerms(
@@ -201,3 +203,29 @@ def test_a_gpu_s_cache_takes_what_is_left_and_the_host_s_what_it_is_told() -> No
     assert found.capacity.blocks == (found.budget_bytes - found.total_bytes + found.kv_bytes) // found.block_bytes
     told = book(terms=replace(TERMS, host_memory=True))
     assert told.capacity.blocks == told.kv_bytes // told.block_bytes == 2048 + 1
+
+
+def kv_line(shape: Architecture) -> Line:
+    return next(line for line in book(card=replace(CARD, architecture=shape)).lines if line.name == "kv cache")
+
+
+def test_a_family_that_nobody_lists_has_a_cache_of_guessed_size() -> None:
+    plain = kv_line(QWEN)
+    guessed = kv_line(replace(QWEN, guess=Guess(family="new")))
+    assert (plain.basis, plain.least, plain.most) == ("computed", None, None)
+    assert (guessed.basis, guessed.bytes, guessed.least, guessed.most) == ("assumed", *[plain.bytes] * 3)
+    assert guessed.note == f"{plain.note}; a guess: model_type new is not one that AIM Engine knows"
+
+
+def test_a_guess_spans_from_what_is_surely_kept_to_full_attention() -> None:
+    local = ((TokenCache(heads=8, key_dim=128, value_dim=128, window=1024),),) * 32
+    shape = replace(QWEN, caches=local + ((QWEN.main_cache,),) * 32)
+    windows = kv_line(replace(shape, guess=Guess(family="new")))
+    assert (windows.least, windows.most) == (windows.bytes, kv_line(QWEN).bytes)
+    assert windows.bytes < kv_line(QWEN).bytes
+    unsure = Guess(family="new", signs=("conv",), unsure_layers=frozenset(range(32, 64)))
+    states = kv_line(replace(shape, guess=unsure))
+    assert (states.bytes, states.most) == (windows.bytes, windows.most)
+    assert states.low_bytes < windows.low_bytes
+    latent = kv_line(replace(QWEN, kv_lora_rank=512, qk_rope_head_dim=64, guess=Guess(family="new")))
+    assert (latent.least, latent.most) == (latent.bytes, kv_line(QWEN).bytes)
