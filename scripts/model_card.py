@@ -49,7 +49,7 @@ def dimensions_of(config: Mapping[str, Any]) -> dict[str, int]:
     shape = architecture(text_part(config))
     if shape is None or not _every_layer_keeps_the_same(config):
         return {}
-    found = {name: number for name, number in asdict(shape).items() if name != "caches"}
+    found = {name: number for name, number in asdict(shape).items() if name not in ("caches", "guess")}
     return {name: found[name] for name in found if found[name] or name not in _OPTIONAL_SIZES}
 
 

@@ -31,8 +31,8 @@ class Architecture:
     """The shape of a transformer's text tower. `kv_lora_rank` + `qk_rope_head_dim` are set for multi-head latent
     attention, whose cache is one shared vector a token; `experts` is 0 for a dense model, `expert_width` the width of
     one where that is not `intermediate_size`. `caches` is what each layer keeps of the tokens, where that is not full
-    attention in all of them; heads are 0 where there is no attention. `guess` is
-    set where nobody has written down what the layers of its family keep.
+    attention in all of them; heads are 0 where there is no attention. `guess` is set where
+    nobody has written down what the layers of its family keep.
     """
 
     layers: int

@@ -17,7 +17,7 @@ _RULES: tuple[tuple[Rule, str], ...] = (
      "llama mistral mixtral gemma phi phi3 phimoe granite granitemoe olmo olmo2 olmoe gpt_neox gpt2 gptj gpt_bigcode "
      "falcon starcoder2 opt bloom mpt stablelm glm glm4 glm4_moe ernie4_5 ernie4_5_moe seed_oss smollm3 apertus "
      "nemotron internlm2 exaone solar dbrx chatglm cohere minimax_m2 minicpm3 arcee hunyuan_v1_dense hunyuan_v1_moe "
-     "jais2 ministral3 granitemoeshared hyperclovax gpt-sw3"),
+     "jais2 ministral3 granitemoeshared hyperclovax gpt-sw3 ministral nanochat persimmon biogpt"),
     (attention.window_if_used, "qwen2 qwen2_moe qwen3 qwen3_moe qwen2_vl qwen2_5_vl qwen2_vl_text qwen2_5_vl_text "
      "qwen3_vl_text qwen3_vl_moe_text"),
     (attention.every_other(2), "gemma2 vaultgemma"),
@@ -30,7 +30,7 @@ _RULES: tuple[tuple[Rule, str], ...] = (
     (attention.gemma4, "gemma4_text"),
     (attention.llama4, "llama4_text"),
     (attention.mimo_v2, "mimo_v2 mimo_v2_flash"),
-    (attention.latent, "deepseek_v2 deepseek_v3 kimi_k2 glm4_moe_lite axk1 hy_v4"),
+    (attention.latent, "deepseek_v2 deepseek_v3 kimi_k2 glm4_moe_lite axk1 hy_v4 youtu"),
     (attention.latent_indexed, "deepseek_v32 glm_moe_dsa"),
     (state.mamba, "mamba falcon_mamba"),
     (state.mamba2_alone, "mamba2"),
