@@ -85,7 +85,7 @@ def read_terms(
         # a packed vector of DeepSeek's: 512 numbers in fp8 with their scales, 64 in 16 bits (mla_attention.py)
         latent_token_bytes=656 if merged.get("kv-cache-dtype") == "fp8_ds_mla" else 0,
         in_flight_batches=1 if merged.get("async-scheduling") is False else platform.in_flight_batches,
-        prefix_caching=merged.get("enable-prefix-caching") is not False,
+        prefix_caching=_switch(merged.get("enable-prefix-caching")),
         hybrid_cache=merged.get("disable-hybrid-kv-cache-manager") is not True,
         state_element_bytes=_element_bytes(merged.get("mamba-cache-dtype")) or 2,
         recurrent_element_bytes=_element_bytes(merged.get("mamba-ssm-cache-dtype")) or platform.recurrent_element_bytes,
@@ -246,6 +246,10 @@ def _urls(job: ServeJob) -> ServerUrls:
 
 def _element_bytes(dtype: Any) -> int:
     return {"float32": 4, "float16": 2, "bfloat16": 2}.get(str(dtype), 0)
+
+
+def _switch(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
 
 
 def _whole(value: Any) -> int | None:

@@ -17,9 +17,10 @@ class ServingTerms:
 
     `kernel_block_tokens` is the smallest page the kernels read, `latent_block_tokens` the page of latent attention
     where it has its own, `latent_token_bytes` what it takes for a token where that is packed. `in_flight_batches` are
-    the steps that may be under way at once; `prefix_caching` that prefixes are remembered; `hybrid_cache` that layers
-    with windows drop what they no longer need. States are kept in `state_element_bytes`, their recurrent part in
-    `recurrent_element_bytes` (0: as the model's family does).
+    the steps that may be under way at once; `prefix_caching` whether prefixes are remembered (None: as the engine does
+    when nobody says, beside attention but not of states alone); `hybrid_cache` that layers with windows drop what they
+    no longer need. States are kept in `state_element_bytes`, their recurrent part in `recurrent_element_bytes` (0: as
+    the model's family does).
     """
 
     context_tokens: int | None
@@ -33,7 +34,7 @@ class ServingTerms:
     latent_block_tokens: int = 0
     latent_token_bytes: int = 0
     in_flight_batches: int = 1
-    prefix_caching: bool = True
+    prefix_caching: bool | None = None
     hybrid_cache: bool = True
     state_element_bytes: int = 2
     recurrent_element_bytes: int = 0

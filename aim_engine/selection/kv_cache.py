@@ -148,8 +148,8 @@ class _Reckoner:
 
     def _pages(self, cache: LayerCache, block: int, padded: int) -> Pages:
         if isinstance(cache, StateCache):
-            # by a state that is kept twice prefixes are remembered, beside attention (mamba_cache_mode "align")
-            kept = 2 + cache.checkpoints if padded and self.terms.prefix_caching else 1
+            # by a state that is kept twice prefixes are remembered (mamba_cache_mode "align")
+            kept = 2 + cache.checkpoints if self._remembers else 1
             return Pages(block_tokens=block, page_bytes=max(padded, self._state_bytes(cache)), state_blocks=kept)
         return Pages(
             block_tokens=block,
@@ -159,6 +159,12 @@ class _Reckoner:
             latent=cache.latent,
             form=(cache.heads, cache.key_dim, cache.value_dim, cache.element_bytes),
         )
+
+    @property
+    def _remembers(self) -> bool:
+        """Without attention prefixes are remembered only where that is asked for (is_prefix_caching_supported)."""
+        asked = self.terms.prefix_caching
+        return self.main is not None if asked is None else asked
 
     def _per_token(self, cache: TokenCache) -> int:
         """Fewer KV heads than GPUs are replicated (ModelConfig.get_num_kv_heads), a latent vector is on each."""

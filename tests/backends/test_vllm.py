@@ -435,6 +435,12 @@ def test_arguments_and_overrides_are_read() -> None:
     assert (terms.kv_element_bytes, terms.eager) == (1, True)
 
 
+@pytest.mark.parametrize(("value", "expected"), [(True, True), (False, False), (None, None), ("auto", None)])
+def test_whether_prefixes_are_remembered_is_the_models_own_where_nobody_says(value: Any, expected: bool | None) -> None:
+    assert vllm.read_terms({"enable-prefix-caching": value}, {}, GPUS[0], None).prefix_caching is expected
+    assert vllm.read_terms({}, {}, GPUS[0], None).prefix_caching is None
+
+
 @pytest.mark.parametrize("value", [-1, 0, "auto", True, None, [1]])
 def test_a_context_that_is_no_number_of_tokens_is_the_models_own(value: Any) -> None:
     assert vllm.read_terms({"max-model-len": value}, {}, GPUS[0], None).context_tokens is None

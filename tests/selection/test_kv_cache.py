@@ -99,6 +99,14 @@ def test_states_alone_take_the_same_for_any_request() -> None:
     assert pool_of((STATE,), (STATE,), width=2).block_bytes == pool.block_bytes // 2
 
 
+@pytest.mark.parametrize(("asked", "alone", "beside"), [(None, 1, 2), (True, 2, 2), (False, 1, 1)])
+def test_a_state_is_kept_twice_to_remember_prefixes(asked: bool | None, alone: int, beside: int) -> None:
+    """vLLM does so by itself beside attention; for states alone somebody has to ask (seen by real starts)."""
+    attention = TokenCache(heads=2, key_dim=256, value_dim=256)
+    assert pool_of((STATE,), prefix_caching=asked).blocks(16) == alone
+    assert pool_of((STATE,), (attention,), prefix_caching=asked).blocks(16) == beside + 1
+
+
 def test_a_group_is_on_every_gpu_that_has_heads_of_it() -> None:
     state = StateCache(parts=(StatePart(rows=1024, columns=3, groups=1, group_rows=256),))
     assert pool_of((state,), width=1).block_bytes == (1024 + 256) * 3 * 2
