@@ -52,3 +52,8 @@ def check_text(value: str) -> str:
             "secret", "looks like a key or a password, and recipes are printed; take it out, and have it replaced"
         )
     return value
+
+
+def forbidden_names() -> str:
+    """All of them, as one pattern."""
+    return "|".join(pattern for _, pattern, _ in _NAMES)

@@ -90,7 +90,7 @@ _DIMENSIONS = schema.record(
     {name: schema.whole(0) for name in ("experts", "kv_lora_rank", "qk_rope_head_dim", "expert_width")},
 )
 _TEXTS = ("name", "description", "size", "architecture", "license", "huggingface_url", "source")
-_CARD = schema.record(
+CARD = schema.record(
     {"model_id": schema.word},
     dict.fromkeys(_TEXTS, schema.text)
     | {
@@ -103,8 +103,8 @@ _CARD = schema.record(
         "checkpoints": schema.mapping(_PRECISION, schema.checked(schema.word, _hub_id)),
     },
 )
-_VALIDATOR = schema.validator(_CARD)
-_LEGAL_KEYS = {(): schema.keys_of(_CARD), ("dimensions",): schema.keys_of(_DIMENSIONS)}
+_VALIDATOR = schema.validator(CARD)
+_LEGAL_KEYS = {(): schema.keys_of(CARD), ("dimensions",): schema.keys_of(_DIMENSIONS)}
 
 
 def read_model_card(path: Path) -> tuple[ModelCard | None, list[Problem]]:

@@ -168,7 +168,7 @@ _VARIANT = schema.record(
         "evidence": _EVIDENCE,
     },
 )
-_RECIPE = schema.record(
+RECIPE = schema.record(
     {
         "recipe_id": schema.checked(schema.text, _id),
         "model_id": schema.checked(schema.word, _model_id),
@@ -185,10 +185,10 @@ _RECIPE = schema.record(
         "env": _ENV,
     },
 )
-_VALIDATOR = schema.validator(_RECIPE)
+_VALIDATOR = schema.validator(RECIPE)
 
 _LEGAL_KEYS = {
-    (): sorted({*schema.keys_of(_RECIPE), "vllm_serve", "sglang_serve"} - {"serve"}),
+    (): sorted({*schema.keys_of(RECIPE), "vllm_serve", "sglang_serve"} - {"serve"}),
     ("hardware",): schema.keys_of(_HARDWARE),
     ("evidence",): schema.keys_of(_EVIDENCE),
     ("serve", "*", "*"): schema.keys_of(_VARIANT),

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from aim_engine.catalog.json_schema import MODELINES
 from aim_engine.catalog.recipe import Evidence, Recipe, Variant
 
 
@@ -35,7 +36,7 @@ def recipe_text(recipe: Recipe, remarks: Sequence[str] = (), variant_remarks: Ma
     for one in recipe.variants:
         document.setdefault(f"{one.backend}_serve", {})[f"{one.gpu_count}_gpu"] = _variant(one, recipe.evidence)
     body = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=116)
-    lines = [f"# {line}".rstrip() for line in remarks]
+    lines = [MODELINES["recipe"], *(f"# {line}".rstrip() for line in remarks)]
     for line in body.splitlines():
         key = line.strip().removesuffix(":")
         count = key.removesuffix("_gpu")

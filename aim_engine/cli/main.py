@@ -16,8 +16,8 @@ from aim_engine.errors import AimError, InternalError, UsageError
 
 # One file per command in aim_engine/cli; each has `add_to(subparsers)` and `run(arguments, terminal, environment)`.
 _COMMANDS = (
-    "plan", "serve", "recipes", "recipe", "models", "fit", "detect", "doctor", "validate", "render", "settings",
-    "completion", "launch", "configs", "list", "status", "logs", "stop", "restart", "watch",
+    "plan", "serve", "recipes", "recipe", "models", "fit", "detect", "doctor", "validate", "schema", "render",
+    "settings", "completion", "launch", "configs", "list", "status", "logs", "stop", "restart", "watch",
 )  # fmt: skip
 _ALIASES = {"dry-run": "plan", "list-profiles": "recipes"}
 

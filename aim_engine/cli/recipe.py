@@ -155,11 +155,16 @@ def _remark(judged: Judged) -> str:
 
 
 def _written(folder: Path, recipe: Recipe, text: str) -> Path:
+    from aim_engine.catalog.json_schema import FILES, schema_text
+
     path = folder / recipe.model_id / f"{recipe.recipe_id}.yaml"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
+        schema = folder / FILES["recipe"]  # where the recipe's first line says that it is
+        if not schema.exists():
+            schema.write_text(schema_text("recipe"), encoding="utf-8")
     except FileExistsError:
         raise InputError(
             f"{path} is there already", hint="it is not overwritten: move it away, or name another folder"

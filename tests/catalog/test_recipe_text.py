@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aim_engine.backends.vllm import derive
+from aim_engine.catalog.json_schema import MODELINES
 from aim_engine.catalog.load import catalog_folders, load_everything
 from aim_engine.catalog.recipe import Evidence, Recipe, read_recipe
 from aim_engine.catalog.recipe_text import recipe_text
@@ -37,7 +38,7 @@ def test_one_that_was_made(tmp_path: Path) -> None:
     assert made is not None
     text = recipe_text(made, ["two lines:", "# and: 'quotes'"], {2: "fits: well"})
     assert read_back(text, tmp_path) == replace(made, generated=False)
-    assert text.startswith("# two lines:\n# # and: 'quotes'\nrecipe_id: ")
+    assert text.startswith(f"{MODELINES['recipe']}\n# two lines:\n# # and: 'quotes'\nrecipe_id: ")
     assert "  # fits: well\n  2_gpu:\n" in text
 
 

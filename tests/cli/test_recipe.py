@@ -32,6 +32,8 @@ def test_it_is_written_where_it_is_found_and_can_be_planned_with(cli: Run, tmp_p
     path = folder / MODEL / "qwen3-32b-mi355x-bf16.yaml"
     assert (done.code, done.stdout) == (0, f"{path}\n")
     assert cli("validate", str(folder)).code == 0
+    schema = path.parent / path.read_text().splitlines()[0].partition("$schema=")[2]
+    assert json.loads(schema.read_text())["title"] == "A recipe of AIM Engine"
     plan = cli("plan", MODEL, "--hardware", "MI355X:8", "--recipes-dir", str(folder), "--json").json
     assert (plan["recipe_id"], plan["tensor_parallel_size"]) == ("qwen3-32b-mi355x-bf16", 8)
     path.write_text("mine")
