@@ -58,7 +58,7 @@ def test_the_plan_as_json_keeps_its_contract() -> None:
 
 
 def test_a_refusal_as_json_keeps_its_contract() -> None:
-    refusal = make_plan(request(), here("MI355X:8"), SHIPPED)
+    refusal = make_plan(request(), here("MI250:8"), SHIPPED)
     assert isinstance(refusal, Refusal)
     words = json.loads(json.dumps(refusal.as_json()))
     assert words.keys() >= {"error", "candidates"}

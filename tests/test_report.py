@@ -116,7 +116,7 @@ def test_paint_reaches_headings_and_marks() -> None:
 
 
 def test_a_refusal_lists_everything_that_was_looked_at() -> None:
-    refusal = make_plan(request(), here("MI355X:8"), SHIPPED)
+    refusal = make_plan(request(), here("MI250:8"), SHIPPED)
     assert isinstance(refusal, Refusal)
     page = refusal_text(refusal)
     assert page.count("✗") == len(SHIPPED.recipes)

@@ -75,7 +75,7 @@ def test_recipes_without_a_model_say_that_a_familys_depends_on_it(cli: Run) -> N
 
 
 def test_a_misspelt_setting_is_said_although_the_plan_fails(cli: Run) -> None:
-    done = cli("plan", "Qwen/Qwen3-32B", "--hardware", "MI325X:8", "--min-evidence", "reported", AIM_PRECISON="fp8")
+    done = cli("plan", "Qwen/Qwen3-32B", "--hardware", "MI250:8", "--min-evidence", "reported", AIM_PRECISON="fp8")
     assert done.code == 30
     assert "did you mean AIM_PRECISION?" in done.stderr
 

@@ -14,10 +14,10 @@ MODEL = "Qwen/Qwen3-32B"
 
 
 def test_a_recipe_to_edit(cli: Run) -> None:
-    done = cli("recipe", "new", MODEL, "--hardware", "MI210:4")
+    done = cli("recipe", "new", MODEL, "--hardware", "MI250:4")
     assert done.code == 0
     made = yaml.safe_load(done.stdout)
-    assert (made["recipe_id"], made["hardware"]) == ("qwen3-32b-mi210-bf16", {"gpu_type": "MI210"})
+    assert (made["recipe_id"], made["hardware"]) == ("qwen3-32b-mi250-bf16", {"gpu_type": "MI250"})
     assert made["evidence"]["level"] == "derived"
     assert {count: one["enabled"] for count, one in made["vllm_serve"].items()} == {
         "1_gpu": False, "2_gpu": True, "4_gpu": True, "8_gpu": True}  # fmt: skip
@@ -28,16 +28,16 @@ def test_a_recipe_to_edit(cli: Run) -> None:
 
 def test_it_is_written_where_it_is_found_and_can_be_planned_with(cli: Run, tmp_path: Path) -> None:
     folder = tmp_path / "my recipes"
-    done = cli("recipe", "new", MODEL, "--hardware", "MI355X:8", "--into", str(folder))
-    path = folder / MODEL / "qwen3-32b-mi355x-bf16.yaml"
+    done = cli("recipe", "new", MODEL, "--hardware", "MI250:8", "--into", str(folder))
+    path = folder / MODEL / "qwen3-32b-mi250-bf16.yaml"
     assert (done.code, done.stdout) == (0, f"{path}\n")
     assert cli("validate", str(folder)).code == 0
     schema = path.parent / path.read_text().splitlines()[0].partition("$schema=")[2]
     assert json.loads(schema.read_text())["title"] == "A recipe of AIM Engine"
-    plan = cli("plan", MODEL, "--hardware", "MI355X:8", "--recipes-dir", str(folder), "--json").json
-    assert (plan["recipe_id"], plan["tensor_parallel_size"]) == ("qwen3-32b-mi355x-bf16", 8)
+    plan = cli("plan", MODEL, "--hardware", "MI250:8", "--recipes-dir", str(folder), "--json").json
+    assert (plan["recipe_id"], plan["tensor_parallel_size"]) == ("qwen3-32b-mi250-bf16", 8)
     path.write_text("mine")
-    again = cli("recipe", "new", MODEL, "--hardware", "MI355X:8", "--into", str(folder))
+    again = cli("recipe", "new", MODEL, "--hardware", "MI250:8", "--into", str(folder))
     assert (again.code, path.read_text()) == (10, "mine")
 
 
@@ -45,14 +45,14 @@ def test_one_that_is_there_already_is_named(cli: Run) -> None:
     done = cli("recipe", "new", MODEL, "--hardware", "MI300X:8")
     assert done.code == 0
     assert "warning: there is a recipe already, qwen3-32b-mi300x-bf16" in done.stderr
-    assert "warning" not in cli("recipe", "new", MODEL, "--hardware", "MI355X:8").stderr
+    assert "warning" not in cli("recipe", "new", MODEL, "--hardware", "MI250:8").stderr
 
 
 def test_a_model_without_a_recipe_is_planned_for(cli: Run) -> None:
-    plan = cli("plan", MODEL, "--hardware", "MI210:8", "--json").json
-    assert (plan["recipe_id"], plan["evidence"]["level"]) == ("derived-mi210-bf16", "derived")
+    plan = cli("plan", MODEL, "--hardware", "MI250:8", "--json").json
+    assert (plan["recipe_id"], plan["evidence"]["level"]) == ("derived-mi250-bf16", "derived")
     assert (plan["tensor_parallel_size"], plan["max_model_len"]) == (2, 40960)
-    pinned = cli("plan", MODEL, "--hardware", "MI210:8", "--recipe", "derived-mi210-bf16", "--gpus", "4", "--json").json
+    pinned = cli("plan", MODEL, "--hardware", "MI250:8", "--recipe", "derived-mi250-bf16", "--gpus", "4", "--json").json
     assert pinned["tensor_parallel_size"] == 4
 
 

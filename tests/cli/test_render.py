@@ -99,10 +99,10 @@ def test_a_file_that_cannot_be_written(cli: Run, tmp_path: Path) -> None:
 
 
 def test_a_refusal(cli: Run) -> None:
-    done = cli("render", "compose", MODEL, "--hardware", "MI355X:8", "--min-evidence", "reported")
+    done = cli("render", "compose", MODEL, "--hardware", "MI250:8", "--min-evidence", "reported")
     assert (done.code, done.stdout, done.last_words["class"]) == (30, "", "NoRecipe")
     assert (
-        cli("render", "compose", MODEL, "--hardware", "MI355X:8", "--min-evidence", "reported", "--json").json["error"][
+        cli("render", "compose", MODEL, "--hardware", "MI250:8", "--min-evidence", "reported", "--json").json["error"][
             "code"
         ]
         == 30

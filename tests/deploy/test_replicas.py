@@ -98,7 +98,7 @@ def test_too_few_is_20_with_numbers(count: int, held: tuple[int, ...], flags: An
 
 def test_gpus_of_several_kinds_are_not_mixed_in_one() -> None:
     """Five MI300X have room for two replicas of two; the third finds no equal GPUs of a recipe's kind."""
-    on = with_nodes("MI300X:5,MI325X:3")
+    on = with_nodes("MI300X:5,MI250:3")
     assert indices(plans(2, on, gpu_count="2")) == [[0, 1], [2, 3]]
     with pytest.raises(NoAcceleratorError, match="the free GPUs serve 2 of 3 replicas; for one more: "):
         plans(3, on, gpu_count="2")
