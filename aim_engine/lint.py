@@ -102,7 +102,8 @@ def _uncut(recipe: Recipe, variant: Variant, card: ModelCard, size: int) -> Iter
     if card.architecture is None:
         return
     blocks = is_block_scaled(recipe.huggingface_id, recipe.precision)
-    whole = any(variant.args.get(name) not in (None, False, 1) for name in _WHOLE_EXPERTS)
+    given = [variant.args[name] for name in _WHOLE_EXPERTS if name in variant.args]
+    whole = any(value is True or (isinstance(value, int) and value > 1) for value in given)
     for obstacle in obstacles(card.architecture, size, blocks=blocks, whole_experts=whole):
         remedy = "; use another number of GPUs" + (", or expert parallelism" if obstacle.kind == "fp8-blocks" else "")
         yield _problem(recipe, obstacle.kind, place_of(recipe, variant), f"{obstacle.sentence}{remedy}")

@@ -18,7 +18,6 @@ from aim_engine.catalog.architecture import Architecture
 from aim_engine.catalog.load import CatalogFolders, load_catalog, load_everything
 from aim_engine.catalog.recipe import Evidence, Recipe, Variant, read_recipe
 from aim_engine.hardware.declared import declared_inventory
-from aim_engine.hardware.products import product_by_name
 from aim_engine.plan import Plan, Refusal, make_plan
 from aim_engine.request import read_request
 from aim_engine.values import METRICS
@@ -28,7 +27,6 @@ FOLDERS = CatalogFolders(recipes=(ROOT / "recipes",), models=(ROOT / "models",))
 RECIPES, CARDS, _PROBLEMS = load_everything(FOLDERS)
 MODEL_RECIPES = [one for one in RECIPES if not one.is_family]
 SHAPES: dict[str, Architecture] = {card.model_id: card.architecture for card in CARDS if card.architecture}
-_FP8_BLOCK = 128
 
 every_recipe = pytest.mark.parametrize("recipe", MODEL_RECIPES, ids=lambda recipe: recipe.recipe_id)
 
@@ -117,25 +115,13 @@ def _is_a_citation(evidence: Evidence) -> bool:
 
 
 @every_recipe
-def test_its_switches_are_for_its_gpu_and_its_model(recipe: Recipe) -> None:
-    """AITER has kernels for few GPUs, and for latent attention only with pages of one token; an expert in block-scaled
-    fp8 is cut into whole blocks or not at all.
-    """
-    product, shape = product_by_name(recipe.gpu_type), SHAPES.get(recipe.model_id)
+def test_its_latent_attention_has_pages_of_one_token_where_aiter_has_it(recipe: Recipe) -> None:
+    """AITER's kernels for it have no others (vLLM, rocm_aiter_mla.py)."""
+    shape = SHAPES.get(recipe.model_id)
+    if shape is None or not shape.kv_lora_rank:
+        return
     for one in served(recipe):
-        on = one.env.get("VLLM_ROCM_USE_AITER") == "1"
-        assert product.aiter or not on
-        if shape is not None and shape.kv_lora_rank and on and product.aiter:
-            assert one.args.get("block-size") == 1, one.gpu_count
-        width = shape.expert_width if shape is not None else 0
-        if recipe.precision == "fp8" and width and not one.args.get("enable-expert-parallel"):
-            size = int(str(one.args.get("tensor-parallel-size", 1)))
-            assert (width // size) % _FP8_BLOCK == 0 or _scaled_by_channel(recipe), one.gpu_count
-
-
-def _scaled_by_channel(recipe: Recipe) -> bool:
-    """Checkpoints whose fp8 has a scale for each channel, which may be cut anywhere."""
-    return recipe.huggingface_id.startswith(("zai-org/GLM-4.", "amd/", "RedHatAI/", "meta-llama/"))
+        assert (one.args.get("block-size") == 1) == (one.env.get("VLLM_ROCM_USE_AITER") == "1"), one.gpu_count
 
 
 def test_a_recipe_that_nobody_would_choose_is_found(tmp_path: Path) -> None:
