@@ -50,7 +50,7 @@ def plan_text(plan: Plan, paint: Paint = plain) -> str:
     lines += [f"  {_mark(v.passed, paint)} {v.rule}: {v.sentence}" for v in chosen.verdicts]
     others = [one for one in plan.judged if one.candidate is not winner]
     if others:
-        lines += ["", paint("strong", "Why not the others"), *_whys_not(others, paint)]
+        lines += ["", paint("strong", "Why not the others"), *whys(others, paint)]
     lines += _section("Settings that were given", _given(plan), paint)
     lines += _section("Environment of the engine", [f"{k}={v}" for k, v in plan.command.env.items()], paint)
     lines += ["", paint("strong", "Command"), f"  {shlex.join(plan.command.argv)}"]
@@ -64,7 +64,7 @@ def refusal_text(refusal: Refusal, paint: Paint = plain) -> str:
     """Every candidate with what speaks against it; the reason itself is the error's to say."""
     if not refusal.judged:
         return ""
-    return "\n".join([paint("strong", "What was looked at"), *_whys_not(refusal.judged, paint)])
+    return "\n".join([paint("strong", "What was looked at"), *whys(refusal.judged, paint)])
 
 
 def _source(inventory: Inventory) -> str:
@@ -196,7 +196,7 @@ def _mark(passed: bool, paint: Paint) -> str:
     return paint("good", "✓") if passed else paint("bad", "✗")
 
 
-def _whys_not(judged: Iterable[Judged], paint: Paint) -> list[str]:
+def whys(judged: Iterable[Judged], paint: Paint) -> list[str]:
     """One line for a recipe and a reason, with all the placements that it speaks against."""
     placements: dict[tuple[str, bool, str], list[str]] = {}
     for one in judged:

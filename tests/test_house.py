@@ -19,7 +19,7 @@ ROWS = (
     {"request", "hardware", "catalog"},
     {"selection", "backends"},
     {"plan"},
-    {"fits", "lint"},
+    {"fits", "lint", "resolved"},
     {"report"},
     {"runtime", "deploy"},
     {"decide", "hooks", "keywords", "configuration"},

@@ -69,7 +69,7 @@ def load_catalog(model_id: str | None, folders: CatalogFolders) -> Catalog:
     files = [(order, root, path) for order, root in enumerate(folders.recipes) for path in _yaml_in(root, places)]
     recipes, problems = _read_recipes(files)
     card, card_problems = _read_card(model_id, folders) if model_id else (None, [])
-    _raise_if(problems + card_problems)
+    raise_if(problems + card_problems)
     kept, notes = _first_of_each(recipes)
     notes += [str(problem) for root in folders.recipes for problem in _loose(root)]
     return Catalog(recipes=tuple(kept), card=card, notes=tuple(notes),
@@ -297,7 +297,7 @@ def _read_card(model_id: str, folders: CatalogFolders) -> tuple[ModelCard | None
     return None, []
 
 
-def _raise_if(problems: list[Problem]) -> None:
+def raise_if(problems: list[Problem]) -> None:
     if problems:
         files = len({problem.file for problem in problems})
         where = "" if files == 1 else f" in {files} files"
