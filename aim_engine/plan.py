@@ -6,11 +6,11 @@ Pure: the same inputs give the same plan on a laptop, on the host and in the con
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from aim_engine.backends.base import Backend, ServeJob, ServerCommand
+from aim_engine.backends.base import Backend, ServeJob, ServerCommand, Step
 from aim_engine.backends.registry import backend as find_backend
 from aim_engine.catalog.load import Catalog
 from aim_engine.catalog.recipe import Evidence, Variant
@@ -18,6 +18,7 @@ from aim_engine.catalog.terms import ServingTerms
 from aim_engine.errors import AimError, InputError
 from aim_engine.hardware.installed import Engine
 from aim_engine.hardware.inventory import Gpu, Inventory
+from aim_engine.ladder import Rung, rungs
 from aim_engine.request import SETTINGS, Request
 from aim_engine.selection.candidate import Candidate, Judged, Situation
 from aim_engine.selection.changes import Change
@@ -48,7 +49,7 @@ class Plan:
     origins: Mapping[str, str]
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    ladder: tuple[Mapping[str, Any], ...] = field(default_factory=tuple)
+    ladder: tuple[Rung, ...] = ()
     chosen_by: str = RULES_CHOSE
 
     @property
@@ -108,7 +109,7 @@ class Plan:
             "memory": self.ledger.as_json() if self.ledger else {"lines": []},
             "engine": asdict(self.engine) if self.engine else None,
             "command": self.command.as_json(),
-            "ladder": [dict(rung) for rung in self.ladder],
+            "ladder": [rung.as_json() for rung in self.ladder],
             "origins": dict(self.origins),
             "warnings": list(self.warnings),
             "notes": list(self.notes),
@@ -185,7 +186,8 @@ def make_plan(
 def _plan(situation: Situation, selection: Selection, winner: Candidate, backend: Backend) -> Plan:
     request = situation.request
     context = _context(request, winner)
-    command = backend.command(_job(situation, winner, context))
+    job = _job(situation, winner, context)
+    command = backend.command(job)
     origins = {setting.variable: request.origins.get(setting.field, "default") for setting in SETTINGS}
     return Plan(
         request=request,
@@ -196,6 +198,7 @@ def _plan(situation: Situation, selection: Selection, winner: Candidate, backend
         context_tokens=context,
         engine=situation.engine,
         chosen_by=selection.chosen_by,
+        ladder=rungs(backend, job, command, request, _wider(situation, selection, winner)),
         origins={**origins, **command.origins},
         warnings=(
             *request.warnings,
@@ -210,6 +213,19 @@ def _plan(situation: Situation, selection: Selection, winner: Candidate, backend
             *command.notes,
         ),
     )
+
+
+def _wider(situation: Situation, selection: Selection, winner: Candidate) -> tuple[Step, ...]:
+    """The same recipe on the next larger number of GPUs, where it would do."""
+    same = [one.candidate for one in selection.judged if one.passed and one.candidate.recipe is winner.recipe
+            and one.candidate.replicas == winner.replicas and one.candidate.gpu_count > winner.gpu_count]  # fmt: skip
+    wider = min(same, key=lambda one: one.gpu_count, default=None)
+    if wider is None:
+        return ()
+    job = _job(situation, wider, _context(situation.request, wider))
+    more = wider.gpu_count - winner.gpu_count
+    words = f"{more} more GPU{'s' if more > 1 else ''}, which nothing else can use then"
+    return (Step(kind="more gpus", gives_up=words, job=job),)
 
 
 def _terms_reader(backend: Backend, request: Request, engine: Engine | None) -> Any:

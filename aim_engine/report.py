@@ -54,6 +54,7 @@ def plan_text(plan: Plan, paint: Paint = plain) -> str:
     lines += _section("Settings that were given", _given(plan), paint)
     lines += _section("Environment of the engine", [f"{k}={v}" for k, v in plan.command.env.items()], paint)
     lines += ["", paint("strong", "Command"), f"  {shlex.join(plan.command.argv)}"]
+    lines += _section("If the start fails", _ladder(plan), paint)
     lines += _section("Notes", plan.notes, paint)
     own = [warning for warning in plan.warnings if warning not in plan.request.warnings]  # those were said already
     lines += _section("Warnings", own, paint)
@@ -234,6 +235,18 @@ def _context(plan: Plan) -> str:
     if isinstance(plan.context_tokens, int):
         return f"{plan.context_tokens:,} tokens x {plan.request.concurrency} at once"
     return f"{plan.context_tokens or 'as the recipe or the model says'}"
+
+
+# The runtime's names of failures, as people say them.
+_FAILURES = {"cache": "no room for the context", "memory": "out of memory", "kernel": "a kernel fails",
+             "collective": "the GPUs cannot work together", "crash": "it crashes twice"}  # fmt: skip
+
+
+def _ladder(plan: Plan) -> list[str]:
+    """What is given up after which failure, in its order."""
+    found = [(words, [rung.gives_up for rung in plan.ladder if name in rung.failures])
+             for name, words in _FAILURES.items()]  # fmt: skip
+    return [f"{words}: give up {', then '.join(steps)}" for words, steps in found if steps]
 
 
 def _evidence(plan: Plan) -> str:

@@ -18,6 +18,7 @@ ROWS = (
     {"settings"},
     {"request", "hardware", "catalog"},
     {"selection", "backends"},
+    {"ladder"},
     {"plan"},
     {"fits", "lint", "resolved"},
     {"report"},

@@ -6,7 +6,7 @@ Knows no rules of selection and starts nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -127,6 +127,17 @@ class Complaint:
     kind: str = "engine"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What may be given up so that the next start succeeds: `kind` names it, `gives_up` says what is lost, `job` is the
+    same job without it.
+    """
+
+    kind: str
+    gives_up: str
+    job: ServeJob
+
+
 class Backend(Protocol):
     """One engine that can serve a model."""
 
@@ -149,6 +160,14 @@ class Backend(Protocol):
         Raises:
             InputError: the user's own options cannot be used.
             EngineRefusedError: the recipe's options do not exist in the installed engine.
+        """
+
+    def words(self, options: Mapping[str, Any]) -> Iterator[str]:
+        """Options as words of argv."""
+
+    def steps(self, job: ServeJob) -> tuple[Step, ...]:
+        """Everything that this engine can do without, one thing each: "context", "memory share", "eager", "kernels",
+        "collectives". What the job does without already is left out.
         """
 
     def review(self, recipe: Recipe, variant: Variant) -> list[Complaint]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from aim_engine.backends import vllm_caches as caches
 from aim_engine.backends import vllm_platforms as platforms
-from aim_engine.backends.base import Complaint, ServeJob, ServerCommand, ServerFile, ServerUrls
+from aim_engine.backends.base import Complaint, ServeJob, ServerCommand, ServerFile, ServerUrls, Step
 from aim_engine.backends.vllm_kernels import kernel_complaints
 from aim_engine.backends.vllm_options import dashed, installed_name, recipe_complaints, rendered, serve_options
 from aim_engine.catalog.model_card import ModelCard
@@ -123,6 +123,18 @@ def command(job: ServeJob) -> ServerCommand:
         origins=origins,
         options=options,
     )
+
+
+def words(options: Mapping[str, Any]) -> Iterator[str]:
+    """Options as words of argv."""
+    return rendered(options)
+
+
+def steps(job: ServeJob) -> tuple[Step, ...]:
+    """What vLLM can do without."""
+    from aim_engine.backends.vllm_steps import steps_of  # here: only a plan that will be served has a ladder
+
+    return steps_of(job, read_terms(job.args, job.overrides, job.gpus[0], job.engine))
 
 
 def review(recipe: Recipe, variant: Variant) -> list[Complaint]:

@@ -54,6 +54,7 @@ def _text(found: Any, terminal: Terminal) -> Iterator[str]:
         yield from _section(terminal, "Now", _facts(_now(seen, found.running.rates)))
         yield from _section(terminal, "Phases", _phases(seen.status))
         yield from _section(terminal, "Attempts", _attempts(seen.status))
+        yield from _section(terminal, "Given up, so that it runs", _given_up(seen.status))
     yield from _section(terminal, "Memory of one device", _memory(plan))
     yield from _section(terminal, "Warnings", (str(one) for one in _list(plan, "warnings")))
     if ending:
@@ -105,6 +106,12 @@ def _attempts(status: Mapping[str, Any]) -> Iterator[str]:
             failure = one.get("failure")
             outcome = failure.get("message") if isinstance(failure, Mapping) else "it runs"
             yield f"{one.get('number', '?')}: {outcome}"
+
+
+def _given_up(status: Mapping[str, Any]) -> Iterator[str]:
+    for one in _list(status, "given_up"):
+        if isinstance(one, Mapping):
+            yield str(one.get("gives_up", ""))
 
 
 def _memory(plan: Mapping[str, Any]) -> Iterator[str]:

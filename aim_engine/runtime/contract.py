@@ -29,6 +29,18 @@ class Command:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rung:
+    """Something to give up after one of these failures: what of the command is otherwise then."""
+
+    name: str
+    failures: tuple[str, ...]
+    gives_up: str
+    options: Mapping[str, tuple[str, ...]]
+    env: Mapping[str, str]
+    unset: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Contract:
     """How a run behaves."""
 
@@ -48,6 +60,18 @@ class Contract:
     drain_timeout_seconds: float
     keep_alive: bool
     max_retries: int
+    ladder: tuple[Rung, ...] = ()
+
+
+def _rung(rung: Mapping[str, Any]) -> Rung:
+    return Rung(
+        name=rung["name"],
+        failures=tuple(rung["failures"]),
+        gives_up=rung["gives_up"],
+        options={name: tuple(words) for name, words in rung["options"].items()},
+        env=dict(rung["env"]),
+        unset=tuple(rung["unset"]),
+    )
 
 
 def read_contract(plan: Mapping[str, Any]) -> Contract:
@@ -86,6 +110,7 @@ def read_contract(plan: Mapping[str, Any]) -> Contract:
             drain_timeout_seconds=float(runtime["drain_timeout_seconds"]),
             keep_alive=bool(runtime.get("keep_alive", False)),
             max_retries=int(runtime.get("max_retries", 0)) if runtime.get("fallback", True) else 0,
+            ladder=tuple(map(_rung, plan.get("ladder", ()))),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InternalError(f"the plan is incomplete: {error!r}", hint="please report this with the plan") from error

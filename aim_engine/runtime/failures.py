@@ -10,19 +10,22 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aim_engine.errors import AimError, DoesNotFitError, EngineCrashedError, EngineRefusedError
+from aim_engine.errors import AimError, EngineCrashedError, EngineRefusedError
 from aim_engine.runtime.signatures import SIGNATURES, Signature
+
+CRASH = "crash"  # nobody knows why
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
     """What happened. `error` carries the class, its code, the sentence and the remedy; `cause` is the exception the
-    engine named, or "".
+    engine named, or ""; `kind` names what failed, as the signatures and the ladder do.
     """
 
     error: AimError
     lines: tuple[str, ...] = ()
     cause: str = ""
+    kind: str = CRASH
 
     @property
     def permanent(self) -> bool:
@@ -51,15 +54,15 @@ def classify(
     text = "\n".join(_plain(line) for line in lines)
     tail = _telling_lines(lines)
     for signature in SIGNATURES:
-        if was_ready and signature.error is not DoesNotFitError:
+        if was_ready and not signature.serving:
             continue
         if found := _last_match(signature.pattern, text):
-            return Failure(error=_make(signature, found, was_ready, tail, model), lines=tail)
+            return Failure(error=_make(signature, found, was_ready, tail, model), lines=tail, kind=signature.kind)
     if status == USAGE_STATUS and not was_ready:
         error: AimError = EngineRefusedError(
             "the engine does not understand its arguments", hint="correct AIM_ENGINE_ARGS or the recipe", details=tail
         )
-        return Failure(error=error, lines=tail)
+        return Failure(error=error, lines=tail, kind="option")
     if out_of_memory:
         return _killed_for_memory(out_of_memory, tail, itself=bool(how) or status < 0, was_ready=was_ready)
     ended = how or (_signal_name(status) if status < 0 else f"with exit status {status}")
@@ -83,7 +86,7 @@ def _killed_for_memory(reason: str, tail: tuple[str, ...], *, itself: bool, was_
         "less, or serve a smaller model",
         details=tail,
     )
-    return Failure(error=error, lines=tail)
+    return Failure(error=error, lines=tail, kind="host memory")
 
 
 def _make(signature: Signature, found: re.Match[str], was_ready: bool, tail: tuple[str, ...], model: str) -> AimError:

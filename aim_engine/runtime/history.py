@@ -24,6 +24,7 @@ class History:
         self._attempts: list[dict[str, Any]] = known.get("attempts", [])
         self.retries_used: int = known.get("retries_used", 0)
         self.retry_at: float | None = known.get("retry_at")
+        self.rungs: list[str] = known.get("rungs", [])  # what was given up, in that order
 
     @property
     def pid(self) -> int:
@@ -42,6 +43,11 @@ class History:
             return 0.0
         newest = self._attempts[-1]
         return self._clock() - float(newest["monotonic"]) - float(newest["frozen_seconds"])
+
+    @property
+    def spent_seconds(self) -> float:
+        """From the first attempt until now."""
+        return self._clock() - float(self._attempts[0]["monotonic"]) if self._attempts else 0.0
 
     def frozen(self, seconds: float) -> None:
         """The newest attempt, if it goes on, could do nothing for so long."""
@@ -68,6 +74,7 @@ class History:
                 "oom_kills": oom_kills,
                 "ended": None,
                 "failure": None,
+                "without": list(self.rungs),
             }
         )
         self.save()
@@ -80,5 +87,10 @@ class History:
     def save(self) -> None:
         self._state.write(
             files.ATTEMPTS,
-            {"attempts": self._attempts, "retries_used": self.retries_used, "retry_at": self.retry_at},
+            {
+                "attempts": self._attempts,
+                "retries_used": self.retries_used,
+                "retry_at": self.retry_at,
+                "rungs": self.rungs,
+            },
         )

@@ -100,9 +100,17 @@ def status(snapshot: Snapshot) -> dict[str, Any]:
         "uptime_seconds": round(snapshot.now - started, 3),
         "timeline": phases(snapshot),
         "attempts": [_attempt(attempt) for attempt in snapshot.attempts],
+        "given_up": _given_up(snapshot),
         "plan": {key: snapshot.plan[key] for key in _SUMMARY if key in snapshot.plan},
         "engine": snapshot.counters,
     }
+
+
+def _given_up(snapshot: Snapshot) -> list[dict[str, str]]:
+    """What the newest attempt does without, a step each."""
+    taken = snapshot.attempts[-1].get("without", ()) if snapshot.attempts else ()
+    words = {rung["name"]: rung["gives_up"] for rung in snapshot.plan.get("ladder", ())}
+    return [{"name": name, "gives_up": words.get(name, name)} for name in taken]
 
 
 def _attempt(attempt: Mapping[str, Any]) -> dict[str, Any]:

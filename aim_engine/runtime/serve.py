@@ -10,12 +10,14 @@ import os
 import signal
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 from aim_engine.errors import InternalError
 from aim_engine.runtime import state as files
 from aim_engine.runtime.contract import Contract, read_contract
 from aim_engine.runtime.log import Log
 from aim_engine.runtime.processes import die_with_parent, identify
+from aim_engine.runtime.rungs import below, taken
 from aim_engine.runtime.state import State
 from aim_engine.runtime.supervisord import STATE_VARIABLE, VARIABLE_PREFIXES
 
@@ -41,7 +43,9 @@ def main(arguments: list[str]) -> int:
     state.write_text(files.SERVER, f"{identity.pid} {identity.start_ticks}\n")
     if state.exists(files.STOP):  # after writing who we are: whoever asked for the end looks there after the marker
         return 0
-    return _become(contract, state, log)
+    names = (state.read(files.ATTEMPTS) or {}).get("rungs", ())
+    command = below(contract.command, taken(contract.ladder, names))
+    return _become(replace(contract, command=command), state, log)
 
 
 def _become(contract: Contract, state: State, log: Log) -> int:

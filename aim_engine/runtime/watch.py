@@ -7,6 +7,7 @@ talks to the engine.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import select
@@ -35,6 +36,7 @@ _TICK_SECONDS = 0.5
 _HURRIED_TICK_SECONDS = 0.02
 _NOTE_EVERY_SECONDS = 5.0
 _LAST_LINES_SECONDS = 1.0
+_STARTS_IN_ALL = 3.0  # the time of so many starts is what all attempts may take together
 _ENDED = ("PROCESS_STATE_EXITED", "PROCESS_STATE_FATAL", "PROCESS_STATE_STOPPED", "PROCESS_STATE_UNKNOWN")
 _EXIT_LINE = re.compile(r"exited: server \((?P<how>.+?)(?:; (?:not )?expected)?\)")
 
@@ -212,19 +214,30 @@ class Watch:
             max_retries=self._contract.max_retries,
             ready_seconds=ready_seconds or 0.0,
             previous=self._history.previous_message,
+            ladder=self._contract.ladder,
+            taken=self._history.rungs,
+            seconds_left=math.inf if ready_seconds else self._seconds_left(),
         )
         self._history.retries_used = step.retries_used
         if step.delay_seconds is None:
             self._give_up(failure.error)
             return
-        most = self._contract.max_retries
-        self._log.warning(f"trying again in {step.delay_seconds:g} s (retry {step.retries_used} of {most})")
+        if step.rung is not None:
+            self._history.rungs.append(step.rung.name)
+            self._log.warning(f"trying again in {step.delay_seconds:g} s, giving up {step.rung.gives_up}")
+        else:
+            most = self._contract.max_retries
+            self._log.warning(f"trying again in {step.delay_seconds:g} s (retry {step.retries_used} of {most})")
         self._history.retry_at = time.monotonic() + step.delay_seconds
         self._history.save()
 
+    def _seconds_left(self) -> float:
+        """Of the time for all the attempts that have not been ready: a few starts that end late, many that end soon."""
+        return _STARTS_IN_ALL * self._contract.start_timeout_seconds - self._history.spent_seconds
+
     def _judge(self, status: int, *, was_ready: bool) -> Failure:
         if self._reason is not None:
-            return Failure(error=self._reason)
+            return Failure(error=self._reason, kind=self._reason.error_class)
         return classify(
             self._lines.last(),
             status=status,

@@ -50,7 +50,9 @@ def plan_for(tiny_model: Path, whole_distribution: Path) -> PlanFor:
     """A plan for the tiny model; `arguments` come last on the command line, `runtime` replaces runtime values."""
     cache = os.environ.get("VLLM_CACHE_ROOT") or str(Path("~/.cache/vllm").expanduser())
 
-    def make(folder: Path, *arguments: str, model: str | None = None, **runtime: Any) -> dict[str, Any]:
+    def make(
+        folder: Path, *arguments: str, model: str | None = None, ladder: tuple[Any, ...] = (), **runtime: Any
+    ) -> dict[str, Any]:
         port, health_port = free_ports(2)
         base = f"http://127.0.0.1:{port}"
         served = model or str(tiny_model)
@@ -69,6 +71,7 @@ def plan_for(tiny_model: Path, whole_distribution: Path) -> PlanFor:
             "huggingface_id": served,
             "backend": "vllm",
             "precision": "bf16",
+            "ladder": list(ladder),
             "command": {
                 "argv": argv,
                 "env": {

@@ -145,6 +145,19 @@ def test_what_is_refused_takes_one_attempt(
     assert len(server.read("attempts.json")["attempts"]) == 1
 
 
+def test_a_context_that_does_not_fit_is_given_up_for_the_longest_that_does(serve: Serve) -> None:
+    rung = {"name": "context", "failures": ["cache"], "gives_up": "1,024 tokens", "env": {}, "unset": [],
+            "options": {"max-model-len": ["--max-model-len", "auto"]}}  # fmt: skip
+    server = serve("--kv-cache-memory-bytes", "200000", ladder=(rung,))
+    server.until_ready(180)
+    attempts = server.status()["attempts"]
+    assert [attempt["without"] for attempt in attempts] == [[], ["context"]]
+    assert attempts[0]["failure"]["class"] == "DoesNotFit"
+    served = json.loads(server.get("/v1/models", engine=True)[1])["data"][0]["max_model_len"]
+    assert f"AIM_MAX_MODEL_LEN={served} or less" in attempts[0]["failure"]["hint"]
+    assert 0 < served < 1024
+
+
 def test_a_repository_that_is_not_in_the_cache_takes_no_attempt(serve: Serve) -> None:
     """Offline, a look into the cache tells it; no engine is started."""
     server = serve(max_retries=2, model="nobody/nothing")

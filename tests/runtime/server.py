@@ -30,7 +30,9 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def fake_plan(folder: Path, *arguments: str, **runtime: Any) -> dict[str, Any]:
+def fake_plan(
+    folder: Path, *arguments: str, ladder: Sequence[Mapping[str, Any]] = (), **runtime: Any
+) -> dict[str, Any]:
     """A plan that starts the fake engine; `runtime` replaces values of the plan's runtime part."""
     port, health_port = free_ports(2)
     base = f"http://127.0.0.1:{port}"
@@ -40,6 +42,7 @@ def fake_plan(folder: Path, *arguments: str, **runtime: Any) -> dict[str, Any]:
         "huggingface_id": "org/fake",
         "backend": "fake",
         "precision": "bf16",
+        "ladder": list(ladder),
         "command": {
             "argv": [sys.executable, "-I", "-S", str(FAKE_ENGINE), "--port", str(port), *arguments],
             "env": {"ADDED": "yes"},

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -185,6 +186,34 @@ def test_a_permanent_failure_takes_one_attempt(serve: Serve) -> None:
     assert server.words()["class"] == "DoesNotFit"
     assert "1024" in server.words()["hint"]
     assert len(server.read("attempts.json")["attempts"]) == 1
+
+
+def test_what_does_not_fit_is_given_up_rung_by_rung(serve: Serve) -> None:
+    text = "ValueError: ... Based on the available memory, the estimated maximum model length is 1024. Try"
+    nothing: dict[str, Any] = {"options": {}, "env": {}, "unset": []}
+    ladder = [
+        {"name": "of no use", "failures": ["cache"], "gives_up": "the first thing", **nothing},
+        {"name": "of another kind", "failures": ["kernel"], "gives_up": "nothing", **nothing, "options": {"say": []}},
+        {"name": "helps", "failures": ["cache"], "gives_up": "the second thing", "options": {"exit": []},
+         "env": {"ADDED": "no"}, "unset": ["HOME_OF_NOBODY"]},
+    ]  # fmt: skip
+    server = serve("--exit", "1", "--say", text, ladder=ladder)
+    server.until_ready()
+    status = server.status()
+    assert [attempt["without"] for attempt in status["attempts"]] == [[], ["of no use"], ["of no use", "helps"]]
+    assert [one["gives_up"] for one in status["given_up"]] == ["the first thing", "the second thing"]
+    assert json.loads(server.get("/env", engine=True)[1])["ADDED"] == "no"
+    assert "trying again in 1 s, giving up the second thing" in server.err
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+
+
+def test_where_nothing_is_left_to_give_up_it_ends(serve: Serve) -> None:
+    text = "torch.OutOfMemoryError: HIP out of memory."
+    rung = {"name": "x", "failures": ["memory"], "gives_up": "x", "options": {}, "env": {}, "unset": []}
+    server = serve("--exit", "1", "--say", text, ladder=[rung])
+    assert server.wait() == 21
+    assert len(server.read("attempts.json")["attempts"]) == 2
 
 
 def test_an_engine_that_is_not_there(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from aim_engine.errors import AimError, EngineCrashedError, EngineStartTimeoutError, InputError
 from aim_engine.runtime.attempts import decide
+from aim_engine.runtime.contract import Rung
 from aim_engine.runtime.failures import Failure, classify
 from aim_engine.runtime.progress import stage_of
 from aim_engine.runtime.signatures import SIGNATURES
@@ -248,6 +249,50 @@ def test_the_same_exception_twice_will_come_again() -> None:
     assert other.delay_seconds is not None
     killed = classify([], status=-9)
     assert decide(killed, retries_used=1, max_retries=5, ready_seconds=0, previous=killed.error.message).delay_seconds
+
+
+RUNG = Rung(name="r", failures=("cache", "crash"), gives_up="", options={}, env={}, unset=())
+
+
+def test_a_rung_is_for_its_failures_and_taken_once() -> None:
+    full = classify(["ValueError: the estimated maximum model length is 9"], status=1)
+    step = decide(full, retries_used=0, max_retries=0, ready_seconds=0, ladder=[RUNG])
+    assert (step.rung, step.retries_used, step.delay_seconds) == (RUNG, 0, 1.0)
+    assert (
+        decide(full, retries_used=0, max_retries=2, ready_seconds=0, ladder=[RUNG], taken=["r"]).delay_seconds is None
+    )
+    port = classify(["OSError: [Errno 98] Address already in use"], status=1)
+    assert decide(port, retries_used=0, max_retries=2, ready_seconds=0, ladder=[RUNG]).delay_seconds is None
+    late = decide(full, retries_used=0, max_retries=2, ready_seconds=0, ladder=[RUNG], seconds_left=0)
+    assert late.delay_seconds is None
+
+
+def test_a_crash_is_tried_once_more_as_it_was_before_anything_is_given_up() -> None:
+    crash = classify(["Segmentation fault"], status=-11)
+    first = decide(crash, retries_used=0, max_retries=1, ready_seconds=0, ladder=[RUNG])
+    assert (first.rung, first.retries_used) == (None, 1)
+    assert decide(crash, retries_used=1, max_retries=1, ready_seconds=0, ladder=[RUNG]).rung == RUNG
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [  # of GPUs that were not at hand: as ROCm's and PyTorch's sources print them
+        ("Memory access fault by GPU node-2 (Agent handle: 0x55) on address 0x7f. Reason: Unknown.", "kernel"),
+        ("RuntimeError: HIP error: invalid device function", "kernel"),
+        ("ImportError: cannot import name 'fmoe' from aiter.ops (/x/aiter/ops.py)", "kernel"),
+        (":0:rocdevice.cpp :2984: Callback: Queue 0x7 aborting with error : HSA_STATUS_ERROR_EXCEPTION: An HSAIL "
+         "operation resulted in a hardware exception. code: 0x1016", "device"),
+        ("RuntimeError: HIP error: no ROCm-capable device is detected", "device"),
+        ("torch.distributed.DistBackendError: NCCL error in: /pytorch/x.cpp:94, unhandled cuda error", "collective"),
+        ("torch.OutOfMemoryError: HIP out of memory. Tried to allocate 2.00 GiB.", "memory"),
+        ("something else", "crash"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("was_ready", [False, True])
+def test_what_gpus_say_is_told_apart_at_a_start_and_later(line: str, kind: str, was_ready: bool) -> None:
+    found = classify([line], status=1, was_ready=was_ready)
+    assert found.kind == kind
+    assert found.error.code == (21 if kind == "memory" and not was_ready else 51)
 
 
 def test_log_lines_that_name_no_error_are_no_detail() -> None:
