@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from aim_engine.backends.base import Backend, ServeJob, ServerCommand, Step
+from aim_engine.backends.base import Backend, ServerCommand
 from aim_engine.backends.registry import backend as find_backend
 from aim_engine.catalog.load import Catalog
 from aim_engine.catalog.recipe import Evidence, Variant
@@ -18,6 +18,7 @@ from aim_engine.catalog.terms import ServingTerms
 from aim_engine.errors import AimError, InputError
 from aim_engine.hardware.installed import Engine
 from aim_engine.hardware.inventory import Gpu, Inventory
+from aim_engine.job import checkpoint_of, context_of, job_of, step_to_more_gpus
 from aim_engine.ladder import Rung, rungs
 from aim_engine.request import SETTINGS, Request
 from aim_engine.selection.candidate import Candidate, Judged, Situation
@@ -25,7 +26,6 @@ from aim_engine.selection.changes import Change
 from aim_engine.selection.memory import Ledger
 from aim_engine.selection.remarks import cautions, choices
 from aim_engine.selection.select import RULES_CHOSE, Chooser, Selection, select
-from aim_engine.values import is_hub_id
 
 # A start reads the weights, compiles and captures graphs. The budget is generous because a start that is killed while
 # it makes progress is worse than one that is waited for; a cold torch.compile on AMD has been seen to take 37 minutes.
@@ -63,7 +63,7 @@ class Plan:
     @property
     def checkpoint(self) -> str:
         """The hub id or folder that is served."""
-        return _checkpoint(self.request, self.winner)
+        return checkpoint_of(self.request, self.winner)
 
     @property
     def revision(self) -> str | None:
@@ -185,8 +185,8 @@ def make_plan(
 
 def _plan(situation: Situation, selection: Selection, winner: Candidate, backend: Backend) -> Plan:
     request = situation.request
-    context = _context(request, winner)
-    job = _job(situation, winner, context)
+    context = context_of(request, winner)
+    job = job_of(situation, winner, context)
     command = backend.command(job)
     origins = {setting.variable: request.origins.get(setting.field, "default") for setting in SETTINGS}
     return Plan(
@@ -198,12 +198,12 @@ def _plan(situation: Situation, selection: Selection, winner: Candidate, backend
         context_tokens=context,
         engine=situation.engine,
         chosen_by=selection.chosen_by,
-        ladder=rungs(backend, job, command, request, _wider(situation, selection, winner)),
+        ladder=rungs(backend, job, command, request, step_to_more_gpus(situation, selection, winner)),
         origins={**origins, **command.origins},
         warnings=(
             *request.warnings,
             *selection.warnings,
-            *cautions(situation, winner, _checkpoint(request, winner), command.argv),
+            *cautions(situation, winner, checkpoint_of(request, winner), command.argv),
         ),
         notes=(
             *situation.inventory.notes,
@@ -215,89 +215,11 @@ def _plan(situation: Situation, selection: Selection, winner: Candidate, backend
     )
 
 
-def _wider(situation: Situation, selection: Selection, winner: Candidate) -> tuple[Step, ...]:
-    """The same recipe on the next larger number of GPUs, where it would do."""
-    same = [one.candidate for one in selection.judged if one.passed and one.candidate.recipe is winner.recipe
-            and one.candidate.replicas == winner.replicas and one.candidate.gpu_count > winner.gpu_count]  # fmt: skip
-    wider = min(same, key=lambda one: one.gpu_count, default=None)
-    if wider is None:
-        return ()
-    job = _job(situation, wider, _context(situation.request, wider))
-    more = wider.gpu_count - winner.gpu_count
-    words = f"{more} more GPU{'s' if more > 1 else ''}, which nothing else can use then"
-    return (Step(kind="more gpus", gives_up=words, job=job),)
-
-
 def _terms_reader(backend: Backend, request: Request, engine: Engine | None) -> Any:
     def read(variant: Variant, gpu: Gpu) -> ServingTerms:
         return backend.read_terms(variant.args, request.engine_args, gpu, engine)
 
     return read
-
-
-def _job(situation: Situation, winner: Candidate, context: int | str | None) -> ServeJob:
-    request = situation.request
-    return ServeJob(
-        recipe_id=winner.recipe.recipe_id,
-        args=winner.variant.args,
-        env=winner.variant.env,
-        overrides=request.engine_args,
-        environment=request.environment,
-        model=_checkpoint(request, winner),
-        served_names=_served_names(request, winner),
-        gpus=winner.gpus,
-        visible_gpus=situation.inventory.gpus,
-        replicas=winner.replicas,
-        context_tokens=context,
-        kv_bytes=winner.ledger.kv_bytes if winner.ledger else None,
-        visibility=situation.inventory.visibility,
-        gpu_type=winner.recipe.gpu_type,
-        precision=winner.recipe.precision,
-        memory_fraction=winner.memory_fraction,
-        host=request.host,
-        port=request.port,
-        cache_dir=request.cache_dir,
-        drain_seconds=request.drain_timeout,
-        offline=request.offline,
-        tls_cert=request.tls_cert,
-        tls_key=request.tls_key,
-        hooked=request.hooked,
-        engine=situation.engine,
-        revision=_revision(situation, winner),
-    )
-
-
-def _revision(situation: Situation, winner: Candidate) -> str | None:
-    """The commit that the plan's numbers are from, else the revision that was asked for; None for the recipe's own or
-    for whatever is newest, and for another checkpoint than the one asked for.
-    """
-    request, read = situation.request, situation.catalog.checkpoint
-    if not is_hub_id(_checkpoint(request, winner)) or _checkpoint(request, winner) != request.model:
-        return None
-    pinned = read.revision if read is not None else None
-    return (pinned or request.revision) if request.revision or "revision" not in winner.variant.args else None
-
-
-def _checkpoint(request: Request, winner: Candidate) -> str:
-    folder = request.model_folder
-    if folder is not None:
-        return str(folder.absolute())
-    return request.required_model if winner.recipe.is_family else winner.recipe.huggingface_id
-
-
-def _served_names(request: Request, winner: Candidate) -> tuple[str, ...]:
-    """The names a client may ask for: the model as it was asked for, the checkpoint, and a folder's own name."""
-    names = [request.required_model, _checkpoint(request, winner)]
-    if request.model_folder is not None:
-        names.append(request.model_folder.absolute().name)
-    return tuple(dict.fromkeys(name for name in names if name))
-
-
-def _context(request: Request, winner: Candidate) -> int | str | None:
-    """The context length to serve: the ledger's, or what was asked for, or None for the recipe's or model's own."""
-    if winner.ledger is not None:
-        return winner.ledger.context_tokens
-    return request.max_model_len
 
 
 def candidates_json(judged: tuple[Judged, ...], winner: Candidate | None) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ ROWS = (
     {"settings"},
     {"request", "hardware", "catalog"},
     {"selection", "backends"},
-    {"ladder"},
+    {"ladder", "job"},
     {"plan"},
     {"fits", "lint", "resolved"},
     {"report"},

@@ -1,0 +1,89 @@
+"""What the backend is asked to serve: a situation and a chosen candidate in, the `ServeJob` out. Pure."""
+
+from __future__ import annotations
+
+from aim_engine.backends.base import ServeJob, Step
+from aim_engine.request import Request
+from aim_engine.selection.candidate import Candidate, Situation
+from aim_engine.selection.select import Selection
+from aim_engine.values import is_hub_id
+
+
+def job_of(situation: Situation, winner: Candidate, context: int | str | None) -> ServeJob:
+    """The candidate as a job, with that context."""
+    request = situation.request
+    return ServeJob(
+        recipe_id=winner.recipe.recipe_id,
+        args=winner.variant.args,
+        env=winner.variant.env,
+        overrides=request.engine_args,
+        environment=request.environment,
+        model=checkpoint_of(request, winner),
+        served_names=_served_names(request, winner),
+        gpus=winner.gpus,
+        visible_gpus=situation.inventory.gpus,
+        replicas=winner.replicas,
+        context_tokens=context,
+        kv_bytes=winner.ledger.kv_bytes if winner.ledger else None,
+        visibility=situation.inventory.visibility,
+        gpu_type=winner.recipe.gpu_type,
+        precision=winner.recipe.precision,
+        memory_fraction=winner.memory_fraction,
+        host=request.host,
+        port=request.port,
+        cache_dir=request.cache_dir,
+        drain_seconds=request.drain_timeout,
+        offline=request.offline,
+        tls_cert=request.tls_cert,
+        tls_key=request.tls_key,
+        hooked=request.hooked,
+        engine=situation.engine,
+        revision=_revision(situation, winner),
+    )
+
+
+def _revision(situation: Situation, winner: Candidate) -> str | None:
+    """The commit that the plan's numbers are from, else the revision that was asked for; None for the recipe's own or
+    for whatever is newest, and for another checkpoint than the one asked for.
+    """
+    request, read = situation.request, situation.catalog.checkpoint
+    if not is_hub_id(checkpoint_of(request, winner)) or checkpoint_of(request, winner) != request.model:
+        return None
+    pinned = read.revision if read is not None else None
+    return (pinned or request.revision) if request.revision or "revision" not in winner.variant.args else None
+
+
+def checkpoint_of(request: Request, winner: Candidate) -> str:
+    """The hub id or the folder that is served."""
+    folder = request.model_folder
+    if folder is not None:
+        return str(folder.absolute())
+    return request.required_model if winner.recipe.is_family else winner.recipe.huggingface_id
+
+
+def _served_names(request: Request, winner: Candidate) -> tuple[str, ...]:
+    """The names a client may ask for: the model as it was asked for, the checkpoint, and a folder's own name."""
+    names = [request.required_model, checkpoint_of(request, winner)]
+    if request.model_folder is not None:
+        names.append(request.model_folder.absolute().name)
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def context_of(request: Request, winner: Candidate) -> int | str | None:
+    """The context length to serve: the ledger's, or what was asked for, or None for the recipe's or model's own."""
+    if winner.ledger is not None:
+        return winner.ledger.context_tokens
+    return request.max_model_len
+
+
+def step_to_more_gpus(situation: Situation, selection: Selection, winner: Candidate) -> tuple[Step, ...]:
+    """The same recipe on the next larger number of GPUs, where it would do."""
+    same = [one.candidate for one in selection.judged if one.passed and one.candidate.recipe is winner.recipe
+            and one.candidate.replicas == winner.replicas and one.candidate.gpu_count > winner.gpu_count]  # fmt: skip
+    wider = min(same, key=lambda one: one.gpu_count, default=None)
+    if wider is None:
+        return ()
+    job = job_of(situation, wider, context_of(situation.request, wider))
+    more = wider.gpu_count - winner.gpu_count
+    words = f"{more} more GPU{'s' if more > 1 else ''}, which nothing else can use then"
+    return (Step(kind="more gpus", gives_up=words, job=job),)
