@@ -16,6 +16,7 @@ def job_of(situation: Situation, winner: Candidate, context: int | str | None) -
         recipe_id=winner.recipe.recipe_id,
         args=winner.variant.args,
         env=winner.variant.env,
+        optional=winner.variant.optional,
         overrides=request.engine_args,
         environment=request.environment,
         model=checkpoint_of(request, winner),

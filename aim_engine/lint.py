@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
+from aim_engine.backends.base import Complaint
 from aim_engine.backends.registry import backend as find_backend
 from aim_engine.backends.registry import is_known
 from aim_engine.catalog.load import Catalog
@@ -82,9 +83,15 @@ def _reviewed(recipe: Recipe, variant: Variant) -> Iterator[Problem]:
     if not is_known(variant.backend):
         return
     for complaint in find_backend(variant.backend).review(recipe, variant):
-        of_variant = complaint.key.startswith(("args.", "env."))
-        place = place_of(recipe, variant, complaint.key) if of_variant else complaint.key
-        yield _problem(recipe, complaint.kind, place, complaint.sentence)
+        yield problem_of(recipe, variant, complaint)
+
+
+def problem_of(recipe: Recipe, variant: Variant, complaint: Complaint) -> Problem:
+    """What a backend says against a variant, with its place in the file."""
+    of_variant = complaint.key.partition(".")[0] in ("args", "env")
+    place = place_of(recipe, variant, complaint.key) if of_variant else complaint.key
+    told = _problem(recipe, complaint.kind, place, complaint.sentence)
+    return replace(told, replacement=complaint.replacement, is_warning=complaint.is_warning)
 
 
 def _against_card(recipe: Recipe, card: ModelCard, product: Product) -> Iterator[Problem]:

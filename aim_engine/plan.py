@@ -203,6 +203,7 @@ def _plan(situation: Situation, selection: Selection, winner: Candidate, backend
         warnings=(
             *request.warnings,
             *selection.warnings,
+            *command.warnings,
             *cautions(situation, winner, checkpoint_of(request, winner), command.argv),
         ),
         notes=(

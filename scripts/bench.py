@@ -29,6 +29,7 @@ from scripts.bench_numbers import BenchError, Result, as_rows, say
 from scripts.bench_plan import bench_plan
 from scripts.bench_serve import bench_exec, bench_memory, bench_ready
 from scripts.bench_throughput import bench_throughput
+from scripts.bench_validate import bench_validate
 
 
 def main() -> int:
@@ -36,8 +37,8 @@ def main() -> int:
     parser.add_argument("benchmarks", metavar="NAME", nargs="*", default=["all"], choices=[*BENCHMARKS, "all"],
                         help=f"{', '.join(BENCHMARKS)} or all (the default)")  # fmt: skip
     parser.add_argument("--runs", type=int, help="how often each thing is run (default: 21 for plan, 11 for detect "
-                        "and launch, 10 for the way to the exec of the image's server, 2 for memory, 5 "
-                        "otherwise; rounds of throughput)")  # fmt: skip
+                        "and launch, 10 for the way to the exec of the image's server, 2 for memory, 3 for "
+                        "validate, 5 otherwise; rounds of throughput)")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="JSON instead of a Markdown table")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started is ended then, too
@@ -90,6 +91,7 @@ def _as_json(results: list[Result]) -> str:
 
 BENCHMARKS: dict[str, Callable[[int | None], list[Result]]] = {
     "plan": bench_plan,
+    "validate": bench_validate,
     "detect": bench_detect,
     "hub": bench_hub,
     "exec": bench_exec,

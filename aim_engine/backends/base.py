@@ -55,7 +55,7 @@ class ServerCommand:
     """How to start the server: `argv` in full, and its `options` by name; `env` to lay over the process's own
     environment, `unset` names to remove from it, `files` to write and `links` to make first, and how to talk to it.
     `probe_body` is the JSON of a request for one token. `origins` says who set each option and variable; `notes` what
-    was changed on the way. Holds no secret.
+    was changed on the way, `warnings` what was lost. Holds no secret.
     """
 
     argv: tuple[str, ...]
@@ -67,6 +67,7 @@ class ServerCommand:
     files: tuple[ServerFile, ...] = ()
     links: tuple[ServerLinks, ...] = ()
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -81,7 +82,8 @@ class ServeJob:
     `visible_gpus`, among which `visibility` ("HIP_VISIBLE_DEVICES=2,3") has chosen already. `gpu_type` and `precision`
     are the recipe's; `revision` is the commit (or branch or tag) of the model on the hub, where it is fixed.
     `context_tokens` and `kv_bytes` (per GPU) come from the memory ledger, where there is one.
-    `hooked` names the overrides and variables that the configure hook set.
+    `hooked` names the overrides and variables that the configure hook set, `optional` the recipe's options and
+    variables that may be left out where the installed engine has nothing of the kind.
     """
 
     recipe_id: str
@@ -110,6 +112,7 @@ class ServeJob:
     precision: str = ""
     revision: str | None = None
     hooked: frozenset[str] = frozenset()
+    optional: tuple[str, ...] = ()
 
     def giver(self, name: str, otherwise: str) -> str:
         """Who gave an option or a variable that is not the recipe's."""
@@ -119,12 +122,15 @@ class ServeJob:
 @dataclass(frozen=True, kw_only=True)
 class Complaint:
     """What speaks against one key of a variant ("args.dtype", "env.VLLM_X"), or of its recipe ("precision"); `kind` is
-    one of catalog/problem_kinds.py's.
+    one of catalog/problem_kinds.py's, `replacement` what to write instead where that is known. A warning keeps nobody
+    from using the recipe.
     """
 
     key: str
     sentence: str
     kind: str = "engine"
+    replacement: str = ""
+    is_warning: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,8 +181,9 @@ class Backend(Protocol):
         a recipe's to set; switches and precisions for which its GPU has no kernels.
         """
 
-    def inspector(self, engine: Engine) -> Callable[[Mapping[str, ArgumentValue], Mapping[str, str]], list[Complaint]]:
-        """A function that asks the installed engine's own parser about a variant's arguments and environment.
+    def inspector(self, engine: Engine) -> Callable[[Variant], list[Complaint]]:
+        """A function that asks the installed engine's own parser, and its registry of variables, about a variant as it
+        would be started here: in this version's words, without what it may leave out. One process asks about all.
 
         Raises:
             EngineRefusedError: the engine cannot be asked.

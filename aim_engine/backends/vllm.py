@@ -12,9 +12,19 @@ from typing import Any
 
 from aim_engine.backends import vllm_caches as caches
 from aim_engine.backends import vllm_platforms as platforms
+from aim_engine.backends import vllm_versions as versions
 from aim_engine.backends.base import Complaint, ServeJob, ServerCommand, ServerFile, ServerUrls, Step
 from aim_engine.backends.vllm_kernels import kernel_complaints
-from aim_engine.backends.vllm_options import dashed, installed_name, recipe_complaints, rendered, serve_options
+from aim_engine.backends.vllm_options import (
+    dashed,
+    origin_of,
+    recipe_complaints,
+    recipe_words,
+    rendered,
+    serve_options,
+)
+from aim_engine.backends.vllm_translation import Translated
+from aim_engine.backends.vllm_variables import variable_complaints
 from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.recipe import ArgumentValue, Recipe, Variant
 from aim_engine.catalog.terms import ServingTerms
@@ -70,7 +80,7 @@ def read_terms(
     """What vLLM's options mean for memory on that GPU; its defaults where an option is not set."""
     merged: dict[str, Any] = {**args, **dashed(overrides)}
     platform = platforms.platform_for(gpu)
-    version = platforms.parse_version(engine.version if engine else None)
+    version = versions.parse_version(engine.version if engine else None)
     default_batch = next(tokens for least, tokens in platform.batch_tokens if gpu.memory_bytes >= least)
     return ServingTerms(
         context_tokens=_whole(merged.get("max-model-len")),
@@ -103,13 +113,15 @@ def derive(card: ModelCard, model_id: str, product: Product) -> Recipe | None:
 def command(job: ServeJob) -> ServerCommand:
     """The argv, environment, files and URLs of `vllm serve` for this job."""
     notes: list[str] = []
+    warnings: list[str] = []
     for complaint in kernel_complaints(job.gpu_type, job.precision, "", job.args, job.env):
         raise CatalogError(f"recipe {job.recipe_id}: {complaint.key} {complaint.sentence}", hint="mend the recipe")
-    options, origins = serve_options(job, notes)
+    words = recipe_words(job, notes, warnings)
+    options, origins = serve_options(job, words, notes)
     launch = job.engine.launch if job.engine else (name,)
     argv = (*launch, "serve", job.model, *rendered(options))
     files = _metadata_shim(job)
-    env, unset = _environment(job, files, origins, notes)
+    env, unset = _environment(job, words, files, origins, notes)
     return ServerCommand(
         argv=argv,
         env=env,
@@ -120,6 +132,7 @@ def command(job: ServeJob) -> ServerCommand:
         urls=_urls(job),
         probe_body={"model": job.served_names[0], "prompt": "Hello", "max_tokens": 1, "temperature": 0},
         notes=tuple(notes),
+        warnings=tuple(warnings),
         origins=origins,
         options=options,
     )
@@ -138,49 +151,36 @@ def steps(job: ServeJob) -> tuple[Step, ...]:
 
 
 def review(recipe: Recipe, variant: Variant) -> list[Complaint]:
-    """Options that no known version of vLLM has, those that AIM Engine sets itself, and what the GPU has no kernels
-    for.
+    """Options and variables that no known version of vLLM has, those that AIM Engine sets itself, and what the GPU has
+    no kernels for.
     """
     kernels = kernel_complaints(recipe.gpu_type, recipe.precision, recipe.huggingface_id, variant.args, variant.env)
-    return [*recipe_complaints(variant.args), *kernels]
+    return [*recipe_complaints(variant.args), *variable_complaints(variant.env), *kernels]
 
 
-def inspector(engine: Engine) -> Callable[[Mapping[str, ArgumentValue], Mapping[str, str]], list[Complaint]]:
-    """The installed vLLM's own judgement of a variant's arguments and environment. Imports vLLM, which takes seconds.
+def inspector(engine: Engine) -> Callable[[Variant], list[Complaint]]:
+    """The installed vLLM's own judgement of a variant. Imports vLLM, which takes seconds.
 
     Raises:
         EngineRefusedError: vLLM cannot be imported.
     """
-    from aim_engine.backends.vllm_parser import InstalledParser
+    from aim_engine.backends.vllm_inspection import Inspection
 
-    parser, version = InstalledParser(), platforms.parse_version(engine.version)
-
-    def inspect(args: Mapping[str, ArgumentValue], env: Mapping[str, str]) -> list[Complaint]:
-        options: dict[str, tuple[str, ...]] = {}
-        for option, value in args.items():
-            try:
-                installed = installed_name(option, version)
-            except LookupError:
-                installed = option  # the parser will say so itself
-            if installed is not None:
-                options[installed] = tuple(rendered({installed: value}))
-        return list(parser.complaints(options, env))
-
-    return inspect
+    return Inspection(engine.version).complaints
 
 
 def _environment(
-    job: ServeJob, files: tuple[ServerFile, ...], origins: dict[str, str], notes: list[str]
+    job: ServeJob, words: Translated, files: tuple[ServerFile, ...], origins: dict[str, str], notes: list[str]
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """What to lay over the user's environment, and what to take out of it. The user's own variables win."""
     env: dict[str, str] = {}
-    layers = (("AIM Engine", _defaults(job)), (f"recipe {job.recipe_id}", job.env))
+    layers = (("AIM Engine", _defaults(job)), (f"recipe {job.recipe_id}", words.env))
     for origin, layer in layers:
         for variable, value in layer.items():
             own = job.environment.get(variable)
             if own is None or (not own and variable in platforms.platform_for(job.gpus[0]).visible_variables):
                 env[variable] = value
-                origins[variable] = origin
+                origins[variable] = origin_of(f"env.{variable}", origin, words)
             elif own != value:
                 origins[variable] = giver = job.giver(variable, "your environment")
                 notes.append(f"{variable}: {giver} says {own}, {origin} would have said {value}")

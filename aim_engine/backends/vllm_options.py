@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from aim_engine.backends import vllm_platforms as platforms
+from aim_engine.backends import vllm_versions as versions
 from aim_engine.backends.base import Complaint, ServeJob
+from aim_engine.backends.vllm_translation import Translated, translate
 from aim_engine.catalog.recipe import ArgumentValue
 from aim_engine.errors import CatalogError, EngineRefusedError, InputError
 
@@ -82,15 +84,44 @@ def recipe_complaints(args: Mapping[str, ArgumentValue]) -> Iterator[Complaint]:
             yield Complaint(
                 key=f"args.{option}", kind="option", sentence=f"is written as {option.removeprefix('no-')}: false"
             )
-        elif not platforms.was_ever_option(option):
-            near = difflib.get_close_matches(option, platforms.option_names(None), n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            yield Complaint(
-                key=f"args.{option}", kind="option", sentence=f"is an option of no known version of vLLM{hint}"
-            )
+        elif not versions.was_ever_option(option):
+            near = next(iter(difflib.get_close_matches(option, versions.option_names(None), n=1)), "")
+            hint = f"; did you mean {near}?" if near else ""
+            yield Complaint(key=f"args.{option}", kind="option", replacement=near,
+                            sentence=f"is an option of no known version of vLLM{hint}")  # fmt: skip
 
 
-def serve_options(job: ServeJob, notes: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
+def recipe_words(job: ServeJob, notes: list[str], warnings: list[str]) -> Translated:
+    """The recipe's options and variables in the installed version's words; what was changed is told.
+
+    Raises:
+        EngineRefusedError: that version has nothing of an option, and the recipe does not say that it may be left out.
+    """
+    args, shown, who = dict(job.args), f"vLLM {_shown_version(job)}", f"recipe {job.recipe_id}"
+    for option in [one for one in args if one in _OWNED and one not in _RECIPE_MAY]:
+        del args[option]
+        notes.append(f"{option} of {who} is left out: {_OWNED[option]} sets it")
+    done = translate(args, job.env, job.optional, version_of(job))
+    if done.absent:
+        first = done.absent[0]
+        details = [f"{change.key}: {change.sentence}" for change in done.absent] if len(done.absent) > 1 else []
+        raise EngineRefusedError(f"{who}: {shown} has no option {_name(first.key)}", hint=first.sentence,
+                                 details=tuple(details))  # fmt: skip
+    notes += [f"{_name(change.key)} {change.sentence} in {shown}" for change in done.renamed]
+    notes += [f"{_name(change.key)} {change.sentence} in {shown} and is left out; nothing is lost"
+              for change in done.harmless]  # fmt: skip
+    warnings += [f"{_name(change.key)} of {who} {change.sentence} in {shown} and is left out: the recipe says it may be"
+                 for change in done.dropped]  # fmt: skip
+    warnings += [f"{_name(change.key)} of {who} is no variable of {shown} and does nothing there"
+                 + (f" ({change.sentence})" if change.sentence else "") for change in done.idle]  # fmt: skip
+    return done
+
+
+def _name(key: str) -> str:
+    return key.partition(".")[2]
+
+
+def serve_options(job: ServeJob, words: Translated, notes: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
     """Every option with who set it, weakest first: recipe, the user's AIM_ENGINE_ARGS, then what AIM Engine owns."""
     user = dashed(job.overrides)
     for option, setting in _OWNED.items():
@@ -107,7 +138,7 @@ def serve_options(job: ServeJob, notes: list[str]) -> tuple[dict[str, Any], dict
         raise CatalogError(f"recipe {job.recipe_id}: args.{option} {sentence}", hint="mend the recipe")
     options: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    layers = ((f"recipe {job.recipe_id}", _existing(job, job.args, notes)),
+    layers = ((f"recipe {job.recipe_id}", words.options),
               (_USERS, _checked_user_options(job, user)),
               ("AIM Engine", _owned(job)))  # fmt: skip
     for origin, layer in layers:
@@ -118,8 +149,14 @@ def serve_options(job: ServeJob, notes: list[str]) -> tuple[dict[str, Any], dict
             if option == "middleware" and option in options:
                 value = list(dict.fromkeys([*_as_list(options[option]), *_as_list(value)]))  # noqa: PLW2901 - both apply
             options[option] = value
-            origins[f"--{option}"] = giver
+            origins[f"--{option}"] = origin_of(f"args.{option}", giver, words) if origin != _USERS else giver
     return options, origins
+
+
+def origin_of(key: str, giver: str, words: Translated) -> str:
+    """Who set a key, and what they call it where the installed version calls it otherwise."""
+    written = words.came_from.get(key)
+    return f"{giver}, as {_name(written)}" if written and giver.startswith("recipe ") else giver
 
 
 _USERS = "AIM_ENGINE_ARGS"
@@ -150,7 +187,7 @@ def _owned(job: ServeJob) -> dict[str, Any]:
         "middleware": [_GUARD],
     }
     return {
-        option: value for option, value in wanted.items() if value is not None and platforms.has_option(option, version)
+        option: value for option, value in wanted.items() if value is not None and versions.has_option(option, version)
     }
 
 
@@ -174,51 +211,14 @@ def _cache_bytes(job: ServeJob) -> int | None:
     return job.kv_bytes or platforms.GIB
 
 
-def _existing(job: ServeJob, args: Mapping[str, ArgumentValue], notes: list[str]) -> dict[str, Any]:
-    """The recipe's options in the installed version's names; one it does not have is an error that says what to do."""
-    kept: dict[str, Any] = {}
-    for option, value in args.items():
-        if option in _OWNED and option not in _RECIPE_MAY:
-            notes.append(f"{option} of recipe {job.recipe_id} is left out: {_OWNED[option]} sets it")
-            continue
-        try:
-            installed = installed_name(option, version_of(job))
-        except LookupError as missing:
-            raise EngineRefusedError(
-                f"recipe {job.recipe_id}: vLLM {_shown_version(job)} has no option {option}", hint=str(missing.args[0])
-            ) from None
-        if installed is None:
-            notes.append(f"{option} no longer exists in vLLM {_shown_version(job)} and is left out; nothing is lost")
-            continue
-        if installed != option:
-            notes.append(f"{option} is called {installed} in vLLM {_shown_version(job)}")
-        kept[installed] = value
-    return kept
-
-
-def installed_name(option: str, version: platforms.Version | None) -> str | None:
-    """What an option is called in that version; None where it is gone and nothing is lost by that.
-
-    Raises:
-        LookupError: that version has nothing of the kind; the text is the remedy.
-    """
-    renamed = platforms.new_name(option)
-    if platforms.has_option(option, version):
-        return option
-    if renamed and platforms.has_option(renamed, version):
-        return renamed
-    if platforms.is_without_effect(option):
-        return None
-    near = difflib.get_close_matches(option, platforms.option_names(version), n=1)
-    raise LookupError(platforms.advice(option) or (f"did you mean {near[0]}?" if near else "remove it"))
-
-
 def _checked_user_options(job: ServeJob, user: dict[str, Any]) -> dict[str, Any]:
     version = version_of(job)
     for option in user:
-        if not platforms.has_option(option, version):
-            near = difflib.get_close_matches(option, platforms.option_names(version), n=1)
-            advice = platforms.advice(option) or (f"did you mean {near[0]}?" if near else "see: vllm serve --help=all")
+        if not versions.has_option(option, version):
+            near = difflib.get_close_matches(option, versions.option_names(version), n=1)
+            variable = versions.variable_of(option, version)
+            advice = versions.advice(option) or (f"set the variable {variable}" if variable else "")
+            advice = advice or (f"did you mean {near[0]}?" if near else "see: vllm serve --help=all")
             raise InputError(f"{_giver(job, option)}: vLLM {_shown_version(job)} has no option {option}", hint=advice)
     return user
 
@@ -245,8 +245,8 @@ def _word(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def version_of(job: ServeJob) -> platforms.Version | None:
-    return platforms.parse_version(job.engine.version if job.engine else None)
+def version_of(job: ServeJob) -> versions.Version | None:
+    return versions.parse_version(job.engine.version if job.engine else None)
 
 
 def _shown_version(job: ServeJob) -> str:

@@ -1,23 +1,19 @@
-"""What differs between the devices vLLM runs on, and between its versions, as data.
+"""What differs between the devices vLLM runs on, as data.
 
-Sources: vLLM's vllm/platforms/, vllm/engine/arg_utils.py (batch defaults), vllm/v1/worker/; vllm_options.json beside
-this file lists the command line's options by version.
+Sources: vLLM's vllm/platforms/, vllm/engine/arg_utils.py (batch defaults), vllm/v1/worker/; vllm_versions.py beside
+this file knows the names that differ between versions.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
-from typing import Any
 
+from aim_engine.backends.vllm_versions import Version
 from aim_engine.hardware.inventory import Gpu
 
 GIB = 1024**3
-Version = tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,56 +99,6 @@ def platform_of_version(distribution: str, version: str) -> Platform | None:
     return None
 
 
-def parse_version(version: str | None) -> Version | None:
-    """The release numbers at the front: "0.11.1rc2.dev141+g38f.rocm700" is (0, 11, 1). None stays None."""
-    match = re.match(r"\d+(\.\d+)*", version or "")
-    return tuple(int(part) for part in match.group().split(".")) if match else None
-
-
 def default_memory_fraction(version: Version | None) -> float:
     """vLLM's gpu-memory-utilization when nobody sets it: 0.92 since 0.20, 0.9 before."""
     return 0.9 if version is not None and version < (0, 20) else 0.92
-
-
-@cache
-def _options() -> dict[str, Any]:
-    data: dict[str, Any] = json.loads(Path(__file__).with_name("vllm_options.json").read_bytes())
-    return data
-
-
-def has_option(name: str, version: Version | None) -> bool:
-    """Whether `vllm serve --name` exists in that version; an unknown version counts as the newest listed one."""
-    span = _options()["options"].get(name) or _options()["options"].get(name.removeprefix("no-"))
-    if span is None:
-        return False
-    newest = parse_version(_options()["grid"][-1])
-    first, last = (parse_version(text) for text in span)
-    asked = version or newest
-    return bool(first <= asked and (asked <= last or last == newest))  # type: ignore[operator]
-
-
-def was_ever_option(name: str) -> bool:
-    """Whether any listed version has, or had, that option."""
-    return name in _options()["options"]
-
-
-def option_names(version: Version | None) -> tuple[str, ...]:
-    """Every long option of that version."""
-    return tuple(name for name in _options()["options"] if has_option(name, version))
-
-
-def new_name(option: str) -> str | None:
-    """What a removed option is called now, where nothing else about it changed."""
-    name: str | None = _options()["renamed"].get(option)
-    return name
-
-
-def is_without_effect(option: str) -> bool:
-    """True for a removed option whose absence changes nothing a user would notice."""
-    return option in _options()["without_effect"]
-
-
-def advice(option: str) -> str:
-    """What to use instead of a removed option, or ""."""
-    text: str = _options()["replaced"].get(option, "")
-    return text

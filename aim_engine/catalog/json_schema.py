@@ -54,6 +54,7 @@ _RECIPE: dict[str, Any] = {
     "backend": "The flat form's engine; vllm unless said otherwise.",
     "config": "The flat form's options, as args.",
     "env": "The flat form's environment variables.",
+    "optional": "The flat form's names of config and env that may be left out, as a variant's.",
 }
 _CARD: dict[str, Any] = {
     "model_id": "The model's id on the hub: the file's path.",

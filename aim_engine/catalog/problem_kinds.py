@@ -13,6 +13,7 @@ KINDS = {
     "setting": "a variable that is a setting of AIM Engine",
     "idle-switch": "a switch for a part of AITER that is on while AITER is off, and so does nothing",
     "option": "an option that no known version of the engine has, or that is AIM Engine's to set",
+    "variable": "a variable that no known version of the engine has, or (a warning) that no library documents",
     "value": "a value that an option cannot have",
     "aiter": "AITER on a GPU that it has no kernels for",
     "quick-reduce": "quick all-reduce on a GPU that it has no kernels for",
@@ -24,5 +25,13 @@ KINDS = {
     "memory": "a variant that does not fit on its own hardware, by the memory ledger",
     "unreachable": "a recipe or variant that no hardware can ever reach",
     "tie": "two variants of which neither could ever be preferred",
-    "engine": "what the installed engine's own parser refuses",
+    "engine": "what the installed engine's own parser refuses, all options together",
+    "ill-typed": "a value that the installed engine does not take",
+    "unknown": "a name that the installed engine does not know, nor any other version",
+    "newer": "a name that only later versions of the installed engine know",
+    "removed": "a name that the installed engine knows no more",
+    "renamed": "a name that the installed engine has under another one, which is used",
+    "deprecated": "a name that the installed engine is about to drop",
 }
+# Those that only an installed engine can tell.
+OF_ENGINES = ("engine", "ill-typed", "unknown", "newer", "removed", "renamed", "deprecated")

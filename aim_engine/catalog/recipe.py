@@ -18,7 +18,7 @@ from pydantic_core import ValidationError, core_schema
 
 from aim_engine.catalog import schema
 from aim_engine.catalog.forbidden import check_name, check_text
-from aim_engine.catalog.recipe_checks import contradictions
+from aim_engine.catalog.recipe_checks import contradictions, optional_names
 from aim_engine.catalog.yaml_file import Problem, YamlError, read_yaml, schema_problems
 from aim_engine.values import EVIDENCE_LEVELS, METRICS, PRECISIONS, is_hub_id
 
@@ -47,7 +47,8 @@ class Evidence:
 @dataclass(frozen=True, kw_only=True)
 class Variant:
     """One way to run a recipe: a backend on `gpu_count` GPUs of one replica. `args` are the backend's own long option
-    names without dashes; `metric` is None where the variant serves latency and throughput alike.
+    names without dashes; `metric` is None where the variant serves latency and throughput alike; `optional` names the
+    args and variables that may be left out where the installed engine knows nothing of the kind.
     """
 
     backend: str
@@ -57,6 +58,7 @@ class Variant:
     args: Mapping[str, ArgumentValue]
     env: Mapping[str, str]
     evidence: Evidence
+    optional: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +150,7 @@ def _arguments(args: dict[str, Any]) -> dict[str, Any]:
 _ARGUMENT = schema.prepared(_argument, core_schema.any_schema())
 _ARGS = schema.checked(schema.mapping(schema.text, _ARGUMENT), _arguments)
 _ENV = schema.mapping(schema.checked(schema.text, _env_name), schema.prepared(_env_value, schema.text))
+_OPTIONAL = schema.listing(schema.word)
 
 _EVIDENCE = schema.record(
     {"level": schema.one_of(*EVIDENCE_LEVELS)},
@@ -165,6 +168,7 @@ _VARIANT = schema.record(
         "metric": schema.one_of(*METRICS),
         "args": _ARGS,
         "env": _ENV,
+        "optional": _OPTIONAL,
         "evidence": _EVIDENCE,
     },
 )
@@ -180,9 +184,10 @@ RECIPE = schema.record(
         "description": schema.text,
         "evidence": _EVIDENCE,
         "serve": schema.mapping(schema.text, schema.mapping(schema.text, _VARIANT)),
-        "backend": schema.word,  # this and the two below: the flat form
+        "backend": schema.word,  # this and the three below: the flat form
         "config": _ARGS,
         "env": _ENV,
+        "optional": _OPTIONAL,
     },
 )
 _VALIDATOR = schema.validator(RECIPE)
@@ -255,7 +260,7 @@ def _recipe(parsed: dict[str, Any], path: Path, order: int) -> Recipe:
 
 def _variants(parsed: dict[str, Any], evidence: Evidence) -> list[Variant]:
     if "serve" not in parsed:
-        flat = {"args": parsed["config"], "env": parsed.get("env", {})}
+        flat = {"args": parsed["config"], "env": parsed.get("env", {}), "optional": parsed.get("optional", [])}
         return [_variant(parsed.get("backend", "vllm"), parsed["hardware"]["gpu_count"], flat, evidence)]
     return [
         _variant(backend, count, counts[f"{count}_gpu"], evidence)
@@ -273,4 +278,5 @@ def _variant(backend: str, gpu_count: int, written: dict[str, Any], evidence: Ev
         args=written.get("args", {}),
         env=written.get("env", {}),
         evidence=Evidence(**written["evidence"]) if "evidence" in written else evidence,
+        optional=tuple(optional_names(written)),
     )

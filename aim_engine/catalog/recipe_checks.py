@@ -4,6 +4,7 @@ with the problem's kind as a third where it has one of its own.
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from typing import Any
@@ -22,6 +23,8 @@ def contradictions(parsed: dict[str, Any]) -> list[Finding]:
     found: list[Finding] = []
     if flat:
         found.append(("config", "the flat form (backend, config) and the *_serve form cannot be mixed in one file"))
+    if "optional" in parsed:
+        found.append(("optional", "belongs under a GPU count in this form, for instance vllm_serve.1_gpu.optional"))
     if "env" in parsed:
         found.append(("env", "belongs under a GPU count in this form, for instance vllm_serve.1_gpu.env"))
     for backend, counts in parsed["serve"].items():
@@ -35,7 +38,26 @@ def contradictions(parsed: dict[str, Any]) -> list[Finding]:
             if key not in wrong and (sentence := _wrong_split(variant.get("args", {}), int(key.removesuffix("_gpu"))))
         ]
         for key, variant in counts.items():
+            found += _needless_options(f"{backend}_serve.{key}.optional", variant)
             found += _idle_switches(f"{backend}_serve.{key}.env", variant.get("env", {}))
+    return found
+
+
+def optional_names(variant: dict[str, Any]) -> list[str]:
+    """What a variant says it can do without: options as its args have them, with dashes, and variables as they are."""
+    env = variant.get("env", {})
+    return [name if name in env else name.replace("_", "-") for name in variant.get("optional", [])]
+
+
+def _needless_options(place: str, variant: dict[str, Any]) -> list[Finding]:
+    """What is called optional must be there."""
+    known = [*variant.get("args", {}), *variant.get("env", {})]
+    found: list[Finding] = []
+    for written, name in zip(variant.get("optional", []), optional_names(variant), strict=True):
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            found.append((place, f"{written} stands neither in args nor in env of this variant{hint}"))
     return found
 
 
@@ -81,4 +103,5 @@ def _flat_contradictions(parsed: dict[str, Any]) -> list[Finding]:
     if not missing and (sentence := _wrong_split(parsed["config"], parsed["hardware"]["gpu_count"])):
         return [("config", sentence)]
     idle = _idle_switches("env", parsed.get("env", {}))
+    idle += _needless_options("optional", {**parsed, "args": parsed.get("config", {})})
     return [*((key, "is missing: the flat form needs it") for key in missing), *idle]

@@ -43,6 +43,11 @@ def mapping(keys: Schema, values: Schema) -> Schema:
     return core_schema.dict_schema(keys, values, strict=True)
 
 
+def listing(items: Schema) -> Schema:
+    """A list."""
+    return core_schema.list_schema(items, strict=True)
+
+
 def record(required: Mapping[str, Schema], optional: Mapping[str, Schema]) -> Schema:
     """A map of known keys; any other key is an error."""
     fields = {name: core_schema.typed_dict_field(schema, required=True) for name, schema in required.items()}

@@ -31,7 +31,8 @@ _FastLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C parser
 @dataclass(frozen=True, kw_only=True)
 class Problem:
     """One thing wrong in one file: what was found where, what was expected, the nearest legal key if one is near.
-    `kind` is one of catalog/problem_kinds.py's.
+    `kind` is one of catalog/problem_kinds.py's, `replacement` what to write instead, which the sentence says too. A
+    warning keeps nobody from using the file.
     """
 
     file: str
@@ -40,6 +41,8 @@ class Problem:
     key: str = ""
     nearest: str = ""
     kind: str = "schema"
+    replacement: str = ""
+    is_warning: bool = False
 
     def __str__(self) -> str:
         who = f" ({self.item})" if self.item else ""

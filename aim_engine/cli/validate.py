@@ -12,9 +12,10 @@ from aim_engine.backends.registry import backend as find_backend
 from aim_engine.catalog.load import catalog_folders, known_cards, load_everything, read_loose_file
 from aim_engine.catalog.recipe import Recipe
 from aim_engine.catalog.yaml_file import Problem
+from aim_engine.cli.steps import Steps
 from aim_engine.cli.terminal import Terminal
 from aim_engine.errors import CatalogError, EngineRefusedError
-from aim_engine.lint import lint
+from aim_engine.lint import lint, problem_of
 from aim_engine.request import read_request
 
 _EXAMPLES = """examples:
@@ -50,20 +51,28 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
         recipes, read, problems = load_everything(catalog_folders(request.recipes_dir, request.models_dir))
         count = len({*(r.file for r in recipes), *(c.file for c in read), *(p.file for p in problems)})
         cards = {card.model_id: card for card in reversed(read)}
-    problems = [*problems, *lint(recipes, cards)]
+    found = [*problems, *lint(recipes, cards)]
     if arguments.engine:
-        problems = [*problems, *_engine_problems(recipes, request.backend, terminal)]
+        asked = _engine_problems(recipes, request.backend, terminal)
+        said = {(one.file, one.key) for one in asked}  # of one key the engine's own words are the better ones
+        found = [*(one for one in found if (one.file, one.key) not in said), *asked]
+    problems, warnings = ([one for one in found if one.is_warning is doubtful] for doubtful in (False, True))
     if arguments.json:
-        terminal.result_json({"files": count, "problems": [asdict(problem) for problem in problems]})
+        shown = {"problems": [asdict(one) for one in problems], "warnings": [asdict(one) for one in warnings]}
+        terminal.result_json({"files": count, **shown})
+    else:
+        for warning in warnings:
+            terminal.warn(f"{warning} [{warning.kind}]")
     if problems:
         raise _error(problems, count)
     if not arguments.json:
-        terminal.result(f"{count} files, no errors")
+        doubts = f", {len(warnings)} warning{'s' if len(warnings) > 1 else ''}" if warnings else ""
+        terminal.result(f"{count} files, no errors{doubts}")
     return 0
 
 
 def _engine_problems(recipes: list[Recipe], backend_name: str, terminal: Terminal) -> list[Problem]:
-    """What the installed engine says against the recipes that are for it."""
+    """What the installed engine says about the recipes that are for it: it is imported once, and asked about all."""
     backend = find_backend(backend_name)
     engine = backend.find(tuple(sys.path), sys.executable)
     if engine is None:
@@ -71,20 +80,18 @@ def _engine_problems(recipes: list[Recipe], backend_name: str, terminal: Termina
             f"{backend_name} is not installed for this Python, so it cannot be asked",
             hint="run this in the image, or after scripts/setup cpu",
         )
-    terminal.say(f"asking {engine.distribution} {engine.version} about {len(recipes)} recipes")
-    inspect = backend.inspector(engine)
-    return [
-        Problem(
-            file=recipe.file,
-            item=f"recipe {recipe.recipe_id}",
-            key=f"{variant.backend}_serve.{variant.gpu_count}_gpu.{complaint.key}",
-            sentence=complaint.sentence,
-        )
-        for recipe in recipes
-        for variant in recipe.variants
-        if variant.backend == backend_name
-        for complaint in inspect(variant.args, variant.env)
-    ]
+    variants = [(recipe, one) for recipe in recipes for one in recipe.variants if one.backend == backend_name]
+    shown = f"{engine.distribution} {engine.version}"
+    with Steps(terminal) as steps:
+        steps.begin("engine")
+        steps.progress(0, 0, f"{shown} is imported")
+        inspect = backend.inspector(engine)
+        steps.progress(0, 0, f"{shown} is asked about {len(variants)} variants")
+        found = [
+            problem_of(recipe, variant, complaint) for recipe, variant in variants for complaint in inspect(variant)
+        ]
+        steps.end(f"{shown} was asked about {len(variants)} variants")
+    return found
 
 
 def _error(problems: list[Problem], count: int) -> CatalogError:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from aim_engine.backends.meanings import meaning
-from aim_engine.backends.vllm_platforms import was_ever_option
+from aim_engine.backends.vllm_versions import was_ever_option
 from aim_engine.catalog.load import catalog_folders, load_everything
 
 

@@ -11,36 +11,37 @@ import pytest
 
 from aim_engine.backends import vllm
 from aim_engine.backends import vllm_platforms as platforms
+from aim_engine.backends import vllm_versions as versions
 from aim_engine.backends.registry import backend
 from aim_engine.catalog.load import catalog_folders, load_everything
 from aim_engine.errors import InputError
 from tests.building import ROOT
 
-DATA = json.loads((ROOT / "aim_engine/backends/vllm_options.json").read_text())
+DATA = json.loads((ROOT / "aim_engine/backends/vllm_versions.json").read_text())
 
 
 def test_the_table_speaks_only_of_versions_of_its_grid_in_order() -> None:
     grid = DATA["grid"]
-    parsed = [platforms.parse_version(text) for text in grid]
+    parsed = [versions.parse_version(text) for text in grid]
     assert parsed == sorted(parsed)  # type: ignore[type-var]
     for first, last in DATA["options"].values():
         assert grid.index(first) <= grid.index(last)
 
 
 def test_what_replaces_an_option_exists_today() -> None:
-    assert all(platforms.has_option(new, None) for new in DATA["renamed"].values())
+    assert all(versions.has_option(new, None) for new in DATA["renamed"].values())
     for gone in [*DATA["renamed"], *DATA["without_effect"], *DATA["replaced"]]:
-        assert not platforms.has_option(gone, None), gone
+        assert not versions.has_option(gone, None), gone
 
 
 def test_every_option_of_a_shipped_recipe_exists_today_and_in_the_version_it_names() -> None:
     recipes, _, _ = load_everything(catalog_folders())
     for recipe in recipes:
         for variant in recipe.variants:
-            named = platforms.parse_version(variant.evidence.engine.removeprefix("vllm ").strip() or None)
+            named = versions.parse_version(variant.evidence.engine.removeprefix("vllm ").strip() or None)
             for option in variant.args:
-                assert platforms.has_option(option, None), (recipe.recipe_id, option)
-                assert platforms.has_option(option, named), (recipe.recipe_id, option, named)
+                assert versions.has_option(option, None), (recipe.recipe_id, option)
+                assert versions.has_option(option, named), (recipe.recipe_id, option, named)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_every_option_of_a_shipped_recipe_exists_today_and_in_the_version_it_nam
     [("0.11.1rc2.dev141+g38f.rocm700", (0, 11, 1)), ("0.9.2", (0, 9, 2)), ("1", (1,)), ("odd", None), (None, None)],
 )
 def test_versions(text: str | None, parsed: tuple[int, ...] | None) -> None:
-    assert platforms.parse_version(text) == parsed
+    assert versions.parse_version(text) == parsed
 
 
 def test_an_unknown_vendor_is_taken_for_the_first_platform() -> None:
@@ -83,4 +84,4 @@ def test_a_plug_in_joins_through_its_entry_point(tmp_path_factory: pytest.TempPa
 def test_the_installed_vllm_is_found() -> None:
     engine = vllm.find(tuple(sys.path), sys.executable)
     assert engine is not None
-    assert platforms.parse_version(engine.version) is not None
+    assert versions.parse_version(engine.version) is not None

@@ -213,6 +213,32 @@ def test_a_users_option_that_does_not_exist_is_refused_with_advice(option: str, 
     assert caught.value.hint == hint
 
 
+def test_whose_name_an_option_has_is_said() -> None:
+    done = command(
+        args={"cuda-graph-sizes": [1]}, env={"VLLM_USE_AITER_UNIFIED_ATTENTION": "1"}, engine=version("0.32.0")
+    )
+    assert done.origins["--cudagraph-capture-sizes"] == "recipe r, as cuda-graph-sizes"
+    assert done.origins["VLLM_ROCM_USE_AITER_UNIFIED_ATTENTION"] == "recipe r, as VLLM_USE_AITER_UNIFIED_ATTENTION"
+    assert done.warnings == ()
+
+
+def test_what_is_optional_is_left_out_with_a_warning() -> None:
+    done = command(args={"async-scheduling": True}, optional=("async-scheduling",), engine=version("0.9.2"))
+    assert "--async-scheduling" not in done.argv
+    said = "async-scheduling of recipe r does not exist in vLLM 0.9.2 and is left out: the recipe says it may be"
+    assert done.warnings == (said,)
+    kept = command(args={"async-scheduling": True}, optional=("async-scheduling",), engine=version("0.32.0"))
+    assert "--async-scheduling" in kept.argv
+    assert kept.warnings == ()
+
+
+def test_every_option_that_is_missed_is_named() -> None:
+    with pytest.raises(EngineRefusedError) as caught:
+        command(args={"async-scheduling": True, "max-num-queued-reqs": 1}, engine=version("0.9.2"))
+    assert [detail.partition(":")[0] for detail in caught.value.details] == [
+        "args.async-scheduling", "args.max-num-queued-reqs"]  # fmt: skip
+
+
 def test_where_no_engine_is_known_the_newest_is_assumed() -> None:
     assert command(engine=None).argv[:2] == ("vllm", "serve")
     with pytest.raises(InputError, match=r"vLLM \(newest known\) has no option"):

@@ -77,6 +77,18 @@ def test_variants_are_in_order_of_backend_and_count_and_inherit_the_evidence(tmp
     assert recipe.evidence == Evidence(level="served", source="s", date="2026-01-02")
 
 
+def test_what_is_optional_is_named_as_args_and_env_have_it(tmp_path: Path) -> None:
+    words = {"args": {"async_scheduling": True}, "env": {"A_B": "1"}, "optional": ["async_scheduling", "A_B"]}
+    nested, problems = read(tmp_path, changed(NESTED, vllm_serve={"1_gpu": words}))
+    assert problems == []
+    assert nested is not None
+    assert nested.variants[0].optional == ("async-scheduling", "A_B")
+    flat, problems = read(tmp_path, changed(FLAT, config={"dtype": "auto"}, optional=["dtype"]))
+    assert problems == []
+    assert flat is not None
+    assert flat.variants[0].optional == ("dtype",)
+
+
 def test_a_date_may_be_written_bare(tmp_path: Path) -> None:
     recipe, problems = read(tmp_path, yaml.safe_dump(NESTED) + "evidence: {level: derived, date: 2026-11-21}\n")
     assert problems == []
@@ -107,8 +119,17 @@ def test_without_evidence_a_recipe_says_that_there_is_none(tmp_path: Path) -> No
         (changed(NESTED, precision="bf61"),
          [" (recipe r): precision: input should be 'fp4', 'fp8', 'int4', 'int8', 'bf16' or 'fp16', found 'bf61'"]),
         (changed(NESTED, zzz=1), [" (recipe r): zzz: is an unknown key; known here: backend, config, description, env, "
-                                  "evidence, hardware, huggingface_id, model_id, precision, recipe_id, sglang_serve, "
+                                  "evidence, hardware, huggingface_id, model_id, optional, precision, recipe_id, "
+                                  "sglang_serve, "
                                   "vllm_serve"]),
+        (changed(NESTED, optional=["dtype"]),
+         [" (recipe r): optional: belongs under a GPU count in this form, for instance vllm_serve.1_gpu.optional"]),
+        (changed(NESTED, vllm_serve={"1_gpu": {"args": {"dtype": "auto"}, "optional": ["dtpye", "A"]}}),
+         [" (recipe r): vllm_serve.1_gpu.optional: dtpye stands neither in args nor in env of this variant; did you "
+          "mean dtype?",
+          " (recipe r): vllm_serve.1_gpu.optional: A stands neither in args nor in env of this variant"]),
+        (changed(FLAT, optional=["zzz"]),
+         [" (recipe r): optional: zzz stands neither in args nor in env of this variant"]),
         (changed(NESTED, model_id=None), [" (recipe r): model_id: is missing"]),
         (changed(NESTED, recipe_id="R!"), [" (recipe R!): recipe_id: must be of lower-case letters, digits, '.', '_' "
                                            "and '-', found 'R!'"]),

