@@ -54,12 +54,10 @@ def _told(words: Translated, variant: Variant) -> Iterator[Complaint]:
     """What this version has not, and what the recipe could write to serve newer ones as well."""
     for change in words.absent:
         name = change.key.partition(".")[2]
-        gone = versions.was_ever_option(name)
-        kind = "unknown" if not gone else "removed" if "until" in versions.when(name) else "newer"
-        yield Complaint(key=change.key, kind=kind, replacement=versions.advice(name),
+        yield Complaint(key=change.key, kind=_kind(name), replacement=versions.advice(name),
                         sentence=f"is no option of this vLLM; {change.sentence}")  # fmt: skip
     for change in words.dropped:
-        yield Complaint(key=change.key, kind="newer", is_warning=True,
+        yield Complaint(key=change.key, kind=_kind(change.key.partition(".")[2]), is_warning=True,
                         sentence="is no option of this vLLM and is left out: the recipe says it may be")  # fmt: skip
     for change in words.renamed:
         if _is_old_name(change, variant):
@@ -68,6 +66,13 @@ def _told(words: Translated, variant: Variant) -> Iterator[Complaint]:
     for change in words.harmless:
         yield Complaint(key=change.key, kind="removed", is_warning=True,
                         sentence="no longer exists in this vLLM and is left out; nothing is lost")  # fmt: skip
+
+
+def _kind(name: str) -> str:
+    """Why a version has not that option."""
+    if not versions.was_ever_option(name):
+        return "unknown"
+    return "removed" if "until" in versions.when(name) else "newer"
 
 
 def _is_old_name(change: Change, variant: Variant) -> bool:
