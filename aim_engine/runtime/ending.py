@@ -56,10 +56,11 @@ class Ending:
             finished, reason = False, "a second signal asked not to wait"
         if isinstance(failed, dict):
             return failed
+        receipt = receipt_in(self._state.path(files.TEMPORARY))
         if finished:
-            return _words("Drained", 0, f"stopped as {name} asked")
+            return _words("Drained", 0, f"stopped as {name} asked", receipt)
         code = 128 + int(self._signals.asked or signal.SIGTERM)
-        return _words("Killed", code, f"stopped as {name} asked, and killed: {reason}")
+        return _words("Killed", code, f"stopped as {name} asked, and killed: {reason}", receipt)
 
     def _end_server(self, name: str) -> bool:
         """True when the server ended by itself, or had nothing to lose."""
@@ -147,8 +148,25 @@ def _remove_folder(folder: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _words(name: str, code: int, message: str) -> dict[str, Any]:
-    return {"class": name, "code": code, "message": message, "hint": "", "retryable": False}
+def receipt_in(folder: str) -> dict[str, int]:
+    """`{finished, refused, cut}`: what became of requests after the stop, as the guards of all servers counted; empty
+    where none did.
+    """
+    found: list[dict[str, int]] = []
+    with suppress(OSError, ValueError):
+        for name in os.listdir(folder):  # noqa: PTH208 - slim
+            if name.startswith("receipt-") and name.endswith(".json"):
+                with open(f"{folder}/{name}", encoding="utf-8") as file:  # noqa: PTH123 - slim
+                    found.append(json.load(file))
+    names = {"finished": "finished", "refused": "refused", "cut": "working"}
+    return {name: sum(int(one.get(key, 0)) for one in found) for name, key in names.items()} if found else {}
+
+
+def _words(name: str, code: int, message: str, receipt: dict[str, int]) -> dict[str, Any]:
+    words: dict[str, Any] = {"class": name, "code": code, "message": message, "hint": "", "retryable": False}
+    if any(receipt.values()):
+        words["message"] += f" ({', '.join(f'{count} {what}' for what, count in receipt.items())})"
+    return words | ({"receipt": receipt} if receipt else {})
 
 
 def say_last_words(

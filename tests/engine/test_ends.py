@@ -95,8 +95,12 @@ def test_a_stop_lets_a_stream_finish(serve: Serve) -> None:
     server.signal(signal.SIGTERM)
     server.until(lambda: server.get("/health/ready")[0] == 503, 0.5)
     at_signal = len(chunks)
+    late = {"model": "tiny", "prompt": "Hello", "max_tokens": 1}
+    status, body = server.get("/v1/completions", engine=True, body=late)
+    assert (status, json.loads(body)["error"]["code"]) == (503, "stopping")
     assert server.wait(60) == 0
     streaming.join()
+    assert server.words()["receipt"] == {"finished": 1, "refused": 1, "cut": 0}
     assert at_signal < 890
     assert chunks[-1] == "[DONE]"
     assert json.loads(chunks[-2])["choices"][0]["finish_reason"] == "length"

@@ -7,10 +7,13 @@ import contextlib
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aim_engine.runtime.ending import receipt_in
 from aim_engine.runtime.guard import Guard, Message, Receive, Scope, Send
 
 
@@ -143,3 +146,94 @@ def test_it_brings_nothing_into_the_engine() -> None:
         "aim_engine.runtime",
         "aim_engine.runtime.guard",
     ]
+
+
+# --- a stop
+
+
+def ask(guard: Guard, **scope: Any) -> list[Message]:
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    full = {"type": "http", "method": "POST", "path": "/v1/completions", "headers": [], **scope}
+    asyncio.run(guard(full, receive, send))
+    return sent
+
+
+@pytest.fixture
+def stopping(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], Guard]:
+    monkeypatch.setenv("AIM_ENGINE_STOP_FILE", str(tmp_path / "stop"))
+    monkeypatch.setenv("AIM_ENGINE_RECEIPTS", str(tmp_path / "tmp"))
+    for name in ("AIM_API_KEY", "VLLM_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+    def make() -> Guard:
+        app = App()
+        app.guard = Guard(app)
+        return app.guard
+
+    return make
+
+
+def test_new_work_is_refused_once_a_stop_was_asked_for(stopping: Callable[[], Guard], tmp_path: Path) -> None:
+    guard = stopping()
+    assert ask(guard)[0]["type"] == "http.response.body", "no stop yet"
+    (tmp_path / "stop").touch()
+    start, body = ask(guard)
+    assert (start["status"], dict(start["headers"])[b"retry-after"]) == (503, b"5")
+    assert json.loads(body["body"])["error"]["code"] == "stopping"
+    assert len(body["body"]) == int(dict(start["headers"])[b"content-length"])
+    (close,) = ask(guard, type="websocket")
+    assert (close["type"], close["code"]) == ("websocket.close", 1013)
+    assert ask(guard, method="GET", path="/metrics")[0]["type"] == "http.response.body", "to look on is allowed"
+    assert receipt_in(str(tmp_path / "tmp")) == {"finished": 0, "refused": 2, "cut": 0}
+
+
+def test_what_was_in_flight_is_counted_as_it_ends(stopping: Callable[[], Guard], tmp_path: Path) -> None:
+    guard = stopping()
+    sent: list[Message] = []
+
+    async def run() -> None:
+        over, begun = asyncio.Event(), asyncio.Event()
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            begun.set()
+            await over.wait()
+            await send({"type": "http.response.body", "body": b"whole"})
+
+        async def receive() -> Message:
+            return {"type": "http.request"}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        guard._app = app
+        scope = {"type": "http", "method": "POST", "path": "/v1/completions", "headers": []}
+        requests = [asyncio.create_task(guard(scope, receive, send)) for _ in range(3)]
+        await begun.wait()
+        (tmp_path / "stop").touch()
+        await asyncio.sleep(0.6)
+        assert receipt_in(str(tmp_path / "tmp")) == {"finished": 0, "refused": 0, "cut": 3}, "told though nothing ends"
+        requests[0].cancel()
+        over.set()
+        await asyncio.gather(*requests, return_exceptions=True)
+
+    asyncio.run(run())
+    assert receipt_in(str(tmp_path / "tmp")) == {"finished": 3, "refused": 0, "cut": 0}
+    assert [message["body"] for message in sent] == [b"whole"] * 2
+
+
+def test_a_receipt_that_cannot_be_written_costs_no_answer(
+    stopping: Callable[[], Guard], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("AIM_ENGINE_RECEIPTS", str(tmp_path / "file" / "below"))
+    guard = stopping()
+    (tmp_path / "stop").touch()
+    assert ask(guard)[0]["status"] == 503
+    assert receipt_in(str(tmp_path / "file" / "below")) == {}
