@@ -50,9 +50,12 @@ def asked_of(recipe: Recipe, variant: Variant) -> Iterator[Plan | Refusal]:
 
 
 def test_the_catalogue_is_as_wide_as_it_is_said_to_be() -> None:
-    assert not _PROBLEMS
-    assert len({one.model_id for one in MODEL_RECIPES}) >= 1
-    assert {one.precision for one in MODEL_RECIPES} >= {"bf16", "fp8"}
+    assert _PROBLEMS == []
+    assert len({one.model_id for one in MODEL_RECIPES}) >= 50
+    assert {one.precision for one in MODEL_RECIPES} >= {"bf16", "fp16", "fp8", "int4", "fp4"}
+    assert {one.gpu_type for one in MODEL_RECIPES} >= {"MI300X", "MI308X", "MI325X", "MI350X", "MI355X", "MI250X",
+                                                       "MI210", "R9700", "W7900"}  # fmt: skip
+    assert {one.metric for recipe in MODEL_RECIPES for one in recipe.variants} == {None, *METRICS}
 
 
 @every_recipe
