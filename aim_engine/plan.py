@@ -92,6 +92,7 @@ class Plan:
         winner, request = self.winner, self.request
         return {
             "recipe_id": self.recipe_id,
+            "recipe_file": winner.recipe.file or None,
             "model_id": self.model,
             "huggingface_id": self.checkpoint,
             "revision": self.revision,

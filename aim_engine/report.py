@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from aim_engine.catalog.model_card import ModelCard
+from aim_engine.catalog.recipe import Recipe
 from aim_engine.hardware.inventory import Gpu, Inventory
 from aim_engine.hardware.links import xgmi_in_words
 from aim_engine.plan import Plan, Refusal
 from aim_engine.request import SETTINGS
-from aim_engine.selection.candidate import Judged
+from aim_engine.selection.candidate import Judged, Verdict
 from aim_engine.selection.memory import Ledger, in_gib
 
 Paint = Callable[[str, str], str]
@@ -34,6 +35,7 @@ def plan_text(plan: Plan, paint: Paint = plain) -> str:
     winner, recipe = plan.winner, plan.winner.recipe
     lines = [paint("strong", f"{plan.model} on {plan.inventory.in_words()}: {plan.recipe_id}"), ""]
     lines += _facts(
+        ("recipe", recipe.file or "made from the model's own numbers; in no file"),
         ("checkpoint", plan.checkpoint),
         ("precision", recipe.precision),
         ("devices", _placement(plan)),
@@ -123,18 +125,36 @@ def state(judged: Judged) -> str:
     """A candidate's state in a few words: "works", or the first thing that speaks against it."""
     if judged.passed:
         return "works" if judged.candidate.ledger else "works, if the model fits"
-    return "; ".join(verdict.sentence for verdict in judged.failures)
+    return "; ".join(_brief(verdict) for verdict in judged.failures)
 
 
-def models_text(cards: Sequence[ModelCard], recipe_counts: dict[str, int], paint: Paint = plain) -> str:
-    """A table of the known models."""
-    rows = [("model", "precision", "weights", "context", "recipes", "license")]
+def _brief(verdict: Verdict) -> str:
+    """Without the sum behind "it does not fit by 41.0 GiB"."""
+    return verdict.sentence.partition(": ")[0] if verdict.rule == "memory" else verdict.sentence
+
+
+def models_text(cards: Sequence[ModelCard], recipes: Iterable[Recipe], paint: Paint = plain) -> str:
+    """A table of the known models: what their own checkpoint holds, the bytes of each known precision, and for which
+    GPUs there are recipes.
+    """
+    by_model: dict[str, dict[str, Recipe]] = {}
+    for recipe in recipes:
+        by_model.setdefault(recipe.model_id, {})[recipe.recipe_id] = recipe
+    rows = [("model", "precision", "weights", "context", "recipes", "license", "for")]
     for card in cards:
-        own = card.weights_bytes.get(card.precision or "", 0)
+        found = by_model.get(card.model_id, {})
         context = f"{card.architecture.max_context:,}" if card.architecture else "–"
-        rows.append((card.model_id, card.precision or "–", in_gib(own) if own else "–", context,
-                     str(recipe_counts.get(card.model_id, 0)), card.license or "–"))  # fmt: skip
+        gpus = ", ".join(dict.fromkeys(one.gpu_type for one in found.values()))
+        rows.append((card.model_id, card.precision or "–", _sizes(card), context, str(len(found)),
+                     card.license or "–", gpus or "–"))  # fmt: skip
     return "\n".join(table(rows, paint))
+
+
+def _sizes(card: ModelCard) -> str:
+    """The model's own precision first."""
+    known = sorted(card.weights_bytes.items(), key=lambda one: (one[0] != card.precision, -one[1]))
+    own = [f"{'' if name == card.precision else f'{name} '}{in_gib(size)}" for name, size in known]
+    return ", ".join(own) or "–"
 
 
 def operator_profiles(plan: Plan) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from scripts.bench_catalogue import bench_catalogue
 from scripts.bench_container import why_no_engine
 from scripts.bench_detect import bench_detect
 from scripts.bench_hub import bench_hub
@@ -36,9 +37,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("benchmarks", metavar="NAME", nargs="*", default=["all"], choices=[*BENCHMARKS, "all"],
                         help=f"{', '.join(BENCHMARKS)} or all (the default)")  # fmt: skip
-    parser.add_argument("--runs", type=int, help="how often each thing is run (default: 21 for plan, 11 for detect "
-                        "and launch, 10 for the way to the exec of the image's server, 2 for memory, 3 for "
-                        "validate, 5 otherwise; rounds of throughput)")  # fmt: skip
+    parser.add_argument("--runs", type=int, help="how often each thing is run (default: 21 for plan and catalogue, "
+                        "11 for detect and launch, 10 for the way to the exec of the image's server, 2 for memory, 3 "
+                        "for validate, 5 otherwise; rounds of throughput)")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="JSON instead of a Markdown table")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started is ended then, too
@@ -91,6 +92,7 @@ def _as_json(results: list[Result]) -> str:
 
 BENCHMARKS: dict[str, Callable[[int | None], list[Result]]] = {
     "plan": bench_plan,
+    "catalogue": bench_catalogue,
     "validate": bench_validate,
     "detect": bench_detect,
     "hub": bench_hub,

@@ -18,10 +18,11 @@ from aim_engine.report import (
     recipes_text,
     refusal_text,
     script,
+    state,
     table,
 )
 from aim_engine.request import read_request
-from tests.building import CARD, GIB, MODEL, ROCM, cpu_here, here, request
+from tests.building import CARD, GIB, MODEL, ROCM, cpu_here, here, recipe, request
 
 SHIPPED = load_catalog(MODEL, catalog_folders())
 
@@ -184,9 +185,19 @@ def test_the_table_of_recipes_gives_each_a_state() -> None:
 
 
 def test_the_table_of_models_bears_cards_that_say_little() -> None:
-    page = models_text([CARD, ModelCard(model_id="a/b")], {MODEL: 2})
-    assert "61.0 GiB" in page
-    assert page.splitlines()[2].split() == ["a/b", "–", "–", "–", "0", "–"]
+    mine = [recipe(recipe_id="one"), recipe(recipe_id="two", gpu_type="MI210")]
+    page = models_text([CARD, ModelCard(model_id="a/b")], mine).splitlines()
+    assert "61.0 GiB, fp8 32.0 GiB" in page[1]
+    assert page[1].endswith("MI300X, MI210")
+    assert page[2].split() == ["a/b", "–", "–", "–", "0", "–", "–"]
+
+
+def test_a_state_names_the_rule_that_speaks_against_it_and_by_how_much() -> None:
+    asked = read_request({"model": MODEL, "max_model_len": "40960", "concurrency": "900", "gpu_count": "1"}, {})
+    found = make_plan(asked, here("MI300X:1"), SHIPPED, ROCM)
+    assert isinstance(found, Refusal)
+    assert "it does not fit by " in state(found.judged[0])
+    assert " weights " not in state(found.judged[0])
 
 
 def test_columns_are_aligned() -> None:

@@ -14,14 +14,23 @@ from aim_engine.cli.terminal import Terminal
 from aim_engine.decide import look, survey
 from aim_engine.hardware.inventory import Inventory
 from aim_engine.plan import Plan, candidates_json, make_plan
-from aim_engine.report import recipes_text
+from aim_engine.report import recipes_text, state
 from aim_engine.request import Request, read_request
 from aim_engine.selection.candidate import Judged
+
+_EXAMPLES = """examples:
+  aim-engine recipes Qwen/Qwen3-32B --hardware MI300X:4      what of it works there, and why the rest does not
+  aim-engine recipes --min-evidence reported --json          the whole catalogue on what is here, for a program
+"""
 
 
 def add_to(subparsers: Any) -> None:
     parser = subparsers.add_parser(
-        "recipes", aliases=["list-profiles"], help="recipes and their state on this hardware", description=__doc__
+        "recipes",
+        aliases=["list-profiles"],
+        help="recipes and their state on this hardware",
+        description=__doc__,
+        epilog=_EXAMPLES,
     )
     add_model(parser, help_text="only this model's recipes: Hugging Face id or model folder")
     parser.add_argument("--json", action="store_true", help="as JSON on stdout")
@@ -68,6 +77,8 @@ def _rows_json(rows: list[Judged], winners: list[Judged]) -> list[dict[str, Any]
     shapes = candidates_json(tuple(rows), None)
     return [
         {**shape, "model_id": one.candidate.recipe.model_id, "gpu_type": one.candidate.recipe.gpu_type,
-         "metric": one.candidate.variant.metric, "chosen": id(one.candidate) in chosen, "works": one.passed}
+         "metric": one.candidate.variant.metric, "chosen": id(one.candidate) in chosen, "works": one.passed,
+         "path": one.candidate.recipe.file, "state": "chosen" if id(one.candidate) in chosen else state(one),
+         "against": [verdict.rule for verdict in one.failures]}
         for shape, one in zip(shapes, rows, strict=True)
     ]  # fmt: skip

@@ -123,6 +123,17 @@ def test_recipes_as_json(cli: Run) -> None:
     assert [one["gpu_count"] for one in done.json["recipes"] if one["chosen"] and one["model_id"] == MODEL] == [4]
     assert not any(one["recipe_id"].startswith("derived-") for one in done.json["recipes"]), "those are not in files"
     assert all(one.keys() >= {"recipe_id", "model_id", "gpu_type", "works", "verdicts"} for one in done.json["recipes"])
+    of_bf16 = [one for one in done.json["recipes"] if one["recipe_id"] == "qwen3-32b-mi300x-bf16"]
+    wide = next(one for one in of_bf16 if one["gpu_count"] == 8)
+    assert (wide["state"], wide["against"]) == ("it needs 8 GPUs, and 4 usable of its type are here", ["gpu count"])
+    assert Path(wide["path"]).is_file()
+
+
+def test_recipes_with_too_weak_evidence_say_so(cli: Run) -> None:
+    found = cli("recipes", MODEL, "--hardware", "MI300X:8", "--json", AIM_MIN_EVIDENCE="served").json["recipes"]
+    of_model = [one for one in found if one["recipe_id"] == "qwen3-32b-mi300x-bf16"]
+    assert of_model
+    assert all(one["against"] == ["evidence"] and "AIM_MIN_EVIDENCE is served" in one["state"] for one in of_model)
 
 
 def test_recipes_of_the_users_own_folder_are_listed_too(cli: Run, tmp_path: Path) -> None:
@@ -141,6 +152,15 @@ def test_models(cli: Run, tmp_path: Path) -> None:
     shown = {one["model_id"]: one["recipes"] for one in cli("models", "--json").json}
     files = len(list((ROOT / "recipes" / MODEL).glob("*.yaml")))
     assert (shown[MODEL], "org/mine" in shown, len(shown)) == (files, False, len(named) - 2)
+
+
+def test_models_say_for_what_their_recipes_are(cli: Run, tmp_path: Path) -> None:
+    write_recipe(tmp_path, "mine", model_id="org/mine", gpu_type="MI210")
+    shown = {one["model_id"]: one for one in cli("models", "--json", "--recipes-dir", str(tmp_path)).json}
+    assert {"bf16", "fp8"} <= set(shown[MODEL]["precisions"])
+    mine = shown["org/mine"]
+    assert (mine["has_card"], mine["recipe_ids"], mine["gpus"], shown[MODEL]["has_card"]) == (
+        False, ["mine"], ["MI210"], True)  # fmt: skip
 
 
 CARDS = sorted(f"{path.parent.name}/{path.stem}" for path in (ROOT / "models").glob("*/*.yaml"))
