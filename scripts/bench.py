@@ -26,6 +26,8 @@ from scripts.bench_detect import bench_detect
 from scripts.bench_hub import bench_hub
 from scripts.bench_image import bench_image
 from scripts.bench_launch import bench_launch
+from scripts.bench_ledger import bench_ledger
+from scripts.bench_matrix import bench_matrix
 from scripts.bench_numbers import BenchError, Result, as_rows, say
 from scripts.bench_plan import bench_plan
 from scripts.bench_serve import bench_exec, bench_memory, bench_ready
@@ -39,7 +41,7 @@ def main() -> int:
                         help=f"{', '.join(BENCHMARKS)} or all (the default)")  # fmt: skip
     parser.add_argument("--runs", type=int, help="how often each thing is run (default: 21 for plan and catalogue, "
                         "11 for detect and launch, 10 for the way to the exec of the image's server, 2 for memory, 3 "
-                        "for validate, 5 otherwise; rounds of throughput)")  # fmt: skip
+                        "for validate, 5 otherwise; rounds of throughput, cases of matrix: 150)")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="JSON instead of a Markdown table")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started is ended then, too
@@ -96,6 +98,8 @@ BENCHMARKS: dict[str, Callable[[int | None], list[Result]]] = {
     "validate": bench_validate,
     "detect": bench_detect,
     "hub": bench_hub,
+    "ledger": bench_ledger,
+    "matrix": bench_matrix,
     "exec": bench_exec,
     "ready": bench_ready,
     "memory": bench_memory,

@@ -30,6 +30,7 @@ from aim_engine.catalog.model_shape import architecture
 from aim_engine.catalog.terms import ServingTerms
 from aim_engine.selection.kv_cache import cache_pool
 from aim_engine.selection.weights import weights_of_one_gpu
+from scripts.memory_starts import section, starts_kept
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ROOT / "tests/fixtures/memory/models.json"
@@ -72,13 +73,20 @@ def cases(models: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], di
                           "arguments": {"max_model_len": model["max_model_len"]}, "saved": model["tiny"]}  # fmt: skip
 
 
+def metadata_of_the_cpu_build(folder: Path) -> None:
+    """Three lines to be found on PYTHONPATH, without which vLLM does not see that it is built for the CPU
+    (vllm/platforms/__init__.py).
+    """
+    info = folder / f"vllm-{importlib.metadata.version(CPU_DISTRIBUTION)}+cpu.dist-info"
+    info.mkdir()
+    version = info.name.removesuffix(".dist-info").partition("-")[2]
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}\n")
+
+
 def ask(models: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """The engine's answer to each case, in order, as it comes."""
     with tempfile.TemporaryDirectory() as folder:
-        info = Path(folder, f"vllm-{importlib.metadata.version(CPU_DISTRIBUTION)}+cpu.dist-info")
-        info.mkdir()  # without it vLLM does not see that it is built for the CPU (vllm/platforms/__init__.py)
-        version = info.name.removesuffix(".dist-info").partition("-")[2]
-        Path(info, "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}\n")
+        metadata_of_the_cpu_build(Path(folder))
         with subprocess.Popen(
             [sys.executable, "-P", str(ROOT / "scripts/memory_oracle.py")],
             stdin=subprocess.PIPE,
@@ -180,6 +188,7 @@ def page(rows: Sequence[Row], engine: str) -> str:
     lines += ["", "## What the engine's CPU build could not tell", "", "| model | GPUs | its words |",
               "| --- | --- | --- |"]  # fmt: skip
     lines += [f"| {row.name} | {row.width} | {row.unheard[:160].replace('|', '/')} |" for row in rows if row.unheard]
+    lines += section(starts_kept())
     return "\n".join(lines) + "\n"
 
 

@@ -71,8 +71,17 @@ def _promoted(layers: tuple[Layer, ...]) -> tuple[Layer, ...] | None:
     return without_bounds(layers)
 
 
+def of_one_type(layers: tuple[Layer, ...]) -> tuple[Layer, ...] | None:
+    """As the engine holds them without its hybrid manager: beside full attention every layer holds all tokens, and
+    layers that are of several types even so are refused (unify_hybrid_kv_cache_specs).
+    """
+    full = any(not (pages.window or pages.chunk or pages.state_blocks) for _, pages in layers)
+    alike = without_bounds(layers) if full else layers
+    return alike if len({pages._type for _, pages in alike}) < 2 else None
+
+
 def without_bounds(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
-    """Every layer holds all tokens (--disable-hybrid-kv-cache-manager)."""
+    """Every layer holds all tokens."""
     return tuple((number, replace(pages, window=0, chunk=0)) for number, pages in layers)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from aim_engine.catalog.architecture import Architecture
 from aim_engine.catalog.layer_cache import LayerCache, StateCache, StatePart, TokenCache
 from aim_engine.catalog.terms import ServingTerms
-from aim_engine.selection.cache_groups import Group, Layer, Pages, grouped, without_bounds
+from aim_engine.selection.cache_groups import Group, Layer, Pages, grouped, of_one_type
 from aim_engine.selection.stages import stages
 
 
@@ -80,7 +80,8 @@ def cache_pool(shape: Architecture, terms: ServingTerms, tensor_parallel_size: i
     """The pool of the GPU that holds the most, or None where the engine could not lay it out."""
     reckoner = _Reckoner(shape=shape, terms=terms, width=tensor_parallel_size)
     layers = reckoner.layers()
-    groups = grouped(layers if terms.hybrid_cache else without_bounds(layers))
+    alike = layers if terms.hybrid_cache else of_one_type(layers)
+    groups = grouped(alike) if alike is not None else None
     if groups is None:
         return None
     spans = stages(shape.layers, terms.pipeline_parallel_size)

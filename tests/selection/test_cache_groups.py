@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from aim_engine.selection.cache_groups import Pages, grouped, without_bounds
+from dataclasses import replace
+
+from aim_engine.selection.cache_groups import Pages, grouped, of_one_type, without_bounds
 
 FULL = Pages(block_tokens=16, page_bytes=1024)
 LOCAL = Pages(block_tokens=16, page_bytes=1024, window=128)
@@ -72,6 +74,18 @@ def test_latent_pages_cannot_be_padded_so_windows_beside_them_are_held_whole() -
 
 
 def test_without_the_hybrid_manager_every_layer_holds_all() -> None:
+    assert of_one_type(layers((2, FULL), (4, LOCAL))) == without_bounds(layers((2, FULL), (4, LOCAL)))
     groups = grouped(without_bounds(layers((2, FULL), (4, LOCAL))))
     assert groups is not None
     assert [len(group) for group in groups] == [6]
+
+
+def test_but_windows_alone_stay_windows() -> None:
+    assert of_one_type(layers((4, LOCAL))) == layers((4, LOCAL))
+    assert of_one_type(()) == ()
+
+
+def test_and_what_is_of_several_types_even_so_is_refused() -> None:
+    assert of_one_type(layers((2, FULL), (2, STATE))) is None
+    assert of_one_type(layers((2, LOCAL), (2, replace(LOCAL, window=64)))) is None
+    assert of_one_type(layers((2, STATE))) == layers((2, STATE))

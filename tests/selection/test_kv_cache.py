@@ -65,6 +65,12 @@ def test_without_the_hybrid_manager_a_window_saves_nothing() -> None:
     assert pool_of(*layers).blocks(160_000) == 10_000 + -(-(127 + 16384) // 16) + 1
 
 
+def test_but_windows_without_full_attention_do() -> None:
+    """As a real start of Mistral with a window said."""
+    layers: list[tuple[LayerCache, ...]] = [(replace(FULL, window=128),)] * 4
+    assert pool_of(*layers, hybrid_cache=False).blocks(160_000) == pool_of(*layers).blocks(160_000) < 10_000
+
+
 def test_latent_attention_is_whole_on_every_gpu_and_has_its_own_packing() -> None:
     assert {pool_of((LATENT,), width=width).block_bytes for width in (1, 2, 8)} == {16 * 1152}
     assert pool_of((LATENT,), kv_element_bytes=1).block_bytes == 16 * 576
