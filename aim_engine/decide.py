@@ -18,6 +18,7 @@ from aim_engine.catalog.checkpoint_card import card_of
 from aim_engine.catalog.hub_cache import cached_folder, commit_of, remember
 from aim_engine.catalog.load import Catalog, catalog_folders, load_catalog, nearest_models
 from aim_engine.catalog.model_card import ModelCard
+from aim_engine.catalog.remembered import recall
 from aim_engine.errors import HubUnreachableError, InputError, ModelAccessError
 from aim_engine.hardware.detect import detect
 from aim_engine.hardware.installed import Engine
@@ -27,7 +28,8 @@ from aim_engine.plan import Plan, Refusal, make_plan
 from aim_engine.request import Request
 from aim_engine.selection.candidate import Judged, gpus_of_type
 from aim_engine.selection.select import Chooser
-from aim_engine.values import RefusedError, is_hub_id, revision_text
+from aim_engine.selection.served import asked_revision
+from aim_engine.values import is_hub_id
 
 # What a program would have otherwise in a plan: the request with its changes.
 Configure = Callable[[Plan], Request]
@@ -62,7 +64,7 @@ def decide(
     if not to_serve or plan.inventory.declared or plan.engine is None:  # and so it cannot be served anyway
         return _with_doubts(plan)
     if (read := catalog.checkpoint) is not None and read.source == HUB and read.revision:
-        remember(read.model_id, hub_cache(request), _revision(request), read.revision)
+        remember(read.model_id, hub_cache(request), asked_revision(request), read.revision)
     reason = _why_offline(plan, heard=catalog.card is not None and catalog.card.source == HUB)
     if reason is None:
         return plan
@@ -140,7 +142,10 @@ class Planner:
 
     def __call__(self, request: Request, inventory: Inventory) -> Plan | Refusal:
         if self._catalog is None:
-            self._catalog = know(request, inventory)
+            # a container's cache is a volume unless a folder was named: what is kept here is of other engines
+            named = request.origins.get("cache_dir", "default") != "default"
+            found = know(request, inventory)
+            self._catalog = found if named else replace(found, measurements=())
         return planned(request, inventory, self._catalog, chooser=self._chooser, configure=self._configure)
 
 
@@ -167,7 +172,7 @@ def _why_offline(plan: Plan, *, heard: bool) -> str | None:
         offline=_offline_by(request),
         heard=heard,
         revision=plan.revision or "main",
-        asked=_revision(request),
+        asked=asked_revision(request),
         tokenizer=not {"--tokenizer", "--skip-tokenizer-init"} & set(argv),
     )
 
@@ -198,8 +203,18 @@ def _wish(request: Request) -> str:
 
 def know(request: Request, inventory: Inventory, progress: Progress = _nobody) -> Catalog:
     """The recipes for the asked model and its card: from the catalogue, or else from the checkpoint itself; for GPUs
-    that none of them is for, and for a precision that none of them has, one made of the card.
+    that none of them is for, and for a precision that none of them has, one made of the card. And what was measured on
+    this machine.
     """
+    catalog = _known(request, inventory, progress)
+    if inventory.declared:
+        return catalog
+    own = str(request.model_folder.absolute()) if request.model_folder else request.required_model
+    found, notes = recall(request.cache_dir, {own, *(recipe.huggingface_id for recipe in catalog.recipes)})
+    return replace(catalog, measurements=found, notes=(*catalog.notes, *notes))
+
+
+def _known(request: Request, inventory: Inventory, progress: Progress) -> Catalog:
     catalog = _what_is_written(request)
     here = _products(inventory)
     served = bool(here) or any(gpus_of_type(inventory, recipe.gpu_type) for recipe in catalog.recipes)
@@ -247,7 +262,7 @@ def _with_card(catalog: Catalog, request: Request, progress: Progress, *, may_be
         return _with(catalog, _read(request.model_folder, request))
     if not may_be_served:
         return catalog  # nothing here could serve it anyway: do not ask the network
-    cached = cached_folder(request.required_model, hub_cache(request), _revision(request))
+    cached = cached_folder(request.required_model, hub_cache(request), asked_revision(request))
     if cached is not None:
         return _with(catalog, _read(cached, request, commit_of(cached)))
     return catalog if _offline_by(request) else _heard_of(request, catalog, progress)
@@ -280,7 +295,7 @@ def _ask_hub(request: Request, progress: Progress) -> Checkpoint | None:
         request.required_model,
         token=request.hf_token,
         environment=request.environment,
-        revision=_revision(request),
+        revision=asked_revision(request),
         seconds=request.hub_timeout,
         told=progress,
     )
@@ -288,23 +303,6 @@ def _ask_hub(request: Request, progress: Progress) -> Checkpoint | None:
 
 def _with(catalog: Catalog, checkpoint: Checkpoint | None) -> Catalog:
     return replace(catalog, checkpoint=checkpoint, card=card_of(checkpoint)) if checkpoint else catalog
-
-
-def _revision(request: Request) -> str:
-    """The revision to read: the setting's, else the engine option's.
-
-    Raises:
-        InputError: the option's value is no revision.
-    """
-    option = dict(request.engine_args).get("revision")
-    if request.revision is not None or option is None:
-        return request.revision or "main"
-    try:
-        return revision_text(option)
-    except (RefusedError, TypeError, AttributeError):
-        raise InputError(
-            "AIM_ENGINE_ARGS: revision must be a branch, a tag or a commit", hint="use AIM_REVISION"
-        ) from None
 
 
 def hub_cache(request: Request) -> Path:

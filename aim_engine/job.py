@@ -6,7 +6,7 @@ from aim_engine.backends.base import ServeJob, Step
 from aim_engine.request import Request
 from aim_engine.selection.candidate import Candidate, Situation
 from aim_engine.selection.select import Selection
-from aim_engine.values import is_hub_id
+from aim_engine.selection.served import checkpoint_of, revision_of
 
 
 def job_of(situation: Situation, winner: Candidate, context: int | str | None) -> ServeJob:
@@ -19,7 +19,7 @@ def job_of(situation: Situation, winner: Candidate, context: int | str | None) -
         optional=winner.variant.optional,
         overrides=request.engine_args,
         environment=request.environment,
-        model=checkpoint_of(request, winner),
+        model=checkpoint_of(request, winner.recipe),
         served_names=_served_names(request, winner),
         gpus=winner.gpus,
         visible_gpus=situation.inventory.gpus,
@@ -39,32 +39,13 @@ def job_of(situation: Situation, winner: Candidate, context: int | str | None) -
         tls_key=request.tls_key,
         hooked=request.hooked,
         engine=situation.engine,
-        revision=_revision(situation, winner),
+        revision=revision_of(request, situation.catalog, winner.recipe, winner.variant),
     )
-
-
-def _revision(situation: Situation, winner: Candidate) -> str | None:
-    """The commit that the plan's numbers are from, else the revision that was asked for; None for the recipe's own or
-    for whatever is newest, and for another checkpoint than the one asked for.
-    """
-    request, read = situation.request, situation.catalog.checkpoint
-    if not is_hub_id(checkpoint_of(request, winner)) or checkpoint_of(request, winner) != request.model:
-        return None
-    pinned = read.revision if read is not None else None
-    return (pinned or request.revision) if request.revision or "revision" not in winner.variant.args else None
-
-
-def checkpoint_of(request: Request, winner: Candidate) -> str:
-    """The hub id or the folder that is served."""
-    folder = request.model_folder
-    if folder is not None:
-        return str(folder.absolute())
-    return request.required_model if winner.recipe.is_family else winner.recipe.huggingface_id
 
 
 def _served_names(request: Request, winner: Candidate) -> tuple[str, ...]:
     """The names a client may ask for: the model as it was asked for, the checkpoint, and a folder's own name."""
-    names = [request.required_model, checkpoint_of(request, winner)]
+    names = [request.required_model, checkpoint_of(request, winner.recipe)]
     if request.model_folder is not None:
         names.append(request.model_folder.absolute().name)
     return tuple(dict.fromkeys(name for name in names if name))

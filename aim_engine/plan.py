@@ -18,14 +18,16 @@ from aim_engine.catalog.terms import ServingTerms
 from aim_engine.errors import AimError, InputError
 from aim_engine.hardware.installed import Engine
 from aim_engine.hardware.inventory import Gpu, Inventory
-from aim_engine.job import checkpoint_of, context_of, job_of, step_to_more_gpus
+from aim_engine.job import context_of, job_of, step_to_more_gpus
 from aim_engine.ladder import Rung, rungs
 from aim_engine.request import SETTINGS, Request
 from aim_engine.selection.candidate import Candidate, Judged, Situation
 from aim_engine.selection.changes import Change
+from aim_engine.selection.measured import told_of
 from aim_engine.selection.memory import Ledger
 from aim_engine.selection.remarks import cautions, choices
 from aim_engine.selection.select import RULES_CHOSE, Chooser, Selection, select
+from aim_engine.selection.served import checkpoint_of
 
 # A start reads the weights, compiles and captures graphs. The budget is generous because a start that is killed while
 # it makes progress is worse than one that is waited for; a cold torch.compile on AMD has been seen to take 37 minutes.
@@ -63,7 +65,7 @@ class Plan:
     @property
     def checkpoint(self) -> str:
         """The hub id or folder that is served."""
-        return checkpoint_of(self.request, self.winner)
+        return checkpoint_of(self.request, self.winner.recipe)
 
     @property
     def revision(self) -> str | None:
@@ -108,6 +110,7 @@ class Plan:
             "gpus": [asdict(gpu) for gpu in winner.gpus],
             "hardware_source": self.inventory.source,
             "memory": self.ledger.as_json() if self.ledger else {"lines": []},
+            "occasion": winner.occasion.as_json() if winner.occasion else None,
             "engine": asdict(self.engine) if self.engine else None,
             "command": self.command.as_json(),
             "ladder": [rung.as_json() for rung in self.ladder],
@@ -205,13 +208,14 @@ def _plan(situation: Situation, selection: Selection, winner: Candidate, backend
             *request.warnings,
             *selection.warnings,
             *command.warnings,
-            *cautions(situation, winner, checkpoint_of(request, winner), command.argv),
+            *cautions(situation, winner, checkpoint_of(request, winner.recipe), command.argv),
         ),
         notes=(
             *situation.inventory.notes,
             *situation.catalog.notes,
             *selection.notes,
             *choices(situation, winner),
+            *told_of(winner),
             *command.notes,
         ),
     )

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from aim_engine.catalog.measurement import Measurement
+from aim_engine.catalog.remembered import keep
 from aim_engine.decide import Configure, Planner, decide, know, look, planned, survey
 from aim_engine.errors import DoesNotFitError, InputError
 from aim_engine.plan import Plan, Refusal
@@ -189,3 +191,47 @@ def test_a_precision_without_a_recipe_is_served_from_the_checkpoint_that_the_car
     plan = planned(asked, look(asked), know(asked, look(asked)))
     assert isinstance(plan, Plan)
     assert (plan.winner.recipe.precision, plan.checkpoint) == (precision, checkpoint)
+
+
+def remembering(folder: Path) -> Request:
+    """A request for that cache, in which an engine's figures for its plan are kept."""
+    asked = read_request({"model": MODEL, "cache_dir": str(folder)}, {})
+    found = planned(asked, here(), know(asked, here()), ROCM)
+    assert isinstance(found, Plan), found
+    assert found.winner.occasion is not None
+    keep(folder, Measurement(occasion=found.winner.occasion, lines={"graphs": 5}, date="2026-10-10"))
+    return asked
+
+
+def basis(plan: Plan | Refusal, name: str = "graphs") -> str:
+    assert isinstance(plan, Plan), plan
+    assert plan.ledger is not None
+    return next(line.basis for line in plan.ledger.lines if line.name == name)
+
+
+def test_what_an_earlier_start_measured_is_known_here_and_not_for_declared_hardware(tmp_path: Path) -> None:
+    asked = remembering(tmp_path)
+    assert basis(planned(asked, here(), know(asked, here()), ROCM)) == "measured"
+    assert know(asked, replace(here(), source="declared")).measurements == ()
+    assert know(asked, replace(here(), recorded=True)).measurements == ()
+
+
+def test_a_damaged_file_is_a_note_of_the_plan(tmp_path: Path) -> None:
+    asked = remembering(tmp_path)
+    (file,) = (tmp_path / "measured").rglob("*.json")
+    file.write_text("{")
+    found = planned(asked, here(), know(asked, here()), ROCM)
+    assert basis(found) == "assumed"
+    assert isinstance(found, Plan)
+    assert [note for note in found.notes if note.startswith(f"{file}, which tells of memory that was measured")]
+
+
+def test_launch_counts_what_is_in_the_folder_that_its_container_will_have(tmp_path: Path) -> None:
+    """Without one the container has a volume, and what lies in this user's own cache is of other engines."""
+    asked = remembering(tmp_path)
+    found = Planner()(asked, here())
+    assert basis(found) == "measured"
+    assert isinstance(found, Plan)
+    assert any("need not be the engine that will run" in note for note in found.notes)
+    volume = replace(asked, origins={**asked.origins, "cache_dir": "default"})
+    assert basis(Planner()(volume, here())) == "assumed"

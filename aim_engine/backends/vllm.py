@@ -100,6 +100,8 @@ def read_terms(
         state_element_bytes=_element_bytes(merged.get("mamba-cache-dtype")) or 2,
         recurrent_element_bytes=_element_bytes(merged.get("mamba-ssm-cache-dtype")) or platform.recurrent_element_bytes,
         pipeline_parallel_size=_whole(merged.get("pipeline-parallel-size")) or 1,
+        cache_given=platform.explicit_cache or not platforms.CACHE_SIZES.isdisjoint(merged),
+        others=tuple((name, str(value)) for name, value in sorted(merged.items()) if name not in platforms.WEIGHTLESS),
     )
 
 

@@ -15,6 +15,21 @@ from aim_engine.hardware.inventory import Gpu
 
 GIB = 1024**3
 
+# Options that fix the KV cache's size; and those that change neither what the engine needs besides weights and cache,
+# nor what these are (the others may, so a figure that was measured counts only where they are the same).
+CACHE_SIZES = frozenset({"kv-cache-memory-bytes", "num-gpu-blocks-override"})
+WEIGHTLESS = frozenset({
+    "max-model-len", "gpu-memory-utilization", "kv-cache-memory-bytes", "served-model-name", "host", "port", "uds",
+    "root-path", "api-key", "hf-token", "middleware", "ssl-keyfile", "ssl-certfile", "ssl-ca-certs", "ssl-cert-reqs",
+    "tool-call-parser", "enable-auto-tool-choice", "reasoning-parser", "chat-template", "response-role",
+    "default-chat-template-kwargs", "generation-config", "override-generation-config", "trust-remote-code", "seed",
+    "allowed-origins", "allowed-methods", "allowed-headers", "disable-fastapi-docs", "uvicorn-log-level",
+    "disable-uvicorn-access-log", "disable-access-log-for-endpoints", "disable-log-stats", "disable-log-requests",
+    "enable-log-requests", "max-log-len", "enable-request-id-headers", "enable-prompt-tokens-details",
+    "enable-server-load-tracking", "shutdown-timeout", "otlp-traces-endpoint", "tensor-parallel-size",
+    "pipeline-parallel-size",
+})  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class Platform:

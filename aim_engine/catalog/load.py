@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aim_engine.catalog.checkpoint import Checkpoint
+from aim_engine.catalog.measurement import Measurement
 from aim_engine.catalog.model_card import ModelCard, read_model_card
 from aim_engine.catalog.recipe import ANY_MODEL, Recipe, read_recipe
 from aim_engine.catalog.yaml_file import Problem, YamlError, read_yaml
@@ -26,7 +27,7 @@ FAMILIES = "_families"  # the folder of recipes that serve any model
 @dataclass(frozen=True, kw_only=True)
 class Catalog:
     """What we know that could serve the asked model: its recipes and the families', its card if there is one, and the
-    checkpoint that this card was made from, if it was.
+    checkpoint that this card was made from, if it was; and what earlier starts on this machine have measured.
     """
 
     recipes: tuple[Recipe, ...]
@@ -34,6 +35,7 @@ class Catalog:
     notes: tuple[str, ...] = ()
     known_models: tuple[str, ...] = ()
     checkpoint: Checkpoint | None = None
+    measurements: tuple[Measurement, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,8 @@ class ServingTerms:
     the steps that may be under way at once; `prefix_caching` whether prefixes are remembered (None: as the engine does
     when nobody says, beside attention but not of states alone); `hybrid_cache` that layers with windows drop what they
     no longer need. States are kept in `state_element_bytes`, their recurrent part in `recurrent_element_bytes` (0: as
-    the model's family does).
+    the model's family does). `cache_given` says that the arguments themselves give the KV cache its size. `others` are
+    all arguments, by name, but those that are known to leave an engine's needs as they are; their values as text.
     """
 
     context_tokens: int | None
@@ -39,3 +40,5 @@ class ServingTerms:
     state_element_bytes: int = 2
     recurrent_element_bytes: int = 0
     pipeline_parallel_size: int = 1
+    cache_given: bool = False
+    others: tuple[tuple[str, str], ...] = ()

@@ -55,7 +55,7 @@ def _text(found: Any, terminal: Terminal) -> Iterator[str]:
         yield from _section(terminal, "Phases", _phases(seen.status))
         yield from _section(terminal, "Attempts", _attempts(seen.status))
         yield from _section(terminal, "Given up, so that it runs", _given_up(seen.status))
-    yield from _section(terminal, "Memory of one device", _memory(plan))
+    yield from _section(terminal, "Memory of one device", _memory(plan, _map(seen.status, "memory")))
     yield from _section(terminal, "Warnings", (str(one) for one in _list(plan, "warnings")))
     if ending:
         yield from _section(terminal, "How it ended", _ended(ending))
@@ -114,12 +114,16 @@ def _given_up(status: Mapping[str, Any]) -> Iterator[str]:
             yield str(one.get("gives_up", ""))
 
 
-def _memory(plan: Mapping[str, Any]) -> Iterator[str]:
+def _memory(plan: Mapping[str, Any], compared: Mapping[str, Any]) -> Iterator[str]:
+    """What was predicted, beside what the engine took once it has said so."""
+    from aim_engine.cli.memory_table import memory_table
     from aim_engine.selection.memory import in_gib
 
     memory = _map(plan, "memory")
+    table = memory_table(compared)
+    yield from table
     for line in _list(memory, "lines"):
-        if isinstance(line, Mapping) and isinstance(line.get("bytes"), int):
+        if not table and isinstance(line, Mapping) and isinstance(line.get("bytes"), int):
             yield f"{line.get('name', '')!s:<15} {in_gib(line['bytes']):>10}  {line.get('basis', '')}"
     total, budget = memory.get("total_bytes"), memory.get("budget_bytes")
     if isinstance(total, int) and isinstance(budget, int):

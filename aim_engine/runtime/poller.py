@@ -16,8 +16,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from aim_engine.backends.counters import read_counters
+from aim_engine.backends.figures import read_cache
 from aim_engine.runtime import processes
 from aim_engine.runtime import state as files
+from aim_engine.runtime.actual import Seen
 from aim_engine.runtime.contract import Contract
 from aim_engine.runtime.health import Observation
 from aim_engine.runtime.state import State
@@ -102,7 +104,9 @@ def error_text(answer: Answer) -> str:
 
 @dataclass
 class Poller:
-    """Looks at one server. The probe runs in a thread: a first request may take minutes, and a stop must be seen."""
+    """Looks at one server. The probe runs in a thread: a first request may take minutes, and a stop must be seen.
+    `memory` is what was seen of the server's memory just after it answered.
+    """
 
     state: State
     contract: Contract
@@ -110,6 +114,7 @@ class Poller:
     clock: Callable[[], float] = time.monotonic  # of the observations
     counters: dict[str, float] = field(default_factory=dict)
     counters_at: float = 0.0
+    memory: Seen | None = None
     _known: processes.Identity | None = None
     _load: float | None = None
     _probe: str | None = None
@@ -155,7 +160,7 @@ class Poller:
 
     def _probe_once(self, server: processes.Identity) -> None:
         if self._probed != server:
-            self._probe, self._load, self.counters, self.counters_at = None, None, {}, 0.0
+            self._probe, self._load, self.counters, self.counters_at, self.memory = None, None, {}, 0.0, None
             self._probed, self._probe_again_at = server, 0.0
         if self._probe == "" or time.monotonic() < self._probe_again_at:
             return
@@ -171,6 +176,21 @@ class Poller:
             self.counters_at = time.monotonic()
             self._probe_again_at = time.monotonic() + _PROBE_AGAIN_SECONDS
             self._probe = "" if answer.status == 200 else error_text(answer)
+            if answer.status == 200:
+                self._look_at_memory(server)
+
+    def _look_at_memory(self, server: processes.Identity) -> None:
+        """Once, before requests have made it grow: a page of the cache is there, a full step was never made."""
+        resident = processes.resident_bytes(server.pid)
+        metrics = ask(self.contract.command.metrics_url, key=self.key, seconds=_HEALTH_SECONDS)
+        said = self.state.read(files.FIGURES)
+        found = Seen(
+            cache=read_cache(metrics.body) if metrics.status == 200 else None,
+            said={name: size for name, size in (said or {}).items() if isinstance(size, int)},
+            resident_bytes=resident,
+        )
+        if self._probed == server:
+            self.memory = found
 
     def _count(self) -> bool:
         """Ask for the counters now and then: making them costs the server milliseconds. True when it was done."""

@@ -17,6 +17,8 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PR_SET_CHILD_SUBREAPER = 36
 _SEGMENT = re.compile(rb" (/dev/shm/(?:psm_|sem\.mp-)[^ /\n]+)$", re.MULTILINE)
 
+_HELD = re.compile(rb"^(RssAnon|RssFile|RssShmem|VmSwap):\s+(\d+) kB$", re.MULTILINE)
+
 
 class Identity(NamedTuple):
     """A process for certain: pids are used again, pids with a start time (clock ticks since the machine's boot) not."""
@@ -171,6 +173,28 @@ def remove_segments(paths: Iterable[str]) -> list[str]:
         except OSError:
             continue
     return removed
+
+
+def resident_bytes(group: int) -> int | None:
+    """What a process group holds of the machine's memory, swapped out or not; None where nothing can be read.
+
+    Each one's own pages are added up. Of what several may have mapped alike, libraries and shared memory, the most of
+    any counts once. /proc/PID/status (proc_pid_status(5)) tells both without walking the pages.
+    """
+    held = [_held(process.identity.pid) for process in everyone().values() if process.group == group]
+    read = [one for one in held if one]
+    if not read:
+        return None
+    own = sum(one.get(name, 0) for one in read for name in ("RssAnon", "VmSwap"))
+    return own + sum(max(one.get(name, 0) for one in read) for name in ("RssFile", "RssShmem"))
+
+
+def _held(pid: int) -> dict[str, int]:
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:  # noqa: PTH123 - slim
+            return {name.decode(): int(size) * 1024 for name, size in _HELD.findall(file.read())}
+    except OSError:
+        return {}
 
 
 def become_subreaper() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aim_engine.runtime.health import PHASES, Verdict
@@ -17,7 +17,7 @@ ROUTES: Mapping[str, str] = {
     "/health/live": "200, or 503 once the engine hangs or nobody tends to it",
     "/health/startup": "200 once the engine was ready",
     "/health/ready": "200 while requests are answered, else 503 with the reason",
-    "/status": "phase, timeline, attempts, the plan in short, the engine's counters",
+    "/status": "phase, timeline, attempts, the plan in short, memory predicted and actual, the engine's counters",
     "/plan": "the whole plan",
     "/metrics": "Prometheus text",
 }
@@ -41,6 +41,7 @@ class Snapshot:
     attempts: tuple[Mapping[str, Any], ...]
     counters: Mapping[str, float]
     now: float
+    memory: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +104,7 @@ def status(snapshot: Snapshot) -> dict[str, Any]:
         "given_up": _given_up(snapshot),
         "plan": {key: snapshot.plan[key] for key in _SUMMARY if key in snapshot.plan},
         "engine": snapshot.counters,
+        "memory": snapshot.memory,
     }
 
 

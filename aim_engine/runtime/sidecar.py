@@ -20,6 +20,7 @@ from aim_engine.runtime.health import Memory, Observation, Verdict, advance, jud
 from aim_engine.runtime.http_server import HealthServer
 from aim_engine.runtime.log import Log
 from aim_engine.runtime.poller import Poller
+from aim_engine.runtime.remember import MemoryReport
 from aim_engine.runtime.routes import Snapshot
 from aim_engine.runtime.state import State
 from aim_engine.runtime.supervisord import STATE_VARIABLE
@@ -66,6 +67,7 @@ class Sidecar:
         self._log = log
         self._inside = inside  # a container
         self._memory = Memory()
+        self._report = MemoryReport(state, plan, log)
         self._seen = Observation(at=poller.clock(), server=None)
         self._verdict = Verdict(phase="starting", reason="the engine is about to start")
         self._said: tuple[str, str] = ("", "")
@@ -109,6 +111,8 @@ class Sidecar:
                 self._state.write(files.READY, {"pid": pid, "start": start, "monotonic": time.monotonic()})
         self._verdict = verdict
         self._tell(verdict)
+        if verdict.ready and self._memory.server and (seen := self._poller.memory) is not None:
+            self._report.take(self._memory.server, seen)
 
     def _tell(self, verdict: Verdict) -> None:
         said = (verdict.phase, verdict.reason)
@@ -147,4 +151,5 @@ class Sidecar:
             attempts=tuple(attempts.get("attempts", ())),
             counters=dict(self._poller.counters),
             now=time.time(),
+            memory=self._report.shown(self._seen.server),
         )

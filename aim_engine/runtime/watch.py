@@ -15,6 +15,7 @@ import signal
 import time
 from typing import Any
 
+from aim_engine.backends.figures import with_line
 from aim_engine.errors import AimError, EngineHungError, EngineStartTimeoutError
 from aim_engine.runtime import out_of_memory, processes
 from aim_engine.runtime import state as files
@@ -65,6 +66,7 @@ class Watch:
         self._reader = Reader()
         self._lines = Lines()
         self._given_up = state.exists(files.WORDS)
+        self._figures: dict[str, int] = state.read(files.FIGURES) or {}
         self._server: Identity | None = None
         self._pidfd: int | None = None
         self._gone_since: float | None = None
@@ -106,6 +108,7 @@ class Watch:
             for line in self._lines.add(event.data):
                 if stage := stage_of(line):
                     self._state.write(files.PROGRESS, {"stage": stage, "at": time.time()})
+                self._note_figures(line)
         elif event.program == "server" and event.name in _ENDED:
             self._ended_event = True
             self._gone_since = self._gone_since or time.monotonic()
@@ -113,6 +116,13 @@ class Watch:
             self._lines.clear()
         elif event.program == "sidecar" and event.name == "PROCESS_STATE_FATAL":
             self._log.error("the health sidecar cannot be started")
+
+    def _note_figures(self, line: str) -> None:
+        """Only while it starts: what a request makes it write later is no figure of its own."""
+        told = with_line(self._figures, line)
+        if told != self._figures and not self._state.exists(files.READY):
+            self._figures = dict(told)
+            self._state.write(files.FIGURES, self._figures)
 
     # --- the server that runs
 
@@ -266,7 +276,8 @@ class Watch:
     def _start_again(self) -> None:
         self._history.retry_at = None
         self._lines.clear()
-        self._state.remove(files.PROGRESS, files.READY)
+        self._figures = {}
+        self._state.remove(files.PROGRESS, files.READY, files.FIGURES, files.MEMORY)
         self._history.save()
         try:
             self._control.start("server")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from aim_engine.catalog.load import Catalog
+from aim_engine.catalog.measurement import Occasion
 from aim_engine.catalog.recipe import Recipe, Variant
 from aim_engine.catalog.terms import ServingTerms
 from aim_engine.hardware.installed import Engine
@@ -49,6 +50,7 @@ class Candidate:
     """A variant placed: `replicas` data-parallel copies of `variant.gpu_count` GPUs each, on `gpus` (those of the
     recipe's type that would be used; fewer than needed when there are not enough). `memory_fraction` is set where the
     engine must be told to take less of each GPU than the recipe says, because others hold the rest or share it.
+    `occasion` is what figures that are measured of it would be of; it comes with the ledger.
     """
 
     recipe: Recipe
@@ -57,6 +59,7 @@ class Candidate:
     gpus: tuple[Gpu, ...]
     ledger: Ledger | None = None
     memory_fraction: float | None = None
+    occasion: Occasion | None = None
 
     @property
     def gpu_count(self) -> int:

@@ -1,7 +1,8 @@
 """The memory ledger: a model, a placement and a context in; bytes per GPU, line by line, and whether they fit, out.
 
 Each line says what it rests on: `exact` (read from the checkpoint), `computed` (follows from the model's published
-shape), `measured` (read from this machine) or `assumed` (a rule of thumb, stated with the line). Pure arithmetic.
+shape), `measured` (on this machine, at an earlier start) or `assumed` (a rule of thumb, stated with the line). Pure
+arithmetic.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from aim_engine.catalog.architecture import Architecture
+from aim_engine.catalog.measurement import Measurement
 from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.terms import ServingTerms
 from aim_engine.selection.kv_cache import CachePool, Capacity, cache_pool
+from aim_engine.selection.measured import with_measured
 from aim_engine.selection.weights import weights_of_one_gpu
 
 GIB = 1024**3
@@ -57,7 +60,8 @@ class Line:
 @dataclass(frozen=True, kw_only=True)
 class Load:
     """What one GPU of a placement is asked to carry. `budget_bytes` is what the engine may take of one GPU;
-    `context_tokens` None asks for the longest context that fits. `terms` are the variant's arguments.
+    `context_tokens` None asks for the longest context that fits. `terms` are the variant's arguments,
+    `measurement` what an earlier start with the same ones took.
     """
 
     card: ModelCard
@@ -67,12 +71,14 @@ class Load:
     context_tokens: int | None
     concurrency: int
     terms: ServingTerms
+    measurement: Measurement | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger:
     """The lines, what they add up to against the budget, and the context they are for, in tokens of one request.
-    `capacity` is what the engine will say of its KV cache: it takes all that the other lines leave of the budget.
+    `capacity` is what the engine will say of its KV cache: it takes all that the other lines leave of the budget,
+    unless `cache_given`. `measurement` is what some of the lines rest on.
     """
 
     lines: tuple[Line, ...]
@@ -83,6 +89,8 @@ class Ledger:
     block_tokens: int
     block_bytes: int
     capacity: Capacity
+    cache_given: bool = False
+    measurement: Measurement | None = None
 
     @property
     def total_bytes(self) -> int:
@@ -113,7 +121,10 @@ class Ledger:
 
     def as_json(self) -> dict[str, Any]:
         """`{lines: [{name, bytes, basis, note}], total_bytes, budget_bytes, capacity: {blocks, ...}, ...}`, per GPU."""
-        return {**asdict(self), "lines": [line.as_json() for line in self.lines], "total_bytes": self.total_bytes,
+        measured = self.measurement.as_json() if self.measurement else None
+        words = asdict(replace(self, measurement=None))
+        return {**words, "lines": [line.as_json() for line in self.lines], "measurement": measured,
+                "total_bytes": self.total_bytes,
                 "low_bytes": self.low_bytes, "high_bytes": self.high_bytes, "missing_bytes": self.missing_bytes,
                 "fits": self.fits}  # fmt: skip
 
@@ -125,7 +136,7 @@ def ledger(load: Load) -> Ledger | None:
     pool = cache_pool(shape, load.terms, load.tensor_parallel_size) if shape else None
     if shape is None or weights is None or pool is None:
         return None
-    fixed = (_weights(load, shape, *weights), *_overheads(load, shape))
+    fixed = (_weights(load, shape, *weights), *with_measured(_overheads(load, shape), load.measurement))
     room = load.budget_bytes - sum(line.bytes for line in fixed)
     context = load.context_tokens or _longest(load, room, pool, shape.max_context)
     kv = _kv_line(load, shape, pool, context)
@@ -140,6 +151,8 @@ def ledger(load: Load) -> Ledger | None:
         block_tokens=pool.block_tokens,
         block_bytes=pool.block_bytes,
         capacity=pool.capacity(held, context),
+        cache_given=load.terms.cache_given,
+        measurement=load.measurement,
     )
 
 

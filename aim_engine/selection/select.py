@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from aim_engine.catalog.measurement import recalled
 from aim_engine.catalog.model_card import BITS
 from aim_engine.errors import AimError, DoesNotFitError
 from aim_engine.selection.budget import budget_bytes, reduced_fraction
 from aim_engine.selection.candidate import Candidate, Judged, ReadTerms, Situation, candidates
 from aim_engine.selection.changes import Change, Derive, derive_none, what_would_fit
 from aim_engine.selection.groups import equal_groups
+from aim_engine.selection.measured import occasion_of
 from aim_engine.selection.memory import Load, ledger
 from aim_engine.selection.notes import notes_on
 from aim_engine.selection.refusal import why_none
@@ -187,6 +189,7 @@ def _account(candidate: Candidate, situation: Situation, read_terms: ReadTerms) 
     longest = asked == "auto" or (candidate.recipe.generated and asked is None)
     reduced = reduced_fraction(candidate.gpus, terms)
     own = min(terms.context_tokens or limit, limit)
+    occasion = occasion_of(situation, candidate, terms)
     load = Load(
         card=card,
         precision=candidate.recipe.precision,
@@ -195,12 +198,13 @@ def _account(candidate: Candidate, situation: Situation, read_terms: ReadTerms) 
         context_tokens=None if longest else asked if isinstance(asked, int) else own,
         concurrency=request.concurrency,
         terms=terms,
+        measurement=recalled(situation.catalog.measurements, occasion),
     )
     book = ledger(load)
     least = min(limit, _LEAST_CONTEXT)
     if book and candidate.recipe.generated and asked is None and book.context_tokens < least:
         book = ledger(replace(load, context_tokens=least))
-    return replace(candidate, ledger=book, memory_fraction=reduced)
+    return replace(candidate, ledger=book, memory_fraction=reduced, occasion=occasion)
 
 
 def _rank(situation: Situation) -> Callable[[Judged], tuple[object, ...]]:

@@ -64,6 +64,16 @@ def aim(cli: Run, docker: FakeDocker) -> Aim:
     return lambda *words, **environment: cli(*words, DOCKER_HOST=docker.host, **environment)
 
 
+COMPARED = {
+    "lines": [{"name": "weights", "predicted_bytes": 3 << 30, "actual_bytes": 3 << 30, "basis": "exact"},
+              {"name": "activations", "predicted_bytes": 2 << 30, "actual_bytes": None, "basis": "assumed"},
+              {"name": "device context + graphs", "predicted_bytes": 3 << 30, "actual_bytes": 5 << 30,
+               "basis": "assumed"}],
+    "kv_cache": {"predicted": {"blocks": 9, "tokens": 4000}, "actual": {"blocks": 9, "tokens": 3999}},
+    "warnings": ["memory: it took more"],
+}  # fmt: skip
+
+
 # --- list -------------------------------------------------------------------------------------------------------------
 
 
@@ -157,6 +167,38 @@ def test_status_says_everything(aim: Aim, docker: FakeDocker, ports: Ports) -> N
                   "3.0 GiB  exact", "4.0 GiB  of 9.0 GiB the engine may take", "served as   tiny",
                   f"api         http://127.0.0.1:{ports[0]}/v1\n", "mind the gap"):  # fmt: skip
         assert words in done.stdout, done.stdout
+
+
+def test_status_shows_what_was_predicted_beside_what_it_took(aim: Aim, docker: FakeDocker, ports: Ports) -> None:
+    sidecar = Answering()
+    sidecar.routes = {"/status": {**STATUS, "memory": COMPARED}, "/plan": PLAN}
+    docker.add("aim-ready", ports=(ports[0], sidecar.port))
+    shown = aim("status", "aim-ready").stdout
+    sidecar.close()
+    rows = [" ".join(line.split()) for line in shown.splitlines()]
+    for row in ("predicted actual difference basis", "weights 3.0 GiB 3.0 GiB exact exact",
+                "activations 2.0 GiB – assumed", "device context + graphs 3.0 GiB 5.0 GiB +2.0 GiB assumed",
+                "room for 4,000 3,999 tokens"):  # fmt: skip
+        assert row in rows, shown
+    assert "memory: it took more" in shown
+    assert "4.0 GiB  of 9.0 GiB the engine may take" in shown
+
+
+@pytest.mark.parametrize(
+    "memory", [[], {"lines": "x", "kv_cache": []}, {"lines": [3, {}, {"predicted_bytes": True}], "warnings": {}},
+               {"kv_cache": {"predicted": {"tokens": 3}, "actual": None}},
+               {"lines": [{"predicted_bytes": 1, "actual_bytes": "x"}]}]
+)  # fmt: skip
+def test_a_memory_that_says_nothing_leaves_the_plan_s(
+    aim: Aim, docker: FakeDocker, ports: Ports, memory: object
+) -> None:
+    sidecar = Answering()
+    sidecar.routes = {"/status": {**STATUS, "memory": memory}, "/plan": PLAN}
+    docker.add("aim-ready", ports=(ports[0], sidecar.port))
+    shown = aim("status", "aim-ready")
+    sidecar.close()
+    assert (shown.code, "predicted" in shown.stdout) == (0, False)
+    assert "3.0 GiB  exact" in shown.stdout
 
 
 def test_status_for_programs(aim: Aim, docker: FakeDocker, ports: Ports) -> None:

@@ -1,7 +1,7 @@
 """A stand-in for an engine: a real process with the routes that the runtime uses, which can be told to misbehave.
 
     fake_engine.py --port N [--delay S] [--say TEXT] [--exit CODE --after S] [--swallow N] [--child] [--segment NAME]
-                   [--probe-error TEXT] [--flood LINES] [--busy]
+                   [--probe-error TEXT] [--flood LINES] [--busy] [--blocks N]
 
 POST /behave with {"do": "exit", "code": 0}, {"do": "kill"}, {"do": "freeze"} or {"do": "eat"} makes it do so;
 GET /slow?seconds=N answers after N seconds, and a SIGTERM waits for such requests.
@@ -45,7 +45,8 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, json.dumps({"server_load": 1 if ENGINE.frozen or ENGINE.options.busy else 0}))
         elif path == "/metrics":
             running = f"vllm:num_requests_running {ENGINE.in_flight}"
-            self.answer(200, f'vllm:iteration_tokens_total_count{{engine="0"}} {steps()}\n{running}\n')
+            blocks = f'vllm:cache_config_info{{block_size="16",num_gpu_blocks="{ENGINE.options.blocks}"}} 1.0'
+            self.answer(200, f'vllm:iteration_tokens_total_count{{engine="0"}} {steps()}\n{running}\n{blocks}\n')
         elif path == "/slow":
             ENGINE.in_flight += 1
             time.sleep(float(query.partition("=")[2]))
@@ -136,6 +137,7 @@ def main() -> None:
     parser.add_argument("--child", action="store_true")
     parser.add_argument("--busy", action="store_true")
     parser.add_argument("--segment", default="")
+    parser.add_argument("--blocks", type=int, help="of the KV cache")
     parser.add_argument("--probe-error", default="")
     parser.add_argument("--once", default="", help="misbehave only while this file does not exist")
     ENGINE.options = parser.parse_args()
