@@ -143,7 +143,7 @@ def test_a_cache_that_takes_nothing_is_said_and_costs_nothing_else(
 def test_what_runs_without_something_is_neither_judged_nor_remembered(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """After a failed start it runs with other options than the plan's, on whose figures the next plan must not count."""
+    """After a failed start it runs with other options than the plan's, whose figures are not the plan's."""
     plan, state = planned(), State(str(tmp_path))
     seen = Seen(said={"activations": GIB, "other": 90 * GIB, "graphs": 0})
     state.write("attempts.json", {"attempts": [{"without": []}, {"without": ["eager"]}]})
