@@ -14,13 +14,16 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from aim_engine import __version__
 from aim_engine.catalog.load import catalog_folders, load_everything
+from aim_engine.catalog.recipe import Recipe, Variant
 from aim_engine.errors import AimError, DockerError, InputError
+from aim_engine.values import METRICS
 from scripts.cpu_base import CpuBase, is_here
 from scripts.steps import ROOT, Steps
 
@@ -157,26 +160,41 @@ def deployments_text() -> str:
 
 
 def recommended_deployments() -> list[dict[str, str | int]]:
-    """What AMD's operator reads from an image: one entry for each variant of each recipe."""
-    recipes, _, problems = load_everything(catalog_folders())
+    """What AMD's operator reads from an image: for each model, GPU and metric the variant that would be chosen where as
+    many GPUs are free as it likes. Not every variant: every container carries its image's labels, and one argument of
+    a program is at most 128 KiB (Linux, MAX_ARG_STRLEN).
+    """
+    recipes, cards, problems = load_everything(catalog_folders())
     for problem in problems:
         print(problem, file=sys.stderr)
+    own = {card.model_id: card.precision for card in cards}
+    best: dict[tuple[str, str, str], tuple[Recipe, Variant]] = {}
+    for recipe in recipes:
+        for variant in recipe.variants if recipe.gpu_type != "CPU" else ():
+            for metric in (variant.metric,) if variant.metric else METRICS:
+                key, offered = (recipe.model_id, recipe.gpu_type, metric), (recipe, variant)
+                rank = partial(_rank, own.get(recipe.model_id), metric)
+                if variant.enabled:
+                    best[key] = min(best.get(key, offered), offered, key=rank)
     return [
         {
-            "modelId": recipe.model_id,
-            "gpuModel": recipe.gpu_type,
+            "modelId": model_id,
+            "gpuModel": gpu_type,
             "gpuCount": variant.gpu_count,
             "precision": recipe.precision,
             "metric": metric,
             "profileId": recipe.recipe_id,
-            "description": recipe.description or f"{recipe.model_id} in {recipe.precision}",
+            "description": recipe.description or f"{model_id} in {recipe.precision}",
         }
-        for recipe in recipes
-        if recipe.gpu_type != "CPU"
-        for variant in recipe.variants
-        if variant.enabled
-        for metric in ((variant.metric,) if variant.metric else ("latency", "throughput"))
+        for (model_id, gpu_type, metric), (recipe, variant) in best.items()
     ]
+
+
+def _rank(own_precision: str | None, metric: str, offered: tuple[Recipe, Variant]) -> tuple[object, ...]:
+    """As the selection ranks them: the checkpoint's own precision, tuned for the metric, the width."""
+    recipe, variant = offered
+    width = -variant.gpu_count if metric == "latency" else variant.gpu_count
+    return recipe.precision != own_precision, variant.metric is None, width, recipe.recipe_id
 
 
 def revision() -> dict[str, str]:
