@@ -6,11 +6,12 @@ Pure: the same inputs give the same plan on a laptop, on the host and in the con
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from aim_engine.backends.base import Backend, ServerCommand
+from aim_engine.backends.base import Backend, Loading, ServerCommand
 from aim_engine.backends.registry import backend as find_backend
 from aim_engine.catalog.load import Catalog
 from aim_engine.catalog.recipe import Evidence, Variant
@@ -179,12 +180,18 @@ def make_plan(
     backend = find_backend(request.backend)
     if inventory.declared and engine and not all(gpu.vendor in engine.runs_on for gpu in inventory.gpus):
         engine = None  # the hardware is elsewhere, and so is the engine that will run on it
-    situation = Situation(request=request, inventory=inventory, catalog=catalog, engine=engine)
+    unloaded = partial(backend.refused_format, engine=engine)
+    situation = Situation(request=request, inventory=inventory, catalog=catalog, engine=engine, unloaded=unloaded)
     selection = select(situation, _terms_reader(backend, request, engine), chooser, backend.derive)
     if selection.winner is None:
         assert selection.refusal is not None
         return Refusal(error=selection.refusal, judged=selection.judged, changes=selection.changes)
-    return _plan(situation, selection, selection.winner.candidate, backend)
+    plan = _plan(situation, selection, selection.winner.candidate, backend)
+    loading = _loading(plan, catalog), plan.command.options, engine
+    objection = None if request.force else backend.objection(*loading)
+    if objection is not None:
+        return Refusal(error=objection, judged=selection.judged)
+    return replace(plan, warnings=(*plan.warnings, *backend.doubts(*loading)))
 
 
 def _plan(situation: Situation, selection: Selection, winner: Candidate, backend: Backend) -> Plan:
@@ -219,6 +226,12 @@ def _plan(situation: Situation, selection: Selection, winner: Candidate, backend
             *command.notes,
         ),
     )
+
+
+def _loading(plan: Plan, catalog: Catalog) -> Loading:
+    """What the engine is to load; nothing is known of another checkpoint than the one that was read."""
+    asked = plan.request.model_folder is not None or plan.checkpoint == plan.model
+    return Loading.of(plan.model, catalog.card, catalog.checkpoint) if asked else Loading(name=plan.checkpoint)
 
 
 def _terms_reader(backend: Backend, request: Request, engine: Engine | None) -> Any:

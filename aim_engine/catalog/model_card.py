@@ -16,6 +16,7 @@ from pydantic_core import ValidationError, core_schema
 from aim_engine.catalog import schema
 from aim_engine.catalog.architecture import Architecture
 from aim_engine.catalog.model_shape import architecture
+from aim_engine.catalog.quantization import METHODS
 from aim_engine.catalog.weights import WeightPart
 from aim_engine.catalog.yaml_file import Problem, YamlError, read_yaml, schema_problems
 from aim_engine.values import PRECISIONS, is_hub_id
@@ -27,10 +28,10 @@ BITS = {"fp16": 16, "bf16": 16, "fp8": 8, "int8": 8, "int4": 4, "fp4": 4}
 class ModelCard:
     """What is known of a model. `precision` is what its own checkpoint holds; `weights_bytes` maps a precision to the
     bytes of that checkpoint's tensors; `weights_basis` is "exact" (read from the tensors' headers) or "computed".
-    `quantization` names the checkpoint's format where the precision alone does not tell ("nvfp4"), else is empty.
-    `doubts` are sentences on what an engine may stumble over. `weight_parts` tell how the tensors of its own
-    checkpoint are divided among GPUs, where their headers were read; `tied` that embedding and head are one table.
-    `checkpoints` are the hub's ids of the same model in other precisions.
+    `quantization` is the word of the checkpoint's format ("nvfp4", "awq", ...), empty for one in 16 bits and where
+    nobody has said. `doubts` are sentences on what an engine may stumble over. `weight_parts` tell how the tensors of
+    its own checkpoint are divided among GPUs, where their headers were read; `tied` that embedding and head are one
+    table. `checkpoints` are the hub's ids of the same model in other precisions.
     """
 
     model_id: str
@@ -97,7 +98,7 @@ CARD = schema.record(
         "dimensions": _DIMENSIONS,
         "config": schema.mapping(schema.word, core_schema.any_schema()),
         "precision": _PRECISION,
-        "quantization": schema.one_of("nvfp4"),
+        "quantization": schema.one_of(*METHODS),
         "weights_bytes": schema.mapping(_PRECISION, schema.whole(1)),
         "weights_basis": schema.one_of("exact", "computed"),
         "checkpoints": schema.mapping(_PRECISION, schema.checked(schema.word, _hub_id)),

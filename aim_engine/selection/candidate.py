@@ -15,6 +15,7 @@ from aim_engine.catalog.recipe import Recipe, Variant
 from aim_engine.catalog.terms import ServingTerms
 from aim_engine.hardware.installed import Engine
 from aim_engine.hardware.inventory import Gpu, Inventory
+from aim_engine.hardware.products import refused_format
 from aim_engine.request import Request
 from aim_engine.selection.budget import budget_bytes, has_room, reduced_fraction
 from aim_engine.selection.groups import equal_groups, sharers, spread
@@ -22,18 +23,30 @@ from aim_engine.selection.memory import Ledger
 
 # The backend's reading of a variant's arguments on a GPU.
 ReadTerms = Callable[[Variant, Gpu], ServingTerms]
+# The backend's reason not to load weights quantised by a method on a vendor's devices, or "".
+RefusedFormat = Callable[[str, str], str]
+
+
+def takes_every_format(method: str, vendor: str) -> str:
+    """What is said where no backend is asked."""
+    return ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Situation:
     """Everything a rule may look at besides the candidate. `engine` is None when planning for hardware that
-    is not here, because then the engine that will run is not here either.
+    is not here, because then the engine that will run is not here either. `unloaded` is the backend's word on formats.
     """
 
     request: Request
     inventory: Inventory
     catalog: Catalog
     engine: Engine | None = None
+    unloaded: RefusedFormat = takes_every_format
+
+    def refused_format(self, method: str, vendor: str) -> str:
+        """Why a checkpoint quantised so cannot be served on that vendor's devices, or ""."""
+        return refused_format(vendor, method) or self.unloaded(method, vendor)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,6 @@ from aim_engine.catalog.load import nearest_models
 from aim_engine.errors import AimError, DoesNotFitError, InputError, NoAcceleratorError, NoRecipeError
 from aim_engine.hardware.inventory import Gpu, nothing_usable
 from aim_engine.hardware.partitions import way_back
-from aim_engine.hardware.products import refused_format
 from aim_engine.selection.candidate import Candidate, Judged, Situation
 from aim_engine.selection.changes import Change
 from aim_engine.selection.groups import equal_groups
@@ -44,7 +43,7 @@ def why_none(
     if (
         card
         and (formats or not _possible(eligible))
-        and (reason := refused_format(groups[0][0].vendor, card.quantization))
+        and (reason := situation.refused_format(card.quantization, groups[0][0].vendor))
     ):
         return NoRecipeError(f"{request.required_model} cannot be served on {situation.inventory.in_words()}: {reason}",
                              hint=_FORMAT_HINT)  # fmt: skip

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from aim_engine.hardware.inventory import Gpu
 from aim_engine.hardware.partitions import way_back
-from aim_engine.hardware.products import product_by_name, refused_format
+from aim_engine.hardware.products import product_by_name
 from aim_engine.hardware.visibility import put_first, set_here
 from aim_engine.selection.candidate import Candidate, Situation, Verdict, gpus_of_type
 from aim_engine.selection.memory import Ledger, in_gib
@@ -124,7 +124,9 @@ def checkpoint_format(candidate: Candidate, situation: Situation) -> Verdict:
     stored = card.quantization if card and not _serves_another(candidate, situation) else ""
     if "nvfp4" in candidate.recipe.huggingface_id.lower():  # its publishers put the format into the name
         stored = "nvfp4"
-    reasons = [refused_format(gpu.vendor, stored) or _lacks_fp8(candidate, gpu) for gpu in candidate.gpus[:1]]
+    if "quantization" in {*candidate.variant.args, *situation.request.engine_args}:
+        stored = stored if stored == "nvfp4" else ""  # somebody knows better, as one with a plug-in does
+    reasons = [situation.refused_format(stored, gpu.vendor) or _lacks_fp8(candidate, gpu) for gpu in candidate.gpus[:1]]
     return _verdict("format", not any(reasons), "it is in no format that these GPUs refuse", "; ".join(reasons))
 
 

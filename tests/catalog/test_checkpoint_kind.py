@@ -154,6 +154,31 @@ def test_models_that_write_no_text(architecture: str, said: str) -> None:
     assert said in caught.value.message or said == "looks at images"
 
 
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ({"architectures": ["T5ForConditionalGeneration"]}, "T5ForConditionalGeneration"),
+        (
+            {"architectures": ["BartForConditionalGeneration"], "is_encoder_decoder": True},
+            "BartForConditionalGeneration",
+        ),
+        ({"architectures": ["MarianMTModel"]}, "MarianMTModel"),
+        ({"architectures": ["NewSeq2SeqModel"], "is_encoder_decoder": True}, "NewSeq2SeqModel"),
+        ({"is_encoder_decoder": True}, "is_encoder_decoder in its config.json"),
+    ],
+)
+def test_encoder_decoders_are_named(config: dict[str, Any], named: str) -> None:
+    with pytest.raises(ModelAccessError, match="is an encoder-decoder model") as caught:
+        check_config(config, ABOUT)
+    assert f"({named})" in caught.value.message
+    assert "decoder-only" in caught.value.hint
+
+
+def test_what_only_says_that_it_is_no_encoder_decoder_passes() -> None:
+    check_config({**TINY_CONFIG, "is_encoder_decoder": False}, ABOUT)
+    check_config({"architectures": ["NemotronParseForConditionalGeneration"], "is_encoder_decoder": True}, ABOUT)
+
+
 def test_against_vllm_s_own_registry() -> None:
     """Whatever vLLM lists as writing text passes, and whatever it lists under another heading only is refused."""
     package = importlib.util.find_spec("vllm")

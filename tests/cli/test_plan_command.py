@@ -175,3 +175,43 @@ def test_a_family_that_nobody_lists_is_warned_of(
     assert (line["basis"] == "assumed") is (line["low_bytes"] < line["high_bytes"]) is guessed
     why = "model_type new9 is not one that AIM Engine knows, and its config names ssm_state_size"
     assert any(why in warning for warning in done.json["warnings"]) is guessed
+
+
+AUTO_MAP = {"auto_map": {"AutoModelForCausalLM": "modeling_own.OwnForCausalLM"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "said"),
+    [
+        ({"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}, 30,
+         "the checkpoint is stored as bitsandbytes, which vllm 0.32.0 (the newest that is known here) does not load"),
+        ({"architectures": ["T5ForConditionalGeneration"]}, 40, "is an encoder-decoder model"),
+        ({"architectures": ["OwnForCausalLM"], **AUTO_MAP}, 10, "needs code of its own (OwnForCausalLM; auto_map"),
+    ],
+)  # fmt: skip
+def test_what_the_engine_would_not_load_is_refused_before_it_is_started(
+    cli: Run, tmp_path: Path, changes: dict[str, object], code: int, said: str
+) -> None:
+    done = cli("plan", str(write_model(tmp_path / "m", changes)), "--hardware", "MI300X:1", "--json")
+    assert done.code == code
+    assert said in done.last_words["message"]
+    assert done.last_words["hint"]
+
+
+def test_the_setting_that_the_hint_names_is_enough(cli: Run, tmp_path: Path) -> None:
+    folder = str(write_model(tmp_path / "m", {"architectures": ["OwnForCausalLM"], **AUTO_MAP}))
+    told = cli("plan", folder, "--hardware", "MI300X:1", "--json").json["error"]["hint"]
+    name, _, value = told.partition("set ")[2].partition("=")
+    done = cli("plan", folder, "--hardware", "MI300X:1", "--json", **{name: value})
+    assert done.code == 0
+    assert "--trust-remote-code" in done.json["command"]["argv"]
+    assert cli("plan", folder, "--hardware", "MI300X:1", "--json", AIM_FORCE="1").code == 0
+
+
+def test_weights_of_four_bits_are_not_taken_for_sixteen(cli: Run, tmp_path: Path) -> None:
+    group = {"weights": {"num_bits": 4, "type": "int"}}
+    said = {"quant_method": "compressed-tensors", "config_groups": {"group_0": group}}
+    done = cli(
+        "plan", str(write_model(tmp_path / "m", {"quantization_config": said})), "--hardware", "MI300X:1", "--json"
+    )
+    assert (done.code, done.json["precision"]) == (0, "int4")
