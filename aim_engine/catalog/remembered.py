@@ -7,12 +7,10 @@ not there. Knows no plan, and nothing of what the figures mean.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -47,7 +45,7 @@ def keep(cache_dir: Path, measurement: Measurement) -> Path:
         OSError: the cache cannot be written to, or its disk is full.
     """
     data = json.dumps(measurement.as_json(), indent=1).encode()
-    key = hashlib.sha256(json.dumps(measurement.occasion.as_json(), sort_keys=True).encode()).hexdigest()[:24]
+    key = _digest(json.dumps(measurement.occasion.as_json(), sort_keys=True).encode())[:24]
     ours, own = _places(cache_dir)
     try:
         return _write(ours / _name(measurement.occasion.checkpoint), f"{key}.json", data)
@@ -63,7 +61,13 @@ def _places(cache_dir: Path) -> tuple[Path, Path]:
 def _name(checkpoint: str) -> str:
     """A folder's name for a hub id or a path; the digits keep those apart that look alike."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", checkpoint).strip("-.")[-60:]
-    return f"{plain or 'model'}-{hashlib.sha256(os.fsencode(checkpoint)).hexdigest()[:8]}"
+    return f"{plain or 'model'}-{_digest(os.fsencode(checkpoint))[:8]}"
+
+
+def _digest(data: bytes) -> str:
+    import hashlib  # here: a plan for declared hardware remembers nothing
+
+    return hashlib.sha256(data).hexdigest()
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -89,6 +93,8 @@ def _read(path: Path) -> Measurement:
 
 
 def _write(folder: Path, name: str, data: bytes) -> Path:
+    import tempfile  # here: a plan only reads
+
     below = folder / f"v{FORMAT}"
     for place in (folder.parent, folder, below):
         with suppress(FileExistsError):

@@ -131,7 +131,7 @@ def _share(cache: Path) -> None:
     keep(cache, FOUND)
     theirs = of_terms("theirs")
     code = (
-        "import os, sys, json; from pathlib import Path\n"
+        "import hashlib, json, os, sys, tempfile; from pathlib import Path\n"
         "from aim_engine.catalog.remembered import keep, recall\n"
         "from aim_engine.catalog.measurement import read_measurement\n"
         "os.setuid(12345); cache = Path(sys.argv[1]); print(keep(cache, read_measurement(json.loads(sys.argv[2]))))\n"
