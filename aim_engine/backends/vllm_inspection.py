@@ -34,7 +34,7 @@ class Inspection:
         found = [*self._parser.complaints(written, words.options), *self._registry.complaints(words.env)]
         idle = {change.key: change for change in words.idle}
         judged = [_in_the_recipes_words(one, words.came_from, idle) for one in found]
-        return [*judged, *_told(words, variant)]
+        return [_of_a_newer(one, variant, self._version) for one in (*judged, *_told(words, variant))]
 
 
 def _in_the_recipes_words(found: Complaint, came_from: dict[str, str], idle: dict[str, Change]) -> Complaint:
@@ -48,6 +48,17 @@ def _in_the_recipes_words(found: Complaint, came_from: dict[str, str], idle: dic
     if not written:
         return found
     return replace(found, key=written, sentence=f"is {found.key.partition('.')[2]} here, which {found.sentence}")
+
+
+def _of_a_newer(found: Complaint, variant: Variant, version: versions.Version | None) -> Complaint:
+    """What speaks against a recipe whose evidence is of a newer engine only says that this one is too old for it; of
+    an engine whose version it does not name, the newest.
+    """
+    name, _, text = variant.evidence.engine.partition(" ")
+    of = versions.parse_version(text or versions.table("grid")[-1]) if name == "vllm" else None
+    if found.is_warning or of is None or version is None or of <= version:
+        return found
+    return replace(found, is_warning=True, sentence=f"{found.sentence}; the recipe is of {variant.evidence.engine}")
 
 
 def _told(words: Translated, variant: Variant) -> Iterator[Complaint]:

@@ -56,6 +56,7 @@ def _flat(variant: Variant, of_recipe: Evidence) -> dict[str, Any]:
         **(_evidence(variant.evidence) if variant.evidence != of_recipe else {}),
         **{f"args.{name}": value for name, value in variant.args.items()},
         **{f"env.{name}": value for name, value in variant.env.items()},
+        **({"optional": list(variant.optional)} if variant.optional else {}),
     }
 
 

@@ -54,6 +54,7 @@ def _variant(variant: Variant, of_recipe: Evidence) -> dict[str, Any]:
         **({"evidence": _evidence(variant.evidence)} if variant.evidence != of_recipe else {}),
         "args": dict(variant.args),
         "env": dict(variant.env),
+        **({"optional": list(variant.optional)} if variant.optional else {}),
     }
 
 

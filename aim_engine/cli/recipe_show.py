@@ -71,6 +71,7 @@ def _variant(recipe: Recipe, one: Resolved, paint: Paint) -> list[str]:
     if variant.evidence != recipe.evidence:
         lines.append(f"  {'evidence':<11} {evidence_words(variant.evidence)}")
     lines += [*_words("args", variant.args), *_words("env", variant.env)]
+    lines += [f"  {'optional':<11} {', '.join(variant.optional)}"] if variant.optional else []
     said = shlex.join(one.command.argv) if one.command else f"none: {one.reason}"
     return [*lines, f"  {'command':<11} {said}"]
 
