@@ -174,7 +174,7 @@ def page(rows: Sequence[Row], engine: str) -> str:
         f"{told} cases. They are of 16 bits each; what quantised layers are repacked to on a GPU is not seen here.",
         "",
         "The sizes of the models of full size are those of their public config.json as commonly known; they were not "
-        "fetched again. What differs: Zamba 2's adapters and GPTBigCode's one KV head, on several GPUs.",
+        "fetched again.",
         "",
         "| model | GPUs | blocks | tokens, predicted | tokens, the engine's | | bytes of weights a GPU | predicted |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",

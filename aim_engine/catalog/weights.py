@@ -103,6 +103,10 @@ _KEPT_WHOLE = frozenset(
 )
 _FLOAT32 = frozenset({"e_score_correction_bias", "A_log"})  # created so by the models, whatever the model's type
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+# Run by transformers' code, which has no plan for dividing them: vLLM divides tables and attention itself, and every
+# GPU holds the rest (vllm/model_executor/models/transformers/base.py, recursive_replace).
+_WHOLE_MLP = frozenset({"gpt_bigcode"})
+_ADAPTERS = re.compile(r"_adapter_list\.")  # Zamba 2's, whose modules have numbers for names (zamba2.py, Zamba2LoRA)
 _FLOAT32_ROUTERS = frozenset({"glm4_moe", "ernie4_5_moe", "minimax_m2"})  # their files in vllm/model_executor/models/
 _GROUPED = frozenset({"in_proj", "conv1d"})  # of Mamba 2: what each group of heads shares is part of their rows
 _OWN_NAMES = frozenset({"e_score_correction_bias", "A_log", "D", "dt_bias", "sinks", "inv_freq"})
@@ -142,7 +146,9 @@ def weight_parts(
             where = HEAD if module in _HEADS else EMBEDDING
             tables.append(WeightPart(share=VOCABULARY, layer=where, bytes=held, rows=tensor.shape[0]))
             continue
-        for share, part, of in _shares(name, module, tensor, shape):
+        is_whole = family in _WHOLE_MLP and ".mlp." in name
+        shares = [(WHOLE, 1, 1)] if is_whole else _shares(name, module, tensor, shape)
+        for share, part, of in shares:
             sums[share, layer] += held * part // of
     parts = tuple(WeightPart(share=share, layer=layer, bytes=size) for (share, layer), size in sums.items())
     return (*tables, *parts)
@@ -192,7 +198,7 @@ def _share(name: str, module: str, wide: list[int]) -> str:
         return WHOLE
     if module in _ONLY_KV:
         return KV_HEADS
-    if of_states or module in _COLUMN or module in _FUSED:
+    if of_states or module in _COLUMN or module in _FUSED or _ADAPTERS.search(name):
         return DIVIDED
     if module in _ROW:  # what is added once, and a scale for each output, is on every GPU
         return DIVIDED if len(wide) > 1 and not name.endswith("bias") else WHOLE

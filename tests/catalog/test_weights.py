@@ -72,6 +72,7 @@ def test_a_tensor_s_module(name: str, module: str) -> None:
         ("mlp.down_proj.weight_scale", (5120, 1), WHOLE),  # one for each output
         ("mlp.down_proj.weight_scale_inv", (40, 200), DIVIDED),  # one for each block
         ("mlp.something_new.weight", (5120, 5120), UNKNOWN),
+        ("self_attn.linear_q_adapter_list.0.1.weight", (5120, 128), DIVIDED),  # Zamba 2's
     ],
 )
 def test_what_is_divided(name: str, shape: tuple[int, ...], share: str) -> None:
@@ -84,6 +85,14 @@ def test_one_tensor_of_queries_keys_and_values_is_divided_as_its_parts_are() -> 
         (DIVIDED, 3, 64 * 128 * 10 * 2),
         (KV_HEADS, 3, 16 * 128 * 10 * 2),
     ]
+
+
+def test_a_family_that_transformers_cannot_divide_has_its_mlp_on_every_gpu() -> None:
+    matrix = tensor(128, 10)
+    assert parts("transformer.h.3.mlp.c_fc.weight", matrix, family="gpt_bigcode") == [(WHOLE, 3, matrix.bytes)]
+    assert parts("transformer.h.3.mlp.c_fc.weight", matrix, family="gpt2") == [(DIVIDED, 3, matrix.bytes)]
+    attention = parts("transformer.h.3.attn.c_proj.weight", matrix, family="gpt_bigcode")
+    assert attention == [(DIVIDED, 3, matrix.bytes)]
 
 
 def test_what_the_heads_of_a_state_share_is_apart() -> None:
