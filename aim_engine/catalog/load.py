@@ -73,7 +73,8 @@ def load_catalog(model_id: str | None, folders: CatalogFolders) -> Catalog:
     card, card_problems = _read_card(model_id, folders) if model_id else (None, [])
     raise_if(problems + card_problems)
     kept, notes = _first_of_each(recipes)
-    notes += [str(problem) for root in folders.recipes for problem in _loose(root)]
+    # the user's folders only: to list the built-in one takes longer the more there is in it, and validate does
+    notes += [str(problem) for root in folders.recipes[:-1] for problem in _loose(root)]
     return Catalog(recipes=tuple(kept), card=card, notes=tuple(notes),
                    known_models=() if model_id and card else known_models(folders))  # fmt: skip
 
