@@ -237,10 +237,11 @@ def _products(inventory: Inventory) -> list[Product]:
 
 
 def _to_derive(catalog: Catalog, card: ModelCard, product: Product, request: Request) -> list[str]:
-    """The precisions with a checkpoint but without a recipe for that GPU: all of them where it has no recipe at all,
-    otherwise one that is asked for.
+    """The precisions with a checkpoint but without a recipe for that GPU and the asked engine: all of them where it has
+    no recipe at all, otherwise one that is asked for.
     """
-    there = {one.precision for one in catalog.recipes if one.gpu_type.casefold() == product.name.casefold()}
+    there = {one.precision for one in catalog.recipes if one.gpu_type.casefold() == product.name.casefold()
+             and any(variant.backend == request.backend for variant in one.variants)}  # fmt: skip
     wanted = card.precisions if not there else (request.precision,)
     return [one for one in wanted if one in card.precisions and one not in there]
 

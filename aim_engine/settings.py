@@ -87,7 +87,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(variable="AIM_METRIC", field="metric", parse=choice(*METRICS), default="latency",
             legal=" ".join(METRICS), meaning="What to tune for."),
     Setting(variable="AIM_BACKEND", field="backend", aliases=("AIM_ENGINE",), parse=text_line, default="vllm",
-            legal="vllm or a plug-in", meaning="The engine that serves the model."),
+            legal="vllm, sglang or a plug-in", meaning="The engine that serves the model."),
     Setting(variable="AIM_RECIPE", field="recipe", aliases=("AIM_PROFILE_ID",), parse=text_line, default=None,
             legal="a recipe id",
             meaning="Pin one recipe. It is still checked; a mismatch is an error unless AIM_FORCE=1."),

@@ -22,6 +22,19 @@ _NAMES: Mapping[str, str] = {
     "vllm:e2e_request_latency_seconds_count": "requests",
     "vllm:time_to_first_token_seconds_sum": "first_token_seconds",
     "vllm:time_to_first_token_seconds_count": "first_tokens",
+    # sglang's (srt/observability/metrics_collector.py). Its gauges are set every 40 steps, so they lag behind, and it
+    # counts no steps: what moves with every step or every few are tokens, by several names in several versions.
+    "sglang:num_running_reqs": "running",
+    "sglang:num_queue_reqs": "waiting",
+    "sglang:token_usage": "kv_cache_usage",
+    "sglang:generation_tokens_total": "generation_tokens",
+    "sglang:prompt_tokens_total": "prompt_tokens",
+    "sglang:realtime_tokens_total": "iterations",
+    "sglang:inter_token_latency_seconds_count": "iterations",
+    "sglang:e2e_request_latency_seconds_sum": "request_seconds",
+    "sglang:e2e_request_latency_seconds_count": "requests",
+    "sglang:time_to_first_token_seconds_sum": "first_token_seconds",
+    "sglang:time_to_first_token_seconds_count": "first_tokens",
 }
 _SHARES = ("kv_cache_usage",)  # a part of 1 for each of the engine's copies: averaged, where all else is summed
 _SAMPLE = re.compile(r"^(?P<name>[a-zA-Z_:][\w:]*)(?:\{.*\})? +(?P<value>\S+)(?: +-?\d+)?$", re.MULTILINE | re.ASCII)

@@ -8,11 +8,11 @@ from __future__ import annotations
 import difflib
 from typing import cast
 
-from aim_engine.backends import vllm
+from aim_engine.backends import sglang, vllm
 from aim_engine.backends.base import Backend
 from aim_engine.errors import InputError
 
-BUILT_IN: dict[str, Backend] = {vllm.name: cast(Backend, vllm)}
+BUILT_IN: dict[str, Backend] = {vllm.name: cast(Backend, vllm), sglang.name: cast(Backend, sglang)}
 
 
 def backend(name: str) -> Backend:

@@ -7,6 +7,7 @@ between devices and versions is data in vllm_platforms.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from aim_engine.backends import vllm_caches as caches
 from aim_engine.backends import vllm_platforms as platforms
 from aim_engine.backends import vllm_versions as versions
 from aim_engine.backends.base import Complaint, ServeJob, ServerCommand, ServerFile, ServerUrls, Step
+from aim_engine.backends.environment import base_url, layered
 from aim_engine.backends.vllm_kernels import kernel_complaints
 from aim_engine.backends.vllm_models import doubts, objection, refused_format
 from aim_engine.backends.vllm_options import (
@@ -178,33 +180,18 @@ def _environment(
     job: ServeJob, words: Translated, files: tuple[ServerFile, ...], origins: dict[str, str], notes: list[str]
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """What to lay over the user's environment, and what to take out of it. The user's own variables win."""
-    env: dict[str, str] = {}
-    layers = (("AIM Engine", _defaults(job)), (f"recipe {job.recipe_id}", words.env))
-    for origin, layer in layers:
-        for variable, value in layer.items():
-            own = job.environment.get(variable)
-            if own is None or (not own and variable in platforms.platform_for(job.gpus[0]).visible_variables):
-                env[variable] = value
-                origins[variable] = origin_of(f"env.{variable}", origin, words)
-            elif own != value:
-                origins[variable] = giver = job.giver(variable, "your environment")
-                notes.append(f"{variable}: {giver} says {own}, {origin} would have said {value}")
-    for variable in sorted(job.hooked & job.environment.keys()):
-        env[variable] = job.environment[variable]
-        origins[variable] = job.giver(variable, "")
+    variables = platforms.platform_for(job.gpus[0]).visible_variables
+
+    def origin(variable: str) -> str:
+        return origin_of(f"env.{variable}", f"recipe {job.recipe_id}", words)
+
+    env, empty = layered(
+        replace(job, env=words.env), _defaults(job), variables, origins=origins, notes=notes, origin=origin
+    )
     if files:
         own_path = job.environment.get("PYTHONPATH")
         env["PYTHONPATH"] = f"{Path(files[0].path).parent.parent}" + (f":{own_path}" if own_path else "")
-    empty = [name for name in _set_to_nothing(job) if name not in env]
-    notes += [f"{name} is taken out of the engine's environment: set to nothing, some versions of ROCm hide every GPU"
-              for name in empty]  # fmt: skip
     return env, (*empty, *_unwanted(job.environment, notes))
-
-
-def _set_to_nothing(job: ServeJob) -> list[str]:
-    """Visibility variables that are there and say nothing (clr's flags.cpp keeps such a one as a blank)."""
-    variables = platforms.platform_for(job.gpus[0]).visible_variables
-    return [name for name in variables if name in job.environment and not job.environment[name].strip()]
 
 
 def _unwanted(environment: Mapping[str, str], notes: list[str]) -> Iterator[str]:
@@ -223,19 +210,7 @@ def _defaults(job: ServeJob) -> dict[str, str]:
     defaults = {"VLLM_NO_USAGE_STATS": "1", **caches.variables(job.engine, job.cache_dir, platform), **platform.env}
     if job.offline:
         defaults |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-    return defaults | _choice_of_gpus(job, platform)
-
-
-def _choice_of_gpus(job: ServeJob, platform: platforms.Platform) -> dict[str, str]:
-    """The one variable that tells the engine its GPUs; none where it would take these anyway, or where the user has
-    chosen and the plan has followed. A choice of theirs that the plan does not know of still wins, and is noted.
-    """
-    indices = [gpu.index for gpu in job.gpus]
-    first_ones = [gpu.index for gpu in job.visible_gpus][: len(indices)]
-    if not platform.visible_variables or job.visibility or indices == first_ones:
-        return {}
-    theirs = [name for name in platform.visible_variables if job.environment.get(name, "").strip()]
-    return {(theirs or platform.visible_variables)[0]: ",".join(str(index) for index in indices)}
+    return defaults
 
 
 def _metadata_shim(job: ServeJob) -> tuple[ServerFile, ...]:
@@ -253,10 +228,7 @@ def _metadata_shim(job: ServeJob) -> tuple[ServerFile, ...]:
 
 
 def _urls(job: ServeJob) -> ServerUrls:
-    # A server bound to every address answers on loopback; one bound to a single address answers there only.
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(job.host, job.host)
-    host = f"[{host}]" if ":" in host and not host.startswith("[") else host
-    base = f"{'https' if job.tls_cert else 'http'}://{host}:{job.port}"
+    base = base_url(job)
     return ServerUrls(base=base, health=f"{base}/health", metrics=f"{base}/metrics", models=f"{base}/v1/models",
                       load=f"{base}/load", probe=f"{base}/v1/completions")  # fmt: skip
 

@@ -39,6 +39,7 @@ class ServingTerms:
     hybrid_cache: bool = True
     state_element_bytes: int = 2
     recurrent_element_bytes: int = 0
+    static_share: bool = False
     pipeline_parallel_size: int = 1
     cache_given: bool = False
     others: tuple[tuple[str, str], ...] = ()

@@ -1,7 +1,8 @@
 """How far a start has come: a line of the engine's log in, a stage in words out.
 
 Pure; the texts are vLLM's (vllm/v1/engine/core.py, vllm/v1/worker/gpu_model_runner.py, vllm/model_executor/
-model_loader/default_loader.py). An engine with other texts just shows no stages.
+model_loader/default_loader.py) and sglang's (srt/model_executor/model_runner.py, its kv_pool_runtime.py and graph
+runners). An engine with other texts just shows no stages.
 """
 
 from __future__ import annotations
@@ -20,6 +21,12 @@ _STAGES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"Capturing CUDA graphs", "capturing graphs"),
         (r"init engine .* took (?P<share>[\d.]+) s", "engine initialised in {share} s"),
         (r"Starting vLLM (?:API )?server", "opening the port"),
+        (r"Load weight begin", "loading the weights"),
+        (r"(?:Multi-thread loading|Loading \S+ checkpoint) shards:\s+(?P<share>\d+%)", "loading the weights: {share}"),
+        (r"Load weight end\. elapsed=(?P<share>[\d.]+) s", "weights loaded in {share} s"),
+        (r"KV Cache is allocated\..*#tokens: (?P<share>\d+)", "KV cache of {share} tokens"),
+        (r"Capture \S* ?(?:cuda|CUDA) graph begin", "capturing graphs"),
+        (r"Application startup complete", "opening the port"),
     )
 )
 

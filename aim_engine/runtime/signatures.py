@@ -74,6 +74,15 @@ SIGNATURES: tuple[Signature, ...] = (
         serving=True,
     ),
     Signature(
+        pattern=r"Not enough memory\. Please try to increase --mem-fraction-static"
+        r"|Loaded weights leave no GPU memory for the KV cache",
+        error=DoesNotFitError,
+        sentence="the weights leave no memory for the KV cache in the engine's share of the GPU",
+        hint="use more GPUs (AIM_GPU_COUNT), a lower precision (AIM_PRECISION), or a larger share: "
+        "AIM_ENGINE_ARGS='{{\"mem-fraction-static\": 0.9}}'",
+        source="sglang/srt/mem_cache/kv_cache_configurator.py, sglang/srt/model_executor/pool_configurator.py",
+    ),
+    Signature(
         pattern=r"allocation is less than requested memory for kv",
         kind="memory",
         error=DoesNotFitError,
@@ -256,7 +265,8 @@ SIGNATURES: tuple[Signature, ...] = (
         source="vllm/v1/attention/backends, csrc/cpu",
     ),
     Signature(
-        pattern=r"vllm(?: serve)?: error: (?P<what>.+)|api_server\.py: error: (?P<old>.+)|\berror: (?P<other>"
+        pattern=r"(?:vllm|sglang)(?: serve)?: error: (?P<what>.+)|api_server\.py: error: (?P<old>.+)"
+        r"|\berror: (?P<other>"
         r"(?:unrecognized arguments|argument |ambiguous option).+)",
         kind="option",
         error=EngineRefusedError,

@@ -25,6 +25,9 @@ def reduced_fraction(gpus: Sequence[Gpu], terms: ServingTerms) -> float | None:
     """
     if terms.host_memory:
         return None
+    if terms.static_share:  # it takes its share of what is free, so only a shared memory is to be divided
+        most = max(sharers(gpu, gpus) for gpu in gpus)
+        return None if most == 1 else max(1, math.floor(terms.memory_fraction * 100 / most)) / 100
     least = min(_percents(gpu, gpus, terms) for gpu in gpus)
     return None if least >= terms.memory_fraction * 100 else max(1, math.floor(least + 1e-9)) / 100
 
@@ -32,6 +35,17 @@ def reduced_fraction(gpus: Sequence[Gpu], terms: ServingTerms) -> float | None:
 def budget_bytes(gpus: Sequence[Gpu], terms: ServingTerms, fraction: float | None) -> int:
     """What the engine may take of the tightest device: its share of the whole, but no more than is free."""
     return min(_budget(gpu, terms, fraction or terms.memory_fraction) for gpu in gpus)
+
+
+def spare_bytes(gpus: Sequence[Gpu], terms: ServingTerms, fraction: float | None) -> int:
+    """What the tightest device has beside the budget for what stands outside of the engine's share, where anything
+    does.
+    """
+    if not terms.static_share:
+        return 0
+    return min(
+        _free(gpu) // sharers(gpu, gpus) - _budget(gpu, terms, fraction or terms.memory_fraction) for gpu in gpus
+    )
 
 
 def _percents(gpu: Gpu, gpus: Sequence[Gpu], terms: ServingTerms) -> float:
@@ -42,7 +56,11 @@ def _percents(gpu: Gpu, gpus: Sequence[Gpu], terms: ServingTerms) -> float:
 
 
 def _budget(gpu: Gpu, terms: ServingTerms, fraction: float) -> int:
-    free = gpu.memory_bytes if gpu.memory_free_bytes is None else gpu.memory_free_bytes
-    if terms.host_memory:
+    free = _free(gpu)
+    if terms.host_memory or terms.static_share:
         return int(free * fraction)
     return min(int(gpu.memory_bytes * fraction), free)  # a shared memory is divided in the fraction already
+
+
+def _free(gpu: Gpu) -> int:
+    return gpu.memory_bytes if gpu.memory_free_bytes is None else gpu.memory_free_bytes

@@ -6,7 +6,7 @@ In: recipes, inventory, request. Out: every placement worth a verdict. Judges no
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from aim_engine.catalog.load import Catalog
@@ -58,6 +58,18 @@ class Verdict:
     sentence: str
 
 
+# How a variant may write into how many parts a layer is cut, and how many copies it makes itself (vLLM's name, then
+# sglang's).
+TENSOR_PARALLEL = ("tensor-parallel-size", "tp-size", "tp")
+DATA_PARALLEL = ("data-parallel-size", "dp-size", "dp")
+
+
+def written_size(variant: Variant, names: Sequence[str]) -> int | None:
+    """The number that the variant's arguments give one of these; None where they give none that could be one."""
+    sizes = (variant.args[name] for name in names if name in variant.args)
+    return next((size for size in sizes if isinstance(size, int) and not isinstance(size, bool) and size > 0), None)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
     """A variant placed: `replicas` data-parallel copies of `variant.gpu_count` GPUs each, on `gpus` (those of the
@@ -85,8 +97,7 @@ class Candidate:
 
     @property
     def tensor_parallel_size(self) -> int:
-        size = self.variant.args.get("tensor-parallel-size")
-        return size if isinstance(size, int) and not isinstance(size, bool) and size > 0 else self.variant.gpu_count
+        return written_size(self.variant, TENSOR_PARALLEL) or self.variant.gpu_count
 
     @property
     def sharers(self) -> int:
@@ -196,7 +207,7 @@ def _replicas(variant: Variant, situation: Situation, present: int) -> int:
     """
     card = situation.catalog.card
     experts = card.architecture.experts if card and card.architecture else 0
-    if experts or "data-parallel-size" in variant.args:
+    if experts or variant.args.keys() & set(DATA_PARALLEL):
         return 1
     asked = situation.request.gpu_count
     if asked is not None:

@@ -61,7 +61,8 @@ class Line:
 class Load:
     """What one GPU of a placement is asked to carry. `budget_bytes` is what the engine may take of one GPU;
     `context_tokens` None asks for the longest context that fits. `terms` are the variant's arguments,
-    `measurement` what an earlier start with the same ones took.
+    `measurement` what an earlier start with the same ones took. `spare_bytes` are there beside the budget for what
+    stands outside of it (ServingTerms.static_share): all but weights and KV cache.
     """
 
     card: ModelCard
@@ -72,6 +73,7 @@ class Load:
     concurrency: int
     terms: ServingTerms
     measurement: Measurement | None = None
+    spare_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,14 +139,15 @@ def ledger(load: Load) -> Ledger | None:
     if shape is None or weights is None or pool is None:
         return None
     fixed = (_weights(load, shape, *weights), *with_measured(_overheads(load, shape), load.measurement))
-    room = load.budget_bytes - sum(line.bytes for line in fixed)
+    budget = load.budget_bytes + min(load.spare_bytes, sum(line.bytes for line in fixed[1:]))
+    room = budget - sum(line.bytes for line in fixed)
     context = load.context_tokens or _longest(load, room, pool, shape.max_context)
     kv = _kv_line(load, shape, pool, context)
     # on the host the engine is told these bytes; on a GPU it takes what is left
     held = kv.bytes if load.terms.host_memory else max(kv.bytes, room)
     return Ledger(
         lines=(fixed[0], kv, *fixed[1:]),
-        budget_bytes=load.budget_bytes,
+        budget_bytes=budget,
         context_tokens=context,
         concurrency=load.concurrency,
         kv_bytes_per_token=pool.token_bytes,

@@ -11,7 +11,7 @@ from aim_engine.hardware.inventory import Gpu
 from aim_engine.hardware.partitions import way_back
 from aim_engine.hardware.products import product_by_name
 from aim_engine.hardware.visibility import put_first, set_here
-from aim_engine.selection.candidate import Candidate, Situation, Verdict, gpus_of_type
+from aim_engine.selection.candidate import DATA_PARALLEL, Candidate, Situation, Verdict, gpus_of_type, written_size
 from aim_engine.selection.memory import Ledger, in_gib
 from aim_engine.values import EVIDENCE_LEVELS
 
@@ -112,10 +112,10 @@ def partition_remedy(gpus: Sequence[Gpu]) -> str:
 
 def _copies_inside(candidate: Candidate, situation: Situation) -> int:
     """Data-parallel copies that the variant itself sets; those of a mixture of experts share their experts."""
-    card, own = situation.catalog.card, candidate.variant.args.get("data-parallel-size")
-    if (card and card.architecture and card.architecture.experts) or not isinstance(own, int) or own < 1:
+    card = situation.catalog.card
+    if card and card.architecture and card.architecture.experts:
         return 1
-    return own
+    return written_size(candidate.variant, DATA_PARALLEL) or 1
 
 
 def checkpoint_format(candidate: Candidate, situation: Situation) -> Verdict:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from aim_engine.catalog.measurement import recalled
 from aim_engine.catalog.model_card import BITS
 from aim_engine.errors import AimError, DoesNotFitError
-from aim_engine.selection.budget import budget_bytes, reduced_fraction
+from aim_engine.selection.budget import budget_bytes, reduced_fraction, spare_bytes
 from aim_engine.selection.candidate import Candidate, Judged, ReadTerms, Situation, candidates
 from aim_engine.selection.changes import Change, Derive, derive_none, what_would_fit
 from aim_engine.selection.groups import equal_groups
@@ -195,6 +195,7 @@ def _account(candidate: Candidate, situation: Situation, read_terms: ReadTerms) 
         precision=candidate.recipe.precision,
         tensor_parallel_size=candidate.tensor_parallel_size,
         budget_bytes=budget_bytes(candidate.gpus, terms, reduced),
+        spare_bytes=spare_bytes(candidate.gpus, terms, reduced),
         context_tokens=None if longest else asked if isinstance(asked, int) else own,
         concurrency=request.concurrency,
         terms=terms,

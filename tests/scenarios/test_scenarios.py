@@ -31,7 +31,7 @@ from typing import Any
 import pytest
 import yaml
 
-from aim_engine.backends import vllm
+from aim_engine.backends.registry import backend
 from aim_engine.catalog.load import catalog_folders, load_catalog
 from aim_engine.errors import AimError
 from aim_engine.hardware.declared import declared_inventory
@@ -76,7 +76,10 @@ def engine_of(asked: dict[str, Any], site: Path) -> Engine | None:
         return None
     words = {"distribution": "vllm", **asked["engine"]}
     (site / f"{words['distribution'].replace('-', '_')}-{words['version']}.dist-info").mkdir()
-    return vllm.find((str(site),), "python")
+    if words["distribution"] == "sglang":  # it is its torch that says what it runs on
+        (site / "torch").mkdir()
+        (site / "torch" / "version.py").write_text("hip = '7.2'\n")
+    return backend(words["distribution"].partition("-")[0]).find((str(site),), "python")
 
 
 def outcome(case: Path, site: Path) -> Plan | Refusal | AimError:
