@@ -44,15 +44,21 @@ def precision_needs(precision: str, checkpoint: str, quantization: str) -> Itera
 
 
 def no_aiter(product: Product) -> str:
-    return "" if product.aiter else f"turns AITER on, which has no kernels for {shown(product)}"
+    return "" if product.aiter else f"turns AITER on, which has no kernels for {_shown(product)}"
 
 
-def shown(product: Product) -> str:
+def no_quick_reduce(product: Product) -> str:
+    if "quick" in product.all_reduce:
+        return ""
+    return f"turns quick all-reduce on, which has no kernels for {_shown(product)}"
+
+
+def _shown(product: Product) -> str:
     return f"{product.name} ({product.gfx})"
 
 
 def _no_fp8(product: Product) -> str:
-    return "" if product.has_fp8 else f"is fp8, in which {shown(product)} does not compute"
+    return "" if product.has_fp8 else f"is fp8, in which {_shown(product)} does not compute"
 
 
 def _no_nvfp4(product: Product) -> str:

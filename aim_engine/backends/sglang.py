@@ -15,7 +15,7 @@ from aim_engine.backends import sglang_versions as versions
 from aim_engine.backends import vllm_caches as kernel_caches
 from aim_engine.backends.base import Complaint, ServeJob, ServerCommand, ServerUrls, Step
 from aim_engine.backends.environment import base_url, layered
-from aim_engine.backends.kernels import Need, complaints, no_aiter, precision_needs
+from aim_engine.backends.kernels import Need, complaints, no_aiter, no_quick_reduce, precision_needs
 from aim_engine.backends.sglang_options import named, recipe_complaints, rendered, serve_options, version_of
 from aim_engine.backends.vllm_platforms import PLATFORMS, Platform, platform_for
 from aim_engine.backends.vllm_versions import parse_version
@@ -181,6 +181,8 @@ def _kernel_complaints(
     needs = [*precision_needs(precision, checkpoint, quantization)]
     if env.get("SGLANG_USE_AITER", "").lower() in ("1", "true"):
         needs.insert(0, Need(key="env.SGLANG_USE_AITER", kind="aiter", lacks=no_aiter))
+    if env.get("ROCM_QUICK_REDUCE_QUANTIZATION", "NONE").upper() not in ("", "NONE"):
+        needs.append(Need(key="env.ROCM_QUICK_REDUCE_QUANTIZATION", kind="quick-reduce", lacks=no_quick_reduce))
     if args.get("attention-backend") == "aiter":
         needs.append(Need(key="args.attention-backend", kind="aiter", lacks=no_aiter))
     return complaints(gpu_type, needs)

@@ -35,7 +35,7 @@ def _share(job: ServeJob, terms: ServingTerms) -> Iterator[Step]:
     share = round((job.memory_fraction or terms.memory_fraction) - _LESS_SHARE, 2)
     users = "mem-fraction-static" in named(job.overrides)
     if not users and not terms.host_memory and share >= _LEAST_SHARE:
-        yield Step(kind="memory share", gives_up=f"{_LESS_SHARE:.0%} of each GPU's memory, which is left to activations",
+        yield Step(kind="memory share", gives_up=f"{_LESS_SHARE:.0%} of each GPU's memory, left to activations",
                    job=replace(job, memory_fraction=share))  # fmt: skip
 
 

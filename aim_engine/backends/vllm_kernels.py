@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from aim_engine.backends.base import Complaint
-from aim_engine.backends.kernels import Need, complaints, no_aiter, precision_needs, shown
+from aim_engine.backends.kernels import Need, complaints, no_aiter, no_quick_reduce, precision_needs
 from aim_engine.catalog.recipe import ArgumentValue
-from aim_engine.hardware.products import Product
 
 
 def kernel_complaints(
@@ -25,10 +24,4 @@ def _needs(env: Mapping[str, str]) -> Iterator[Need]:
     if env.get("VLLM_ROCM_USE_AITER", "").lower() in ("1", "true"):
         yield Need(key="env.VLLM_ROCM_USE_AITER", kind="aiter", lacks=no_aiter)
     if env.get("VLLM_ROCM_QUICK_REDUCE_QUANTIZATION", "NONE").upper() not in ("", "NONE"):
-        yield Need(key="env.VLLM_ROCM_QUICK_REDUCE_QUANTIZATION", kind="quick-reduce", lacks=_no_quick_reduce)
-
-
-def _no_quick_reduce(product: Product) -> str:
-    if "quick" in product.all_reduce:
-        return ""
-    return f"turns quick all-reduce on, which has no kernels for {shown(product)}"
+        yield Need(key="env.VLLM_ROCM_QUICK_REDUCE_QUANTIZATION", kind="quick-reduce", lacks=no_quick_reduce)

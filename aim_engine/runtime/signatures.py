@@ -76,6 +76,7 @@ SIGNATURES: tuple[Signature, ...] = (
     Signature(
         pattern=r"Not enough memory\. Please try to increase --mem-fraction-static"
         r"|Loaded weights leave no GPU memory for the KV cache",
+        kind="cache",
         error=DoesNotFitError,
         sentence="the weights leave no memory for the KV cache in the engine's share of the GPU",
         hint="use more GPUs (AIM_GPU_COUNT), a lower precision (AIM_PRECISION), or a larger share: "

@@ -12,6 +12,8 @@ import pytest
 from aim_engine.backends import sglang, sglang_versions
 from aim_engine.backends.base import ServeJob, ServerCommand
 from aim_engine.backends.counters import read_counters
+from aim_engine.backends.vllm_versions import parse_version
+from aim_engine.catalog.load import catalog_folders, load_everything
 from aim_engine.errors import CatalogError, EngineRefusedError, InputError
 from aim_engine.hardware.installed import Engine
 from aim_engine.hardware.products import product_by_name
@@ -169,6 +171,17 @@ def test_the_newest_version_is_assumed_where_none_is_known() -> None:
     assert sglang_versions.has_option("tp-size", (9, 9))
 
 
+def test_every_option_of_a_shipped_recipe_exists_today_and_in_the_version_it_names() -> None:
+    recipes, _, _ = load_everything(catalog_folders())
+    found = [(one, each) for one in recipes for each in one.variants if each.backend == "sglang"]
+    assert found
+    for one, each in found:
+        named = parse_version(each.evidence.engine.removeprefix("sglang ").strip() or None)
+        for option in each.args:
+            assert sglang_versions.installed_name(option, None), (one.recipe_id, option)
+            assert sglang_versions.installed_name(option, named), (one.recipe_id, option, named)
+
+
 # --- environment -------------------------------------------------------------------------------------------------
 
 
@@ -239,6 +252,7 @@ def test_a_recipe_is_reviewed(args: dict[str, Any], kind: str, sentence: str) ->
 @pytest.mark.parametrize(
     ("changes", "key"),
     [({"env": {"SGLANG_USE_AITER": "1"}}, "env.SGLANG_USE_AITER"),
+     ({"env": {"ROCM_QUICK_REDUCE_QUANTIZATION": "INT4"}}, "env.ROCM_QUICK_REDUCE_QUANTIZATION"),
      ({"args": {"attention-backend": "aiter"}}, "args.attention-backend")],
 )  # fmt: skip
 def test_kernels_that_the_gpu_lacks_are_named(changes: dict[str, Any], key: str) -> None:
@@ -312,7 +326,7 @@ def test_what_may_be_given_up_is_given_up_in_its_own_words() -> None:
     assert list(found) == ["context", "memory share", "eager", "kernels", "collectives"]
     said = {kind: " ".join(done.argv) for kind, done in found.items()}
     assert "--context-length 2048" in said["context"]
-    assert "--mem-fraction-static 0.82" in said["memory share"]
+    assert "--mem-fraction-static 0.81" in said["memory share"]
     assert "--disable-cuda-graph" in said["eager"]
     assert "--disable-custom-all-reduce" in said["collectives"]
     assert found["kernels"].env["SGLANG_USE_AITER"] == "0"

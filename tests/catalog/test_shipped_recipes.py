@@ -37,8 +37,10 @@ def served(recipe: Recipe) -> Iterator[Variant]:
 
 
 @cache
-def outcome(model_id: str, gpu_type: str, gpus: int, precision: str, metric: str) -> Plan | Refusal:
-    flags = {"model": model_id, "precision": precision, "metric": metric, "gpu_count": str(gpus)}
+def outcome(
+    model_id: str, gpu_type: str, gpus: int, precision: str, metric: str, backend: str = "vllm"
+) -> Plan | Refusal:
+    flags = {"model": model_id, "precision": precision, "metric": metric, "gpu_count": str(gpus), "backend": backend}
     request = read_request(flags, {})
     return make_plan(request, declared_inventory(f"{gpu_type}:{gpus}"), load_catalog(model_id, FOLDERS))
 
@@ -46,7 +48,7 @@ def outcome(model_id: str, gpu_type: str, gpus: int, precision: str, metric: str
 def asked_of(recipe: Recipe, variant: Variant) -> Iterator[Plan | Refusal]:
     """What comes of asking for the variant's precision and number of GPUs, for each metric that it serves."""
     for metric in (variant.metric,) if variant.metric else METRICS:
-        yield outcome(recipe.model_id, recipe.gpu_type, variant.gpu_count, recipe.precision, metric)
+        yield outcome(recipe.model_id, recipe.gpu_type, variant.gpu_count, recipe.precision, metric, variant.backend)
 
 
 def test_the_catalogue_is_as_wide_as_it_is_said_to_be() -> None:
