@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aim_engine.backends.registry import backend
+from aim_engine.backends import vllm
 from aim_engine.backends.vllm_kernels import kernel_complaints
 from aim_engine.catalog.load import catalog_folders, load_everything
 from aim_engine.hardware.products import all_products
@@ -63,14 +63,13 @@ def test_nothing_is_said_of_a_gpu_that_nobody_knows(gpu_type: str) -> None:
 
 def test_review_says_it_beside_the_options() -> None:
     one = variant(1, args={"no-such": 1}, env=AITER)
-    keys = [complaint.key for complaint in backend("vllm").review(recipe(one, gpu_type="MI210", precision="fp8"), one)]
+    keys = [complaint.key for complaint in vllm.review(recipe(one, gpu_type="MI210", precision="fp8"), one)]
     assert keys == ["args.no-such", "env.VLLM_ROCM_USE_AITER", "precision"]
 
 
 def test_no_shipped_recipe_asks_for_kernels_that_are_not_there() -> None:
     recipes = load_everything(catalog_folders())[0]
     assert recipes
-<<<<<<< HEAD
     complaints = [
         (one.recipe_id, complaint.key, complaint.sentence)
         for one in recipes
@@ -80,8 +79,3 @@ def test_no_shipped_recipe_asks_for_kernels_that_are_not_there() -> None:
         if not complaint.is_warning
     ]
     assert complaints == []
-=======
-    assert [
-        found for one in recipes for each in one.variants for found in backend(each.backend).review(one, each)
-    ] == []
->>>>>>> 47fe550 (tests: each variant of a shipped recipe is asked of its own engine)

@@ -38,7 +38,6 @@ def test_what_replaces_an_option_exists_today() -> None:
 def test_every_option_of_a_shipped_recipe_exists_today_and_in_the_version_it_names() -> None:
     """In that version's own words, that is."""
     recipes, _, _ = load_everything(catalog_folders())
-<<<<<<< HEAD
     missed = [
         (recipe.recipe_id, change.key, version)
         for recipe in recipes
@@ -48,14 +47,6 @@ def test_every_option_of_a_shipped_recipe_exists_today_and_in_the_version_it_nam
         for change in translate(variant.args, variant.env, variant.optional, version).absent
     ]
     assert missed == []
-=======
-    for recipe in recipes:
-        for variant in (one for one in recipe.variants if one.backend == "vllm"):
-            named = versions.parse_version(variant.evidence.engine.removeprefix("vllm ").strip() or None)
-            for option in variant.args:
-                assert versions.has_option(option, None), (recipe.recipe_id, option)
-                assert versions.has_option(option, named), (recipe.recipe_id, option, named)
->>>>>>> 47fe550 (tests: each variant of a shipped recipe is asked of its own engine)
 
 
 @pytest.mark.parametrize(
