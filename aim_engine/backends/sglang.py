@@ -13,7 +13,7 @@ from typing import Any
 
 from aim_engine.backends import sglang_versions as versions
 from aim_engine.backends import vllm_caches as kernel_caches
-from aim_engine.backends.base import Complaint, ServeJob, ServerCommand, ServerUrls, Step
+from aim_engine.backends.base import Complaint, Loading, ServeJob, ServerCommand, ServerUrls, Step
 from aim_engine.backends.environment import base_url, layered
 from aim_engine.backends.kernels import Need, complaints, no_aiter, no_quick_reduce, precision_needs
 from aim_engine.backends.sglang_options import named, recipe_complaints, rendered, serve_options, version_of
@@ -22,7 +22,7 @@ from aim_engine.backends.vllm_versions import parse_version
 from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.recipe import ArgumentValue, Recipe, Variant
 from aim_engine.catalog.terms import ServingTerms
-from aim_engine.errors import CatalogError
+from aim_engine.errors import AimError, CatalogError
 from aim_engine.hardware.installed import Engine
 from aim_engine.hardware.inventory import Gpu
 from aim_engine.hardware.products import Product
@@ -107,6 +107,8 @@ def read_terms(
         kernel_block_tokens=1,
         prefix_caching=merged.get("disable-radix-cache") is not True,
         pipeline_parallel_size=_whole(merged.get("pp-size")) or 1,
+        cache_given="max-total-tokens" in merged,
+        others=tuple(sorted((option, str(value)) for option, value in merged.items())),
     )
 
 
@@ -115,6 +117,21 @@ def derive(card: ModelCard, model_id: str, product: Product) -> Recipe | None:
     from aim_engine.backends import sglang_derived  # here: most models that are served have recipes
 
     return sglang_derived.derive(card, model_id, product)
+
+
+def refused_format(method: str, vendor: str, engine: Engine | None) -> str:
+    """Nothing: which formats sglang loads where is not known here."""
+    return ""
+
+
+def objection(model: Loading, options: Mapping[str, Any], engine: Engine | None) -> AimError | None:
+    """None: which models sglang loads is not known here."""
+    return None
+
+
+def doubts(model: Loading, options: Mapping[str, Any], engine: Engine | None) -> Iterator[str]:
+    """That nobody has looked whether sglang has a class for it."""
+    yield f"whether sglang can load {model.name} was not checked: what it has classes for is not known here"
 
 
 def command(job: ServeJob) -> ServerCommand:

@@ -22,6 +22,9 @@ class ServingTerms:
     no longer need. States are kept in `state_element_bytes`, their recurrent part in `recurrent_element_bytes` (0: as
     the model's family does). `cache_given` says that the arguments themselves give the KV cache its size. `others` are
     all arguments, by name, but those that are known to leave an engine's needs as they are; their values as text.
+
+    With `static_share` the engine's share is one of what is free when it starts, and holds weights and KV cache alone;
+    without, it is one of the whole, and holds everything.
     """
 
     context_tokens: int | None
