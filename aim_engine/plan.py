@@ -29,6 +29,7 @@ from aim_engine.selection.memory import Ledger
 from aim_engine.selection.remarks import cautions, choices
 from aim_engine.selection.select import RULES_CHOSE, Chooser, Selection, select
 from aim_engine.selection.served import checkpoint_of
+from aim_engine.selection.standing import standing
 
 # A start reads the weights, compiles and captures graphs. The budget is generous because a start that is killed while
 # it makes progress is worse than one that is waited for; a cold torch.compile on AMD has been seen to take 37 minutes.
@@ -79,6 +80,11 @@ class Plan:
         return self.winner.variant.evidence
 
     @property
+    def evidence_counts_as(self) -> str:
+        """The level of the evidence, as far as it holds for the engine that is here."""
+        return standing(self.evidence, self.engine).level
+
+    @property
     def ledger(self) -> Ledger | None:
         return self.winner.ledger
 
@@ -101,7 +107,7 @@ class Plan:
             "revision": self.revision,
             "backend": winner.variant.backend,
             "precision": winner.recipe.precision,
-            "evidence": asdict(self.evidence),
+            "evidence": {**asdict(self.evidence), "counts_as": self.evidence_counts_as},
             "metric": request.metric,
             "gpu_count": winner.gpu_count,
             "tensor_parallel_size": winner.tensor_parallel_size,

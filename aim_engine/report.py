@@ -170,7 +170,7 @@ def operator_profiles(plan: Plan) -> list[dict[str, Any]]:
         "gpu_count": winner.gpu_count,
         "precision": recipe.precision,
         "metric": plan.request.metric,
-        "type": _AMD_TYPE.get(plan.evidence.level, "unoptimized"),
+        "type": _AMD_TYPE.get(plan.evidence_counts_as, "unoptimized"),
     }
     profile = {
         "aim_id": plan.model,

@@ -154,6 +154,7 @@ def test_notes_come_in_the_order_of_what_was_done() -> None:
     assert found.notes == (
         "seen",
         "GPU 2 (MI300X) is not used: closed",
+        "the evidence (reported) is for vllm 0.16.0, and vllm 0.18.1+rocm700 is installed",
         "max-num-seqs: AIM_ENGINE_ARGS says 1, the recipe said 512",
     )
 

@@ -17,6 +17,7 @@ from aim_engine.selection.changes import Change
 from aim_engine.selection.groups import equal_groups
 from aim_engine.selection.memory import in_gib
 from aim_engine.selection.rules import partition_remedy
+from aim_engine.selection.standing import standing
 
 Rank = Callable[[Judged], tuple[object, ...]]
 
@@ -108,7 +109,7 @@ def _nearest_refusal(
         return told[0](message, hint=told[1])
     if "gpu type" in rules:
         return NoRecipeError(_wrong_type(situation, eligible), hint=_WRONG_TYPE_HINT)
-    return NoRecipeError(message, hint=_alternatives(rules, eligible))
+    return NoRecipeError(message, hint=_alternatives(rules, eligible, situation))
 
 
 _TOLD_BY_ONE_RULE: dict[str, tuple[type[AimError], str]] = {
@@ -135,14 +136,18 @@ _ENGINE_HINT = (
 )
 
 
-def _alternatives(rules: set[str], eligible: tuple[Judged, ...]) -> str:
+def _counts_as(candidate: Candidate, situation: Situation) -> str:
+    return standing(candidate.variant.evidence, situation.engine).level
+
+
+def _alternatives(rules: set[str], eligible: tuple[Judged, ...], situation: Situation) -> str:
     """What the recipes for this hardware do offer, where one setting is all that stands in the way."""
     near = [one.candidate for one in eligible if {verdict.rule for verdict in one.failures} <= rules]
     offers = {
         "precision": ("AIM_PRECISION", sorted({candidate.recipe.precision for candidate in near})),
         "gpu count": ("AIM_GPU_COUNT", sorted({str(candidate.variant.gpu_count) for candidate in near})),
         "metric": ("AIM_METRIC", sorted({str(candidate.variant.metric) for candidate in near})),
-        "evidence": ("AIM_MIN_EVIDENCE", sorted({candidate.variant.evidence.level for candidate in near})),
+        "evidence": ("AIM_MIN_EVIDENCE", sorted({_counts_as(one, situation) for one in near})),
     }
     if len(rules) == 1 and (offer := offers.get(next(iter(rules)))):
         return f"the recipes for this hardware offer {', '.join(offer[1])}; set {offer[0]} to one of these"

@@ -9,6 +9,7 @@ from collections.abc import Collection
 
 from aim_engine.selection.candidate import Candidate, Situation
 from aim_engine.selection.memory import Ledger, in_gib
+from aim_engine.selection.standing import standing
 
 
 def cautions(situation: Situation, winner: Candidate, checkpoint: str, argv: Collection[str]) -> list[str]:
@@ -75,6 +76,8 @@ def choices(situation: Situation, winner: Candidate) -> list[str]:
             left_out.setdefault((gpu.product, gpu.unusable), []).append(gpu.name)
     found += [f"{few[0]} ({product}) is not used: {why}" if len(few) == 1 else
               f"{len(few)} x {product} are not used: {why}" for (product, why), few in left_out.items()]  # fmt: skip
+    if other_version := standing(winner.variant.evidence, situation.engine).sentence:
+        found.append(other_version)
     checkpoint, asked = winner.recipe.huggingface_id, situation.request.model
     if not winner.recipe.is_family and checkpoint != asked:
         found.append(f"the checkpoint {checkpoint} is served for {asked}")

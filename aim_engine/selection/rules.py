@@ -13,6 +13,7 @@ from aim_engine.hardware.products import product_by_name
 from aim_engine.hardware.visibility import put_first, set_here
 from aim_engine.selection.candidate import DATA_PARALLEL, Candidate, Situation, Verdict, gpus_of_type, written_size
 from aim_engine.selection.memory import Ledger, in_gib
+from aim_engine.selection.standing import standing
 from aim_engine.values import EVIDENCE_LEVELS
 
 Rule = Callable[[Candidate, Situation], Verdict]
@@ -162,12 +163,13 @@ def metric(candidate: Candidate, situation: Situation) -> Verdict:
 
 
 def evidence(candidate: Candidate, situation: Situation) -> Verdict:
-    """The evidence for the variant is strong enough."""
-    level, least = candidate.variant.evidence.level, situation.request.min_evidence
-    enough = EVIDENCE_LEVELS.index(level) >= EVIDENCE_LEVELS.index(least)
-    return _verdict(
-        "evidence", enough, f"its evidence is {level}", f"its evidence is {level}, and AIM_MIN_EVIDENCE is {least}"
-    )
+    """The evidence for the variant is strong enough, as far as it holds for the engine that is here."""
+    found, least = standing(candidate.variant.evidence, situation.engine), situation.request.min_evidence
+    has = f"its evidence is {candidate.variant.evidence.level}"
+    if found.level != candidate.variant.evidence.level:
+        has = found.sentence
+    return _verdict("evidence", found.rank >= EVIDENCE_LEVELS.index(least), has,
+                    f"{has}, and AIM_MIN_EVIDENCE is {least}")  # fmt: skip
 
 
 def engine(candidate: Candidate, situation: Situation) -> Verdict:

@@ -20,6 +20,7 @@ from aim_engine.selection.memory import Load, ledger
 from aim_engine.selection.notes import notes_on
 from aim_engine.selection.refusal import why_none
 from aim_engine.selection.rules import RULES
+from aim_engine.selection.standing import standing
 
 # A recipe that is made here takes the longest context that fits; where that is less than this, more GPUs are better.
 _LEAST_CONTEXT = 8192
@@ -225,7 +226,7 @@ def _rank(situation: Situation) -> Callable[[Judged], tuple[object, ...]]:
             candidate.variant.metric is None,
             _width_rank(candidate, latency=latency),
             0 if latency else -candidate.replicas,
-            -candidate.variant.evidence.rank,
+            -standing(candidate.variant.evidence, situation.engine).rank,
             candidate.recipe.order,
             candidate.recipe.recipe_id,
             candidate.variant.backend,

@@ -65,16 +65,19 @@ def test_variants_are_in_order_of_backend_and_count_and_inherit_the_evidence(tmp
         tmp_path,
         changed(
             NESTED,
-            evidence={"level": "served", "source": "s", "date": "2026-01-02"},
+            evidence={"level": "served", "source": "s", "engine": "vllm 0.32.0", "date": "2026-01-02"},
             sglang_serve={"2_gpu": {}},
-            vllm_serve={"8_gpu": {}, "1_gpu": {"evidence": {"level": "measured"}, "enabled": False}},
+            vllm_serve={
+                "8_gpu": {},
+                "1_gpu": {"evidence": {"level": "measured", "engine": "vllm 0.32.0"}, "enabled": False},
+            },
         ),
     )
     assert recipe is not None
     assert [(v.backend, v.gpu_count, v.enabled) for v in recipe.variants] == [
         ("sglang", 2, True), ("vllm", 1, False), ("vllm", 8, True)]  # fmt: skip
     assert [v.evidence.level for v in recipe.variants] == ["served", "measured", "served"]
-    assert recipe.evidence == Evidence(level="served", source="s", date="2026-01-02")
+    assert recipe.evidence == Evidence(level="served", source="s", engine="vllm 0.32.0", date="2026-01-02")
 
 
 def test_what_is_optional_is_named_as_args_and_env_have_it(tmp_path: Path) -> None:
@@ -94,6 +97,34 @@ def test_a_date_may_be_written_bare(tmp_path: Path) -> None:
     assert problems == []
     assert recipe is not None
     assert recipe.evidence.date == "2026-11-21"
+
+
+@pytest.mark.parametrize(
+    ("evidence", "problems"),
+    [
+        ({"level": "reported"}, ["source: is missing"]),
+        ({"level": "parsed", "source": "I looked", "engine": "vllm 0.32.0"},
+         ['source: must begin with "aim-engine validate --engine"']),
+        ({"level": "parsed", "source": "aim-engine validate --engine, all of it", "engine": "vllm"},
+         ["engine: must name the version that it was parsed with"]),
+        ({"level": "measured", "source": "mine", "engine": "newest"}, ["engine: must name the version"]),
+        ({"level": "served", "source": "mine"}, ["engine: must name the version"]),
+        ({"level": "parsed", "source": "aim-engine validate --engine", "engine": "vllm 0.32"}, []),
+        ({"level": "measured", "source": "mine", "engine": "vllm 0.32.0"}, []),
+        ({"level": "derived"}, []),
+    ],
+)  # fmt: skip
+def test_a_level_needs_what_it_rests_on(tmp_path: Path, evidence: dict[str, str], problems: list[str]) -> None:
+    """Of the recipe, of one variant, and in the flat form."""
+    for place, content in {
+        "evidence": changed(NESTED, evidence=evidence),
+        "vllm_serve.1_gpu.evidence": changed(NESTED, vllm_serve={"1_gpu": {"evidence": evidence}}),
+        "evidence ": changed(FLAT, evidence=evidence),
+    }.items():
+        _, found = read(tmp_path, content)
+        assert len(found) == len(problems)
+        for problem, expected in zip(found, problems, strict=True):
+            assert problem.startswith(f" (recipe r): {place.strip()}.{expected}")
 
 
 def test_without_evidence_a_recipe_says_that_there_is_none(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from aim_engine.selection import rules
 from aim_engine.selection.candidate import Candidate, Situation
 from aim_engine.selection.kv_cache import Capacity
 from aim_engine.selection.memory import Ledger, Line
+from aim_engine.selection.standing import standing
 from tests.building import CARD, CPU_ENGINE, GIB, MODEL, ROCM, cpu_here, here, recipe, request, situation, variant
 
 
@@ -111,6 +112,16 @@ def test_evidence() -> None:
     assert says(rules.evidence, served, strict) == (True, "its evidence is served")
     assert says(rules.evidence, placed(), strict) == (
         False, "its evidence is derived, and AIM_MIN_EVIDENCE is served")  # fmt: skip
+
+
+def test_evidence_for_another_version_of_the_engine_counts_less() -> None:
+    measured = placed(variant_evidence=Evidence(level="measured", engine="vllm 0.16.0"))
+    said = standing(measured.variant.evidence, ROCM).sentence
+    assert said.endswith("so it counts as reported here")
+    for least, passes in (("reported", True), ("served", False)):
+        asked = situation(asked=request(min_evidence=least), engine=ROCM)
+        refusal = "" if passes else ", and AIM_MIN_EVIDENCE is served"
+        assert says(rules.evidence, measured, asked) == (passes, f"{said}{refusal}")
 
 
 def test_engine() -> None:
