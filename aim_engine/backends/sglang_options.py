@@ -163,10 +163,18 @@ def _owned(job: ServeJob) -> dict[str, Any]:
         "dp-size": job.replicas if job.replicas > 1 else None,
         "tp-size": _width(job),
         "enable-metrics": True,
+        # the sidecar asks these every second; a log of that hides everything else
+        "uvicorn-access-log-exclude-prefixes": _asked_often(job),
         # its own first request comes without the key; ours, which makes the server ready, does the same work
         "skip-server-warmup": True,
     }
     return {option: value for option, value in wanted.items() if value is not None}
+
+
+def _asked_often(job: ServeJob) -> list[str] | None:
+    option = "uvicorn-access-log-exclude-prefixes"
+    there = versions.has_option(option, version_of(job)) and option not in {**named(job.args), **named(job.overrides)}
+    return ["/health", "/metrics", "/load"] if there else None
 
 
 def _width(job: ServeJob) -> int | None:

@@ -50,7 +50,7 @@ def test_the_whole_command_of_a_plain_job() -> None:
     assert command().argv == (
         "python", "-P", "-m", "aim_engine.runtime.sglang_server", "--model-path", MODEL, "--host", "0.0.0.0",
         "--port", "8000", "--served-model-name", MODEL, "--context-length", "4096", "--enable-metrics",
-        "--skip-server-warmup",
+        "--uvicorn-access-log-exclude-prefixes", "/health", "/metrics", "/load", "--skip-server-warmup",
     )  # fmt: skip
 
 

@@ -100,3 +100,16 @@ def test_the_recommended_deployments_are_few_enough_for_an_argument_and_a_label(
     assert (qwen["latency"]["gpuCount"], qwen["latency"]["precision"]) == (8, "bf16")
     assert (qwen["throughput"]["gpuCount"], qwen["throughput"]["precision"]) == (1, "bf16")
     assert len(build.deployments_text()) < 100_000, "an argument is at most 128 KiB: recommend less"
+
+
+def test_an_image_with_another_engine_recommends_what_that_engine_serves() -> None:
+    found = build.recommended_deployments("sglang")
+    assert 0 < len(found) < len(build.recommended_deployments())
+    assert {one["modelId"] for one in found} == {"deepseek-ai/DeepSeek-R1-0528"}
+
+
+def test_another_engine_needs_a_base_that_has_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        build.main(["--backend", "sglang"])
+    assert ended.value.code == 2
+    assert "give --base too" in capsys.readouterr().err
