@@ -48,7 +48,7 @@ def there() -> None:
 
 
 def validate(*words: str) -> tuple[int, str]:
-    command = [ROOT / "scripts" / "sglang-parser", "validate", "--engine", *words]
+    command = [str(ROOT / "scripts" / "sglang-parser"), "validate", "--engine", *words]
     ran = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
     return ran.returncode, ran.stdout
 
