@@ -25,7 +25,7 @@ def failed_build(monkeypatch: pytest.MonkeyPatch, folder: Path, here: str, **opt
     (folder / "docker").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.setattr(build, "wheels", lambda steps: None)
-    given = argparse.Namespace(**{"cpu": False, "base": None, "tag": None, **options})
+    given = argparse.Namespace(**{"cpu": False, "base": None, "backend": None, "tag": None, **options})
     with pytest.raises(DockerError) as caught:
         build.build(Steps("build", folder / "log"), given)
     return caught.value
