@@ -6,13 +6,13 @@ Plug-ins join through the entry point group `aim_engine.backends`.
 from __future__ import annotations
 
 import difflib
+import importlib
 from typing import cast
 
-from aim_engine.backends import sglang, vllm
 from aim_engine.backends.base import Backend
 from aim_engine.errors import InputError
 
-BUILT_IN: dict[str, Backend] = {vllm.name: cast(Backend, vllm), sglang.name: cast(Backend, sglang)}
+BUILT_IN = ("vllm", "sglang")  # modules of this package: most plans load one of them
 
 
 def backend(name: str) -> Backend:
@@ -21,7 +21,7 @@ def backend(name: str) -> Backend:
     Raises:
         InputError: there is none; the message lists those there are.
     """
-    found = BUILT_IN.get(name) or _plug_in(name)
+    found = _built_in(name) or _plug_in(name)
     if found is None:
         known = [*BUILT_IN, *_plug_in_names()]
         near = difflib.get_close_matches(name, known, n=1)
@@ -35,6 +35,10 @@ def backend(name: str) -> Backend:
 def is_known(name: str) -> bool:
     """Whether this installation has a backend of that name."""
     return name in BUILT_IN or name in _plug_in_names()
+
+
+def _built_in(name: str) -> Backend | None:
+    return cast(Backend, importlib.import_module(f"aim_engine.backends.{name}")) if name in BUILT_IN else None
 
 
 def _plug_in(name: str) -> Backend | None:
