@@ -207,7 +207,7 @@ def know(request: Request, inventory: Inventory, progress: Progress = _nobody) -
     this machine.
     """
     catalog = _known(request, inventory, progress)
-    if inventory.declared:
+    if inventory.declared or request.forget:
         return catalog
     own = str(request.model_folder.absolute()) if request.model_folder else request.required_model
     found, notes = recall(request.cache_dir, {own, *(recipe.huggingface_id for recipe in catalog.recipes)})

@@ -96,6 +96,13 @@ class Plan:
         weights = self.ledger.lines[0].bytes * self.winner.gpu_count if self.ledger else 0
         return _START_BASE_SECONDS + weights // _START_BYTES_PER_SECOND
 
+    @property
+    def given_up(self) -> tuple[Rung, ...]:
+        """The rungs that an earlier start of the same on this machine had to take: this one begins there."""
+        known = self.ledger.measurement if self.ledger else None
+        by_name = {rung.name: rung for rung in self.ladder}
+        return tuple(by_name[name] for name in known.given_up if name in by_name) if known else ()
+
     def as_json(self) -> dict[str, Any]:
         """What `plan --json` prints and plan.json holds. Keys may be added, never renamed; no secret is in it."""
         winner, request = self.winner, self.request
@@ -121,6 +128,7 @@ class Plan:
             "engine": asdict(self.engine) if self.engine else None,
             "command": self.command.as_json(),
             "ladder": [rung.as_json() for rung in self.ladder],
+            "given_up": [rung.name for rung in self.given_up],
             "origins": dict(self.origins),
             "warnings": list(self.warnings),
             "notes": list(self.notes),
@@ -197,7 +205,16 @@ def make_plan(
     objection = None if request.force else backend.objection(*loading)
     if objection is not None:
         return Refusal(error=objection, judged=selection.judged)
-    return replace(plan, warnings=(*plan.warnings, *backend.doubts(*loading)))
+    return replace(plan, warnings=(*plan.warnings, *backend.doubts(*loading)), notes=(*plan.notes, *_begins_at(plan)))
+
+
+def _begins_at(plan: Plan) -> list[str]:
+    known = plan.ledger.measurement if plan.ledger else None
+    if known is None or not plan.given_up:
+        return []
+    words = " and ".join(rung.gives_up for rung in plan.given_up)
+    return [f"given up from the start, because on {known.date[:10]} it did not start otherwise: {words}; "
+            "AIM_FORGET=1 tries again"]  # fmt: skip
 
 
 def _plan(situation: Situation, selection: Selection, winner: Candidate, backend: Backend) -> Plan:

@@ -60,6 +60,7 @@ class Request:
     hardware: str = "detect"
     detect_timeout: float = 10.0
     fallback: bool = True
+    forget: bool = False
     start_timeout: float | None = None
     hang_timeout: float = 120.0
     drain_timeout: float = 60.0

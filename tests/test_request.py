@@ -48,6 +48,7 @@ VALUES: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "hardware": ("MI300X:8", "MI300X:8", (" ",)),
     "detect_timeout": ("2.5", 2.5, ("0", "soon", "-1", "1e3", "nan", "inf", "٣")),
     "fallback": ("off", False, ("none",)),
+    "forget": ("1", True, ("all",)),
     "start_timeout": ("600", 600.0, ("0", "never", "12345678")),
     "hang_timeout": ("30", 30.0, ("0.5", "x")),
     "drain_timeout": ("0", 0.0, ("-1", "x")),

@@ -34,16 +34,19 @@ class Occasion:
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
     """`lines` are bytes of one device by the ledger's names, joined by `JOINT` where they are known together only;
-    `date` is when, in UTC ("2026-10-10T12:00:00Z").
+    `date` is when, in UTC ("2026-10-10T12:00:00Z"). `given_up` names the rungs of the ladder without which the start
+    failed; then there are no lines, for what ran was something else.
     """
 
     occasion: Occasion
     lines: Mapping[str, int]
     date: str
+    given_up: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """`{format, occasion: {...}, lines: {name: bytes}, date}`."""
-        return {"format": FORMAT, "occasion": self.occasion.as_json(), "lines": dict(self.lines), "date": self.date}
+        """`{format, occasion: {...}, lines: {name: bytes}, date, given_up: [name]}`."""
+        return {"format": FORMAT, "occasion": self.occasion.as_json(), "lines": dict(self.lines), "date": self.date,
+                "given_up": list(self.given_up)}  # fmt: skip
 
 
 def recalled(measurements: Iterable[Measurement], occasion: Occasion) -> Measurement | None:
@@ -81,8 +84,12 @@ def read_measurement(value: Any) -> Measurement:
     """
     if not isinstance(value, Mapping) or value.get("format") != FORMAT:
         raise ValueError(f"it is not of format {FORMAT}")
+    given_up = _texts(value.get("given_up", []))
     return Measurement(
-        occasion=read_occasion(value.get("occasion")), lines=_lines(value.get("lines")), date=_text(value, "date")
+        occasion=read_occasion(value.get("occasion")),
+        lines={} if given_up else _lines(value.get("lines")),
+        date=_text(value, "date"),
+        given_up=given_up,
     )
 
 

@@ -61,6 +61,7 @@ class Contract:
     keep_alive: bool
     max_retries: int
     ladder: tuple[Rung, ...] = ()
+    given_up: tuple[str, ...] = ()  # names of rungs that are taken from the start
 
 
 def _rung(rung: Mapping[str, Any]) -> Rung:
@@ -111,6 +112,7 @@ def read_contract(plan: Mapping[str, Any]) -> Contract:
             keep_alive=bool(runtime.get("keep_alive", False)),
             max_retries=int(runtime.get("max_retries", 0)) if runtime.get("fallback", True) else 0,
             ladder=tuple(map(_rung, plan.get("ladder", ()))),
+            given_up=tuple(plan.get("given_up", ())),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InternalError(f"the plan is incomplete: {error!r}", hint="please report this with the plan") from error

@@ -6,7 +6,7 @@ In: servers that began and failures that ended them. Out: the same as a file. De
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aim_engine.runtime import state as files
@@ -17,14 +17,16 @@ from aim_engine.runtime.state import State
 class History:
     """The attempts of one run. `retry_at` is a moment of the monotonic clock, or None when no attempt is pending."""
 
-    def __init__(self, state: State, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, state: State, *, clock: Callable[[], float] = time.monotonic, given_up: Sequence[str] = ()
+    ) -> None:
         self._state = state
         self._clock = clock
         known = state.read(files.ATTEMPTS) or {}
         self._attempts: list[dict[str, Any]] = known.get("attempts", [])
         self.retries_used: int = known.get("retries_used", 0)
         self.retry_at: float | None = known.get("retry_at")
-        self.rungs: list[str] = known.get("rungs", [])  # what was given up, in that order
+        self.rungs: list[str] = known.get("rungs", list(given_up))  # what is done without, in that order
 
     @property
     def pid(self) -> int:

@@ -30,7 +30,7 @@ class MemoryReport:
 
     def take(self, server: tuple[int, int], seen: Seen) -> None:
         """The server is ready, and this was seen of it. Only the first time for each. One that runs otherwise than
-        planned, without what was given up after a failure, is shown, and neither judged nor remembered.
+        planned, without what was given up after a failure, is shown and not judged; what it does without is remembered.
         """
         if server == self._server:
             return
@@ -40,26 +40,25 @@ class MemoryReport:
             self._compared = known["compared"]
             return
         attempts = (self._state.read(files.ATTEMPTS) or {}).get("attempts")
-        as_planned = not (attempts and attempts[-1].get("without"))
+        without = tuple(attempts[-1].get("without", ())) if attempts else ()
+        as_planned = not without
         found = compared(self._memory, seen)
         self._compared = found if as_planned else {**found, "warnings": []}
         for warning in self._compared["warnings"]:
             self._log.warning(warning)
-        if as_planned:
-            self._remember(seen)
+        self._remember(measured_lines(self._memory, seen) if as_planned else {}, without)
         self._state.write(files.MEMORY, {"server": server, "compared": self._compared})
 
-    def _remember(self, seen: Seen) -> None:
+    def _remember(self, lines: Mapping[str, int], given_up: tuple[str, ...]) -> None:
         # here: once in a run, and not while an engine starts
         from aim_engine.catalog.measurement import Measurement, read_occasion
         from aim_engine.catalog.remembered import keep
 
-        lines = measured_lines(self._memory, seen)
         occasion = self._plan.get("occasion")
-        if not lines or not occasion or not occasion.get("engine"):
+        if not (lines or given_up) or not occasion or not occasion.get("engine"):
             return
         date = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        found = Measurement(occasion=read_occasion(occasion), lines=lines, date=date)
+        found = Measurement(occasion=read_occasion(occasion), lines=lines, date=date, given_up=given_up)
         try:
             path = keep(Path(self._plan["runtime"]["cache_dir"]), found)
         except OSError as error:

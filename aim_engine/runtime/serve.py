@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     state.write_text(files.SERVER, f"{identity.pid} {identity.start_ticks}\n")
     if state.exists(files.STOP):  # after writing who we are: whoever asked for the end looks there after the marker
         return 0
-    names = (state.read(files.ATTEMPTS) or {}).get("rungs", ())
+    names = (state.read(files.ATTEMPTS) or {}).get("rungs", contract.given_up)
     command = below(contract.command, taken(contract.ladder, names))
     return _become(replace(contract, command=command), state, log)
 

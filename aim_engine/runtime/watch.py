@@ -62,7 +62,7 @@ class Watch:
         self._log = log
         self._daemon = os.getppid()
         self._remains = Remains(state, int((state.read(files.RUN) or {}).get("pid", 0)))
-        self._history = History(state)
+        self._history = History(state, given_up=contract.given_up)
         self._reader = Reader()
         self._lines = Lines()
         self._given_up = state.exists(files.WORDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,16 @@ OCCASION = Occasion(
     engine="vllm 0.18.1", checkpoint="org/x", revision="abc", devices="8 x MI300X", terms=("eager True",)
 )
 FOUND = Measurement(occasion=OCCASION, lines={"activations": 5, "graphs": 0}, date="2026-10-10T12:00:00Z")
+
+
+def test_what_was_given_up_needs_no_lines() -> None:
+    kept = replace(FOUND, lines={}, given_up=("context", "eager"))
+    assert read_measurement(json.loads(json.dumps(kept.as_json()))) == kept
+    for wrong in ([1], "context", {"context": 1}):
+        with pytest.raises(ValueError, match="not a list of texts"):
+            read_measurement({**kept.as_json(), "given_up": wrong})
+    with pytest.raises(ValueError, match="no lines"):
+        read_measurement({**kept.as_json(), "given_up": []})
 
 
 def test_it_reads_back_equal() -> None:

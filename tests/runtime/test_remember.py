@@ -140,7 +140,7 @@ def test_a_cache_that_takes_nothing_is_said_and_costs_nothing_else(
     assert next(row for row in report.shown((1, 2))["lines"] if row["name"] == "activations")["actual_bytes"] == GIB
 
 
-def test_what_runs_without_something_is_neither_judged_nor_remembered(
+def test_of_what_runs_without_something_only_that_is_remembered(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """After a failed start it runs with other options than the plan's, whose figures are not the plan's."""
@@ -152,7 +152,8 @@ def test_what_runs_without_something_is_neither_judged_nor_remembered(
     assert report.shown((1, 2))["kv_cache"]["actual"]["blocks"] == 9
     assert report.shown((1, 2))["warnings"] == []
     assert capfd.readouterr().err == ""
-    assert not (tmp_path / "cache").exists()
+    found, _ = recall(tmp_path / "cache", [MODEL])
+    assert [(one.given_up, dict(one.lines)) for one in found] == [(("eager",), {})]
 
 
 def test_an_engine_that_is_not_known_is_not_remembered(tmp_path: Path) -> None:
@@ -200,3 +201,32 @@ def test_a_remembered_file_is_plain_json(tmp_path: Path) -> None:
     words = json.loads(file.read_text())
     assert words["occasion"]["devices"] == "8 x MI300X gfx942 192 GiB"
     assert "tensor parallel 8" in words["occasion"]["terms"]
+
+
+def test_what_was_given_up_is_given_up_from_the_start_the_next_time(tmp_path: Path) -> None:
+    rung = {
+        "name": "eager",
+        "failures": ["memory"],
+        "gives_up": "speed",
+        "options": {"exit": []},
+        "env": {},
+        "unset": [],
+    }
+    first = {**words_for(tmp_path, planned(), "--exit", "1", "--say", "HIP out of memory"), "ladder": [rung]}
+    server = Server(first, tmp_path)
+    try:
+        server.until_ready()
+        server.until(lambda: server.read("memory.json"))
+    finally:
+        server.stop()
+    found, _ = recall(tmp_path / "cache", [MODEL])
+    assert [(one.given_up, dict(one.lines)) for one in found] == [(("eager",), {})]
+    again = planned(replace(SHIPPED, measurements=found))
+    assert again.as_json()["given_up"] == ["eager"]
+    assert any("AIM_FORGET=1 tries again" in note for note in again.notes)
+    second = Server({**first, "given_up": ["eager"]}, tmp_path)
+    try:
+        second.until_ready()
+        assert [attempt["without"] for attempt in second.status()["attempts"]] == [["eager"]]
+    finally:
+        second.stop()
