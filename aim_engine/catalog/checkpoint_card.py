@@ -12,30 +12,10 @@ from aim_engine.catalog.checkpoint import Checkpoint, Tensor, quantization_of
 from aim_engine.catalog.config_numbers import text_part
 from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.model_shape import architecture, check_shape
+from aim_engine.catalog.tied_tables import is_tied
 from aim_engine.catalog.weights import weight_parts
 
 _PRECISIONS = {"bfloat16": "bf16", "float16": "fp16"}
-_TIED_FAMILIES = frozenset(
-    [
-        "gemma",
-        "gemma2",
-        "gemma3_text",
-        "gemma3n_text",
-        "gemma4_text",
-        "cohere",
-        "cohere2",
-        "falcon",
-        "gpt2",
-        "gpt_bigcode",
-        "bloom",
-        "opt",
-        "mpt",
-        "lfm2",
-        "smollm3",
-        "starcoder2",
-        "mamba",
-    ]
-)
 
 
 def card_of(checkpoint: Checkpoint) -> ModelCard:
@@ -48,7 +28,7 @@ def card_of(checkpoint: Checkpoint) -> ModelCard:
     text = text_part(config)
     check_shape(text, checkpoint.config_path)
     precision = _precision(config, text)
-    shape, tied = architecture(text), _is_tied(config, text)
+    shape, tied = architecture(text), is_tied(config, text)
     family = str(text.get("model_type"))
     return ModelCard(
         model_id=checkpoint.model_id,
@@ -64,12 +44,6 @@ def card_of(checkpoint: Checkpoint) -> ModelCard:
         weight_parts=weight_parts(checkpoint.tensors, shape, family=family, tied=tied) if shape else (),
         tied=tied,
     )
-
-
-def _is_tied(config: Mapping[str, Any], text: Mapping[str, Any]) -> bool:
-    """Whether embedding and head are one table; where a config does not say, its family's default (transformers)."""
-    said = next((one["tie_word_embeddings"] for one in (text, config) if "tie_word_embeddings" in one), None)
-    return said is True if said is not None else str(text.get("model_type")) in _TIED_FAMILIES
 
 
 def _doubts(config: Mapping[str, Any], path: Path) -> tuple[str, ...]:

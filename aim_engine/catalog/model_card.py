@@ -17,6 +17,8 @@ from aim_engine.catalog import schema
 from aim_engine.catalog.architecture import Architecture
 from aim_engine.catalog.model_shape import architecture
 from aim_engine.catalog.quantization import METHODS
+from aim_engine.catalog.reckoned_weights import Reckoned, known_weights, reckoned_weights
+from aim_engine.catalog.tied_tables import is_tied
 from aim_engine.catalog.weights import WeightPart
 from aim_engine.catalog.yaml_file import Problem, YamlError, read_yaml, schema_problems
 from aim_engine.values import PRECISIONS, is_hub_id
@@ -62,19 +64,17 @@ class ModelCard:
         """The hub's id of the checkpoint in that precision, where it is another than the model's own."""
         return self.checkpoints.get(precision or "")
 
-    def weights_in(self, precision: str) -> tuple[int, str] | None:
-        """Bytes of the weights in that precision and what the number rests on; None where nothing is known.
-
-        A precision whose checkpoint is not known is reckoned from one that is, by the bits of an element.
+    def weights_in(self, precision: str) -> Reckoned | None:
+        """The weights in that precision; None where nothing is known. One whose checkpoint nobody has counted is
+        reckoned from one that somebody has.
         """
         known = self.weights_bytes.get(precision)
         if known is not None:
-            return known, self.weights_basis
+            return known_weights(known, self.weights_basis)
         if not self.weights_bytes:
             return None
-        other = max(self.weights_bytes, key=lambda name: BITS[name])
-        reckoned = -(-self.weights_bytes[other] * BITS[precision] // BITS[other])
-        return reckoned, self.weights_basis if BITS[precision] == BITS[other] else "assumed"
+        return reckoned_weights(self.weights_bytes, precision, basis=self.weights_basis, shape=self.architecture,
+                                tied=self.tied)  # fmt: skip
 
 
 def _hub_id(text: str) -> str:
@@ -137,6 +137,7 @@ def read_model_card(path: Path) -> tuple[ModelCard | None, list[Problem]]:
         quantization=parsed.get("quantization", ""),
         source=parsed.get("source", ""),
         file=str(path),
+        tied=is_tied({}, parsed.get("config", {})),
         checkpoints=parsed.get("checkpoints", {}),
     ), []
 

@@ -62,7 +62,7 @@ def _terms(situation: Situation, candidate: Candidate, terms: ServingTerms) -> l
     own = situation.request.environment
     return [
         f"precision {recipe.precision}",
-        f"weights {weights[0] if weights else 'unknown'}",
+        f"weights {weights.bytes if weights else 'unknown'}",
         f"tensor parallel {candidate.tensor_parallel_size}",
         f"pipeline parallel {terms.pipeline_parallel_size}",
         f"copies {candidate.replicas}",

@@ -13,6 +13,7 @@ from typing import Any
 from aim_engine.catalog.architecture import Architecture
 from aim_engine.catalog.measurement import Measurement
 from aim_engine.catalog.model_card import ModelCard
+from aim_engine.catalog.reckoned_weights import Reckoned
 from aim_engine.catalog.terms import ServingTerms
 from aim_engine.selection.kv_cache import CachePool, Capacity, cache_pool
 from aim_engine.selection.measured import with_measured
@@ -138,7 +139,7 @@ def ledger(load: Load) -> Ledger | None:
     pool = cache_pool(shape, load.terms, load.tensor_parallel_size) if shape else None
     if shape is None or weights is None or pool is None:
         return None
-    fixed = (_weights(load, shape, *weights), *with_measured(_overheads(load, shape), load.measurement))
+    fixed = (_weights(load, shape, weights), *with_measured(_overheads(load, shape), load.measurement))
     budget = load.budget_bytes + min(load.spare_bytes, sum(line.bytes for line in fixed[1:]))
     room = budget - sum(line.bytes for line in fixed)
     context = load.context_tokens or _longest(load, room, pool, shape.max_context)
@@ -179,20 +180,23 @@ def _guessed(line: Line, load: Load, shape: Architecture, context: int) -> Line:
                    most=max(line.bytes, *sizes))  # fmt: skip
 
 
-def _weights(load: Load, shape: Architecture, weights: int, basis: str) -> Line:
+def _weights(load: Load, shape: Architecture, weights: Reckoned) -> Line:
     card, width, depth = load.card, load.tensor_parallel_size, load.terms.pipeline_parallel_size
     if card.weight_parts and load.precision in card.weights_bytes:
         held = weights_of_one_gpu(card.weight_parts, shape, tied=card.tied, width=width, depth=depth)
-        note = f"{weights:,} bytes of {load.precision}, tensor by tensor"
+        note = f"{weights.bytes:,} bytes of {load.precision}, tensor by tensor"
         return Line(name="weights", bytes=held, basis="exact", note=note)
-    divided = -(-weights // (width * depth))
-    note = f"{weights:,} bytes of {load.precision}"
-    if width * depth > 1:
-        note += f", divided by {width * depth} (norms and other small tensors are kept whole on each)"
-    most = divided if width * depth == 1 else divided * 103 // 100
-    if basis == "assumed":
-        most = divided * 115 // 100
-    return Line(name="weights", bytes=divided, basis=basis, note=note, least=divided, most=most)
+    parts = width * depth
+    note = f"{weights.bytes:,} bytes of {load.precision}"
+    if weights.basis == "assumed":
+        note += ", reckoned with embedding and head in 16 bits"
+    if parts > 1:
+        note += f", divided by {parts} (norms and other small tensors are kept whole on each)"
+    divided, most = -(-weights.bytes // parts), -(-weights.most // parts)
+    if parts > 1 and weights.basis != "assumed":
+        most = most * 103 // 100
+    return Line(name="weights", bytes=divided, basis=weights.basis, note=note, least=-(-weights.least // parts),
+                most=most)  # fmt: skip
 
 
 def _overheads(load: Load, shape: Architecture) -> tuple[Line, ...]:

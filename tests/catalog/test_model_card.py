@@ -10,7 +10,7 @@ from aim_engine.catalog.architecture import Architecture
 from aim_engine.catalog.layer_cache import TokenCache
 from aim_engine.catalog.load import catalog_folders
 from aim_engine.catalog.model_card import ModelCard, read_model_card
-from tests.building import CARD, MODEL, QWEN
+from tests.building import MODEL, QWEN
 
 DIMENSIONS = (
     "{layers: 2, hidden_size: 64, attention_heads: 4, kv_heads: 2, head_dim: 16, vocab_size: 512, "
@@ -77,21 +77,6 @@ def test_what_is_wrong_is_said(tmp_path: Path, text: str, problems: list[str] | 
     card, found = read(tmp_path, text)
     assert card is None
     assert found == problems if problems else found
-
-
-@pytest.mark.parametrize(
-    ("precision", "weights"),
-    [
-        ("bf16", (65_524_246_528, "computed")),
-        ("fp8", (34_322_434_048, "computed")),
-        ("fp16", (65_524_246_528, "computed")),
-        ("int4", (16_381_061_632, "assumed")),
-    ],
-)
-def test_the_weights_of_an_unknown_checkpoint_are_reckoned_and_said_to_be(
-    precision: str, weights: tuple[int, str]
-) -> None:
-    assert CARD.weights_in(precision) == weights
 
 
 def test_the_shipped_card_of_qwen3_32b_is_the_sum_of_its_shapes() -> None:
