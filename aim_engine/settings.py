@@ -128,7 +128,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(variable="AIM_FALLBACK", field="fallback", parse=switch, default="1", switch=True, legal="0 1",
             meaning="0 = never try again with other settings after a failure."),
     Setting(variable="AIM_FORGET", field="forget", parse=switch, default="0", switch=True, legal="0 1",
-            meaning="1 = plan as if nothing had been served on this machine yet: no measured memory, nothing given up."),
+            meaning="1 = plan as if nothing had been served here yet: nothing measured, nothing given up."),
     Setting(variable="AIM_START_TIMEOUT", field="start_timeout", parse=seconds(1, none_word="auto"), default="auto",
             legal="auto or seconds", meaning="How long a start may take. auto derives it from the model's size."),
     Setting(variable="AIM_HANG_TIMEOUT", field="hang_timeout", parse=seconds(1), default="120", legal="seconds",
