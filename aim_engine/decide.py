@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,13 +16,12 @@ from aim_engine.catalog.checkpoint import HUB, Checkpoint
 from aim_engine.catalog.checkpoint_card import card_of
 from aim_engine.catalog.hub_cache import cached_folder, commit_of, remember
 from aim_engine.catalog.load import Catalog, catalog_folders, load_catalog, nearest_models
-from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.remembered import recall
-from aim_engine.errors import HubUnreachableError, InputError, ModelAccessError
+from aim_engine.deriving import missing_recipes, products_of, spare_recipes, with_checkpoints
+from aim_engine.errors import DoesNotFitError, HubUnreachableError, InputError, ModelAccessError, NoRecipeError
 from aim_engine.hardware.detect import detect
 from aim_engine.hardware.installed import Engine
 from aim_engine.hardware.inventory import Inventory, Surroundings
-from aim_engine.hardware.products import Product, product_by_name
 from aim_engine.plan import Plan, Refusal, make_plan
 from aim_engine.request import Request
 from aim_engine.selection.candidate import Judged, gpus_of_type
@@ -94,7 +92,13 @@ def planned(
     Raises:
         InputError: the configuration cannot be had.
     """
-    plan = make_plan(request, inventory, catalog, engine, chooser=chooser)
+
+    def make(known: Catalog) -> Plan | Refusal:
+        return make_plan(request, inventory, known, engine, chooser=chooser)
+
+    plan = make(catalog)
+    if isinstance(plan, Refusal):
+        plan, catalog = _with_made_ones(plan, request, inventory, catalog, make)
     if configure is None or isinstance(plan, Refusal):
         return plan
     changed = configure(plan)
@@ -104,6 +108,27 @@ def planned(
     if isinstance(again, Plan):
         _check_configured(again)
     return again
+
+
+def _with_made_ones(
+    refusal: Refusal,
+    request: Request,
+    inventory: Inventory,
+    catalog: Catalog,
+    make: Callable[[Catalog], Plan | Refusal],
+) -> tuple[Plan | Refusal, Catalog]:
+    """Where no recipe does, one made of the model's own numbers may: for another number of GPUs, say, or with less
+    context. If none does either, the refusal that has numbers.
+    """
+    made = spare_recipes(catalog, request, inventory)
+    if request.recipe is not None or not made or not isinstance(refusal.error, DoesNotFitError | NoRecipeError):
+        return refusal, catalog
+    note = f"no recipe of this model does here ({refusal.error.message}), so one made of its own numbers is used"
+    wide = replace(catalog, recipes=(*catalog.recipes, *made), notes=(*catalog.notes, note))
+    again = make(wide)
+    if isinstance(again, Refusal) and not isinstance(again.error, DoesNotFitError):
+        return refusal, catalog
+    return again, wide
 
 
 def _the_same(plan: Plan) -> Chooser:
@@ -216,34 +241,13 @@ def know(request: Request, inventory: Inventory, progress: Progress = _nobody) -
 
 def _known(request: Request, inventory: Inventory, progress: Progress) -> Catalog:
     catalog = _what_is_written(request)
-    here = _products(inventory)
+    here = products_of(inventory)
     served = bool(here) or any(gpus_of_type(inventory, recipe.gpu_type) for recipe in catalog.recipes)
     catalog = _with_card(catalog, request, progress, may_be_served=served)
-    card = catalog.card
-    if card is None:
+    if catalog.card is None:
         return catalog
-    made = [find_backend(request.backend).derive(replace(card, precision=precision), request.required_model, product)
-            for product in here for precision in _to_derive(catalog, card, product, request)]  # fmt: skip
-    return replace(catalog, recipes=(*catalog.recipes, *(recipe for recipe in made if recipe)))
-
-
-def _products(inventory: Inventory) -> list[Product]:
-    """The kinds of GPUs here that are in the table of products."""
-    found = []
-    for name in sorted({gpu.product for gpu in inventory.usable_gpus}):
-        with suppress(InputError):  # a GPU that nobody has written the facts of
-            found.append(product_by_name(name))
-    return found
-
-
-def _to_derive(catalog: Catalog, card: ModelCard, product: Product, request: Request) -> list[str]:
-    """The precisions with a checkpoint but without a recipe for that GPU and the asked engine: all of them where it has
-    no recipe at all, otherwise one that is asked for.
-    """
-    there = {one.precision for one in catalog.recipes if one.gpu_type.casefold() == product.name.casefold()
-             and any(variant.backend == request.backend for variant in one.variants)}  # fmt: skip
-    wanted = card.precisions if not there else (request.precision,)
-    return [one for one in wanted if one in card.precisions and one not in there]
+    catalog = replace(catalog, card=with_checkpoints(catalog.card, catalog.recipes))
+    return replace(catalog, recipes=(*catalog.recipes, *missing_recipes(catalog, request, inventory)))
 
 
 def _what_is_written(request: Request) -> Catalog:

@@ -235,3 +235,36 @@ def test_launch_counts_what_is_in_the_folder_that_its_container_will_have(tmp_pa
     assert any("need not be the engine that will run" in note for note in found.notes)
     volume = replace(asked, origins={**asked.origins, "cache_dir": "default"})
     assert basis(Planner()(volume, here())) == "assumed"
+
+
+def asked_for(model: str, **flags: str) -> Plan | Refusal:
+    asked = read_request({"model": model, **flags}, {})
+    return planned(asked, look(asked), know(asked, look(asked)))
+
+
+@pytest.mark.parametrize(
+    ("model", "flags", "recipe"),
+    [
+        ("deepseek-ai/DeepSeek-V3", {"hardware": "MI300X:4"}, "derived-mi300x-fp8"),  # the file's is for eight
+        ("meta-llama/Llama-3.1-8B-Instruct", {"hardware": "R9700:2", "max_model_len": "131072"}, "derived-r9700-bf16"),
+        ("Qwen/Qwen3-32B", {"hardware": "R9700:1", "precision": "int4"}, "derived-r9700-int4"),  # as on a W7900
+    ],
+)
+def test_where_no_recipe_does_one_is_made(model: str, flags: dict[str, str], recipe: str) -> None:
+    plan = asked_for(model, **{"max_model_len": "4096", **flags})
+    assert isinstance(plan, Plan), plan
+    assert plan.recipe_id == recipe
+    derived_at_once = flags.get("precision") is not None
+    assert any(note.startswith("no recipe of this model does here (") for note in plan.notes) != derived_at_once
+
+
+def test_where_none_that_is_made_does_either_the_refusal_has_numbers() -> None:
+    refusal = asked_for("deepseek-ai/DeepSeek-V3", hardware="MI300X:2")
+    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal.error, DoesNotFitError)
+    assert {change.kind for change in refusal.changes} >= {"gpus"}
+
+
+def test_a_pin_and_wishes_that_no_recipe_can_meet_stay_refused() -> None:
+    for flags in ({"min_evidence": "served"}, {"gpu_count": "3"}):
+        assert isinstance(asked_for("deepseek-ai/DeepSeek-V3", hardware="MI300X:4", **flags), Refusal)

@@ -18,7 +18,7 @@ ROWS = (
     {"settings"},
     {"request", "hardware", "catalog"},
     {"selection", "backends"},
-    {"ladder", "job"},
+    {"ladder", "job", "deriving"},
     {"plan"},
     {"fits", "lint", "resolved"},
     {"report"},

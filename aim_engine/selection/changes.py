@@ -6,7 +6,7 @@ Each is found by judging the changed situation anew, so that what is proposed wo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from aim_engine.catalog.model_card import BITS, ModelCard
@@ -153,23 +153,30 @@ def _product(situation: Situation, judge: Judge, derive: Derive) -> Iterator[Cha
     if here is None or situation.catalog.card is None:
         return
     asked = situation.request.gpu_count or len(group)
+    context = _context_of(judge(situation))
     for product in sorted(all_products(), key=lambda one: (one.link != here.link, one.memory_bytes, one.name)):
         if product.name == here.name or product.max_per_node < asked:
             continue
-        changed = _on(situation, product, asked, derive)
+        changed = _on(situation, product, asked, derive, context)
         if _fits(changed, judge):
             setting, words = f"{product.name}:{asked}", f"{asked} x {product.name} instead"
             yield Change(kind="product", setting=setting, sentence=words, changed=changed)
 
 
-def _on(situation: Situation, product: Product, count: int, derive: Derive) -> Situation:
+def _context_of(judged: Sequence[Judged]) -> int | None:
+    """What did not fit here: elsewhere a shorter one would be no answer."""
+    books = [one.candidate.ledger for one in judged]
+    return next((book.context_tokens for book in books if book), None)
+
+
+def _on(situation: Situation, product: Product, count: int, derive: Derive, context: int | None) -> Situation:
     """The same elsewhere: with the recipes that there are for that GPU, or one that is made."""
     catalog, request = situation.catalog, situation.request
     known = any(recipe.gpu_type.casefold() == product.name.casefold() for recipe in catalog.recipes)
     made = None if known or catalog.card is None else derive(catalog.card, request.required_model, product)
     return replace(
         situation,
-        request=replace(request, recipe=None),
+        request=replace(request, recipe=None, max_model_len=request.max_model_len or context),
         inventory=declared_inventory(f"{product.name}:{count}"),
         catalog=replace(catalog, recipes=(*catalog.recipes, *((made,) if made else ()))),
         engine=None,

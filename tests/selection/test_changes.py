@@ -75,6 +75,16 @@ def test_a_lower_precision_may_be_a_checkpoint_that_the_card_names() -> None:
     assert "precision" not in changes_of(old), "that GPU has no fp8"
 
 
+def test_another_gpu_is_one_that_holds_the_same_context() -> None:
+    """For a recipe that is made takes what fits: a GPU no larger than the one here would do, with less of it."""
+    where = situation(recipe(variant(2), gpu_type="MI210"), asked=request(concurrency="9"), on=here("MI210:2"))
+    product = changes_of(where)["product"]
+    book = next(one for one in outcome(where).judged if one.candidate.ledger).candidate.ledger
+    assert book is not None
+    assert product.changed.request.max_model_len == book.context_tokens
+    assert product.setting != "MI250:2"
+
+
 def test_what_is_not_about_memory_has_no_changes() -> None:
     assert outcome(derived(CARD, "MI300X:1", gpu_count="2")).changes == ()
     assert outcome(derived(CARD, "MI300X:1", min_evidence="served")).changes == ()
