@@ -6,13 +6,14 @@ ledger and the other recipes. Pure: reads no file and asks no engine.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from aim_engine.backends.base import Complaint
+from aim_engine.backends.registry import BUILT_IN, is_known
 from aim_engine.backends.registry import backend as find_backend
-from aim_engine.backends.registry import is_known
 from aim_engine.catalog.load import Catalog
 from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.recipe import Recipe, Variant
@@ -79,8 +80,12 @@ def _no_product(name: str, unknown: InputError) -> str:
 
 
 def _reviewed(recipe: Recipe, variant: Variant) -> Iterator[Problem]:
-    """What the variant's backend says; nothing where that is a plug-in of somebody else's that is not here."""
+    """What the variant's backend says; where that is not here, as a plug-in of somebody else's may be, a warning."""
     if not is_known(variant.backend):
+        near = next(iter(difflib.get_close_matches(variant.backend, BUILT_IN, n=1)), "")
+        sentence = "is for an engine that this installation does not know, so nothing more can be checked"
+        told = _problem(recipe, "unreachable", place_of(recipe, variant), sentence)
+        yield replace(told, nearest=f"{near}_serve" if near else "", is_warning=True)
         return
     for complaint in find_backend(variant.backend).review(recipe, variant):
         yield problem_of(recipe, variant, complaint)

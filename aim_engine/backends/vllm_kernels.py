@@ -17,7 +17,23 @@ def kernel_complaints(
 ) -> Iterator[Complaint]:
     """What the GPU of that type has no kernels for; nothing for a type that nobody knows."""
     quantization = str(args.get("quantization") or "").lower()
-    return complaints(gpu_type, [*_needs(env), *precision_needs(precision, checkpoint, quantization)])
+    return complaints(
+        gpu_type, [*_needs(env), *_aiter_by_name(args, env), *precision_needs(precision, checkpoint, quantization)]
+    )
+
+
+def _aiter_by_name(args: Mapping[str, ArgumentValue], env: Mapping[str, str]) -> Iterator[Need]:
+    """Backends of AITER's that are asked for without its switch: attention (ROCM_AITER_FA and its like, as an option,
+    inside attention-config, or as the variable of vLLM before 0.12), and that of the experts.
+    """
+    named = {f"args.{name}": args[name] for name in ("attention-backend", "attention-config", "moe-backend")
+             if name in args}  # fmt: skip
+    if "VLLM_ATTENTION_BACKEND" in env:
+        named["env.VLLM_ATTENTION_BACKEND"] = env["VLLM_ATTENTION_BACKEND"]
+    for key, value in named.items():
+        backend = value.get("backend") if isinstance(value, dict) else value
+        if "AITER" in str(backend).upper():
+            yield Need(key=key, kind="aiter", lacks=no_aiter)
 
 
 def _needs(env: Mapping[str, str]) -> Iterator[Need]:

@@ -35,6 +35,7 @@ _OWNED = {
     "ssl-keyfile": "AIM_TLS_KEY",
     "uds": "AIM_PORT",
 }
+_OUT_OF_HANDS = ("config", "headless")
 _GUARD = "aim_engine.runtime.guard.Guard"
 # Options that may be given many times with one value each; any other list is one option with many values.
 _REPEATED = ("middleware",)
@@ -52,6 +53,8 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
+_DTYPES = ("auto", "half", "float16", "bfloat16", "float", "float32")  # ModelDType, vllm/config/model.py
+
 # Options whose values the plan reckons with: what each may be, and how to say so.
 _LEGAL: dict[str, tuple[Callable[[Any], bool], str]] = {
     "gpu-memory-utilization": (lambda v: _is_number(v) and 0 < v <= 1, "a number above 0 and at most 1"),
@@ -60,6 +63,7 @@ _LEGAL: dict[str, tuple[Callable[[Any], bool], str]] = {
     "max-num-seqs": (_is_whole, "a whole number of at least 1"),
     "block-size": (_is_whole, "a whole number of at least 1"),
     "enforce-eager": (lambda v: v is None or isinstance(v, bool), "true or false"),
+    "dtype": (lambda v: v in _DTYPES, f"one of {', '.join(_DTYPES)} (fp8 is a quantization)"),
     "kv-cache-dtype": (lambda v: isinstance(v, str), "a word such as fp8"),
 }
 
@@ -80,6 +84,9 @@ def recipe_complaints(args: Mapping[str, ArgumentValue]) -> Iterator[Complaint]:
             yield Complaint(
                 key=f"args.{option}", kind="option", sentence=f"is not for a recipe to set: {_OWNED[option]} does"
             )
+        elif option in _OUT_OF_HANDS:
+            sentence = "is not for a recipe to set: it would take the server out of AIM Engine's hands"
+            yield Complaint(key=f"args.{option}", kind="option", sentence=sentence)
         elif option.startswith("no-"):
             yield Complaint(
                 key=f"args.{option}", kind="option", sentence=f"is written as {option.removeprefix('no-')}: false"
@@ -128,7 +135,7 @@ def serve_options(job: ServeJob, words: Translated, notes: list[str]) -> tuple[d
         if option in user:
             raise InputError(f"{_giver(job, option)}: {option} is set by {setting}", hint=f"use {setting} instead")
     for option in user:
-        if option in ("config", "headless"):
+        if option in _OUT_OF_HANDS:
             raise InputError(
                 f"{_giver(job, option)}: {option} would take the server out of our hands", hint="leave it out"
             )

@@ -44,7 +44,7 @@ def _is_file(text: str) -> bool:
 
 def _files(folders: CatalogFolders) -> Iterator[tuple[int, Path]]:
     for order, root in enumerate(folders.recipes):
-        for path in sorted(root.glob("*/**/*.yaml")):
+        for path in sorted(path for ending in ("yaml", "yml") for path in root.glob(f"*/**/*.{ending}")):
             yield order, path
 
 

@@ -18,6 +18,7 @@ from aim_engine.catalog.measurement import Measurement
 from aim_engine.catalog.model_card import ModelCard, read_model_card
 from aim_engine.catalog.recipe import ANY_MODEL, Recipe, read_recipe
 from aim_engine.catalog.yaml_file import Problem, YamlError, read_yaml
+from aim_engine.catalog.yaml_files import is_folder, yaml_files_below
 from aim_engine.errors import CatalogError
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -81,7 +82,7 @@ def load_catalog(model_id: str | None, folders: CatalogFolders) -> Catalog:
 
 def load_everything(folders: CatalogFolders) -> tuple[list[Recipe], list[ModelCard], list[Problem]]:
     """Every recipe and card of every folder, and every problem found, for `validate`, `models` and the lint."""
-    files = [(order, root, path) for order, root in enumerate(folders.recipes) for path in _walk(root)]
+    files = [(order, root, path) for order, root in enumerate(folders.recipes) for path in yaml_files_below(root)]
     recipes, problems = _read_recipes(files)
     cards, of_cards = _read_cards(folders)
     problems += of_cards
@@ -98,7 +99,7 @@ def _read_cards(folders: CatalogFolders) -> tuple[list[ModelCard], list[Problem]
     cards: list[ModelCard] = []
     problems: list[Problem] = []
     for root in folders.models:
-        for path in _walk(root):
+        for path in yaml_files_below(root):
             card, found = read_model_card(path)
             cards += [card] if card else []
             problems += found or _misplaced(root, path, card)
@@ -113,8 +114,8 @@ def read_loose_file(path: Path) -> tuple[int, list[Recipe], list[Problem]]:
     Raises:
         CatalogError: no such path, or a folder that cannot be read.
     """
-    if _is_folder(path):
-        files, root = _walk(path), path
+    if is_folder(path):
+        files, root = yaml_files_below(path), path
     elif os.path.isfile(path):  # noqa: PTH113
         files, root = [path], path.parent
     else:
@@ -153,12 +154,10 @@ def _loose(root: Path) -> list[Problem]:
 
 def known_models(folders: CatalogFolders) -> tuple[str, ...]:
     """The ids of all models that have a card or a recipe, from the names of files and folders alone."""
-    ids = {f"{p.parent.name}/{p.stem}" for root in folders.models if _is_folder(root) for p in root.glob("*/*.yaml")}
+    ids = {f"{p.parent.name}/{p.stem}" for root in folders.models if is_folder(root) for p in root.glob("*/*.yaml")}
     for root in folders.recipes:
-        if _is_folder(root):
-            ids |= {
-                f"{p.parent.name}/{p.name}" for p in root.glob("*/*") if _is_folder(p) and p.parent.name != FAMILIES
-            }
+        if is_folder(root):
+            ids |= {f"{p.parent.name}/{p.name}" for p in root.glob("*/*") if is_folder(p) and p.parent.name != FAMILIES}
     return tuple(sorted(ids))
 
 
@@ -181,7 +180,7 @@ def _same_numbers(one: str, other: str, *, all_of_them: bool) -> bool:
 
 
 def _yaml_in(root: Path, places: Iterable[str]) -> Iterator[Path]:
-    if not _is_folder(root):
+    if not is_folder(root):
         raise CatalogError(
             f"the recipes folder {root} is not there or is not a folder",
             hint="set AIM_RECIPES_DIR to a folder that holds <org>/<model>/<recipe id>.yaml",
@@ -190,41 +189,7 @@ def _yaml_in(root: Path, places: Iterable[str]) -> Iterator[Path]:
         folder = root / place
         # a model id never leaves the folder it belongs to
         if ".." not in Path(place).parts:
-            yield from _walk(folder, must_exist=False)
-
-
-def _is_folder(path: Path) -> bool:
-    """Path.is_dir raises where a folder above may not be looked into; here that is a no."""
-    return os.path.isdir(path)  # noqa: PTH112
-
-
-def _walk(folder: Path, *, must_exist: bool = True) -> list[Path]:
-    """All YAML files below a folder, sorted; an unreadable folder is an error, a missing one only if it must exist."""
-    found: list[Path] = []
-    try:
-        entries = sorted(folder.iterdir())
-    except FileNotFoundError:
-        if must_exist:
-            raise CatalogError(f"the folder {folder} is not there") from None
-        return []
-    except OSError as error:
-        raise CatalogError(
-            f"the folder {folder} cannot be read: {error.strerror}", hint="make it readable for this user"
-        ) from None
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.suffix in (".yaml", ".yml"):
-            found.append(entry)
-        elif _is_folder(entry) and not _leads_back(entry, folder):
-            found += _walk(entry)
-    return found
-
-
-def _leads_back(entry: Path, folder: Path) -> bool:
-    """A link to a folder that it lies in: following it would never end."""
-    target = os.path.realpath(entry)
-    return entry.is_symlink() and f"{os.path.realpath(folder)}/".startswith(f"{target}/")
+            yield from yaml_files_below(folder, must_exist=False)
 
 
 def _read_recipes(files: Iterable[tuple[int, Path, Path]]) -> tuple[list[Recipe], list[Problem]]:
@@ -288,7 +253,7 @@ def _first_of_each(recipes: list[Recipe]) -> tuple[list[Recipe], list[str]]:
 
 def _read_card(model_id: str, folders: CatalogFolders) -> tuple[ModelCard | None, list[Problem]]:
     for root in folders.models:
-        if not _is_folder(root):
+        if not is_folder(root):
             raise CatalogError(
                 f"the models folder {root} is not there or is not a folder",
                 hint="set AIM_MODELS_DIR to a folder that holds <org>/<model>.yaml",

@@ -7,6 +7,7 @@ Two forms load into the same value: the nested one (`vllm_serve: {4_gpu: {args, 
 from __future__ import annotations
 
 import datetime
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from typing import Any
 from pydantic_core import ValidationError, core_schema
 
 from aim_engine.catalog import schema
-from aim_engine.catalog.forbidden import check_name, check_text
+from aim_engine.catalog.forbidden import check_inner_key, check_name, check_text
 from aim_engine.catalog.recipe_checks import contradictions, optional_names
 from aim_engine.catalog.yaml_file import Problem, YamlError, read_yaml, schema_problems
 from aim_engine.values import EVIDENCE_LEVELS, METRICS, PRECISIONS, is_hub_id
@@ -93,13 +94,33 @@ def _id(value: str) -> str:
 
 
 def _model_id(value: str) -> str:
+    check_text(value)
     if value != ANY_MODEL and not is_hub_id(value):
         raise ValueError('must be a Hugging Face id such as Qwen/Qwen3-32B, or "*" for a family')
     return value
 
 
+def _backend_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]+", name):
+        raise ValueError("must be an engine's name in lower-case letters and digits, before _serve")
+    return name
+
+
 def _date(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime.date) else value
+    if isinstance(value, datetime.datetime):
+        value = value.date()
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    if isinstance(value, str):
+        try:
+            datetime.date.fromisoformat(value)
+        except ValueError:
+            raise ValueError("must be a date such as 2026-11-21") from None
+    return value
+
+
+def _prose(value: Any) -> Any:
+    return check_text(value) if isinstance(value, str) else value
 
 
 def _env_name(name: str) -> str:
@@ -121,7 +142,8 @@ def _argument(value: Any) -> Any:
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
             raise ValueError("must have words for keys")
-        for one in value.values():
+        for key, one in value.items():
+            check_inner_key(key)
             _argument(one)
     elif isinstance(value, list):
         for one in value:
@@ -134,7 +156,19 @@ def _argument(value: Any) -> Any:
         if "\x00" in value:
             raise ValueError("must not hold a NUL character")
         check_text(value)
+        _check_json(value)
     return value
+
+
+def _check_json(text: str) -> None:
+    """A map that is written as text is passed on as it is; what may not be in a map may not be there either."""
+    if not text.lstrip().startswith("{"):
+        return
+    try:
+        inner = json.loads(text)
+    except (ValueError, RecursionError):
+        return  # the engine's parser says so
+    _argument(inner)
 
 
 def _arguments(args: dict[str, Any]) -> dict[str, Any]:
@@ -152,9 +186,11 @@ _ARGS = schema.checked(schema.mapping(schema.text, _ARGUMENT), _arguments)
 _ENV = schema.mapping(schema.checked(schema.text, _env_name), schema.prepared(_env_value, schema.text))
 _OPTIONAL = schema.listing(schema.word)
 
+_PROSE = schema.prepared(_prose, schema.text)
+
 _EVIDENCE = schema.record(
     {"level": schema.one_of(*EVIDENCE_LEVELS)},
-    {"source": schema.text, "engine": schema.text, "date": schema.prepared(_date, schema.text)},
+    {"source": _PROSE, "engine": _PROSE, "date": schema.prepared(_date, schema.text)},
 )
 _HARDWARE = schema.record(
     {"gpu_type": schema.word},
@@ -181,9 +217,9 @@ RECIPE = schema.record(
     },
     {
         "huggingface_id": schema.checked(schema.word, _model_id),
-        "description": schema.text,
+        "description": _PROSE,
         "evidence": _EVIDENCE,
-        "serve": schema.mapping(schema.text, schema.mapping(schema.text, _VARIANT)),
+        "serve": schema.mapping(schema.checked(schema.text, _backend_name), schema.mapping(schema.text, _VARIANT)),
         "backend": schema.word,  # this and the three below: the flat form
         "config": _ARGS,
         "env": _ENV,

@@ -6,6 +6,7 @@ Knows YAML only: that keys must not repeat, that a file has a sane size. What th
 from __future__ import annotations
 
 import difflib
+import re
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 import yaml
 from pydantic_core import ValidationError
 
+from aim_engine.catalog.forbidden import masked
 from aim_engine.catalog.problem_kinds import KINDS
 
 LegalKeys = Mapping[tuple[str, ...], Iterable[str]]
@@ -32,7 +34,7 @@ _FastLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C parser
 class Problem:
     """One thing wrong in one file: what was found where, what was expected, the nearest legal key if one is near.
     `kind` is one of catalog/problem_kinds.py's, `replacement` what to write instead, which the sentence says too. A
-    warning keeps nobody from using the file.
+    warning keeps nobody from using the file. Whatever is quoted from the file, a secret in it is not.
     """
 
     file: str
@@ -43,6 +45,10 @@ class Problem:
     kind: str = "schema"
     replacement: str = ""
     is_warning: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("sentence", "item", "key"):
+            object.__setattr__(self, name, masked(getattr(self, name)))
 
     def __str__(self) -> str:
         who = f" ({self.item})" if self.item else ""
@@ -67,6 +73,22 @@ class _Loader(_FastLoader):  # type: ignore[misc]
         self._as_written: set[int] = set()
         self._merged = 0
 
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """YAML 1.1 takes 0100 for 64 and 12:30 for 750, which nobody who writes a recipe means."""
+        if ":" in node.value or re.fullmatch(r"[-+]?0[0-9_]+", node.value):
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{node.value} is not the number it looks like; put text into quotes", node.start_mark
+            )
+        return int(super().construct_yaml_int(node))
+
+    def construct_yaml_timestamp(self, node: yaml.ScalarNode) -> Any:
+        try:
+            return super().construct_yaml_timestamp(node)
+        except ValueError as error:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{node.value} is no date: {error}", node.start_mark
+            ) from None
+
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Put merged maps ("<<") into their place; before that, once for each map, its own keys are checked."""
         if id(node) not in self._as_written:
@@ -76,6 +98,10 @@ class _Loader(_FastLoader):  # type: ignore[misc]
         self._merged += len(node.value)
         if self._merged > MAX_NODES:
             raise yaml.constructor.ConstructorError(None, None, "its merged maps grow too large", node.start_mark)
+
+
+for _tag in ("int", "timestamp"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", getattr(_Loader, f"construct_yaml_{_tag}"))
 
 
 def _refuse_repeated_keys(node: yaml.MappingNode) -> None:
@@ -164,8 +190,13 @@ def _problem(path: Path, sentence: str) -> YamlError:
     return YamlError(Problem(file=str(path), sentence=sentence, kind="yaml"))
 
 
+_KINDS = {str: "text", int: "a number", float: "a number", dict: "a map"}
+
+
 def _kind(value: Any) -> str:
-    return "nothing (the file is empty)" if value is None else f"a {type(value).__name__}"
+    if value is None:
+        return "nothing (the file is empty)"
+    return _KINDS.get(type(value), f"a {type(value).__name__}")
 
 
 def schema_problems(error: ValidationError, *, path: Path, item: str, legal_keys: LegalKeys) -> list[Problem]:
@@ -189,9 +220,16 @@ def _schema_problem(problem: Any, path: Path, item: str, legal_keys: LegalKeys) 
     kind, message = problem["type"], problem["msg"].removeprefix("Value error, ")
     if kind in KINDS:  # a complaint of our own; what was found may be a secret
         return Problem(file=str(path), item=item, key=key, sentence=message, kind=kind)
-    found = repr(problem["input"])
-    found = found if len(found) <= 60 else found[:57] + "..."
-    return Problem(file=str(path), item=item, key=key, sentence=f"{message[:1].lower()}{message[1:]}, found {found}")
+    sentence = f"{message[:1].lower()}{message[1:]}, found {_quoted(place, problem['input'])}"
+    return Problem(file=str(path), item=item, key=key, sentence=sentence)
+
+
+def _quoted(place: tuple[str, ...], value: Any) -> str:
+    """What was found, shortened; of variables only its kind, for one that is written wrongly may be a secret too."""
+    if "env" in place and len(str(value)) > len("False"):
+        return _kind(value)
+    found = masked(repr(value))  # before it is cut, or half of a secret would stay
+    return found if len(found) <= 60 else found[:57] + "..."
 
 
 def _legal_below(place: tuple[str, ...], legal_keys: LegalKeys) -> list[str]:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from aim_engine.backends.base import Backend, Complaint
 from aim_engine.backends.registry import backend as find_backend
 from aim_engine.catalog.load import catalog_folders, known_cards, load_everything, read_loose_file
-from aim_engine.catalog.recipe import Recipe
+from aim_engine.catalog.recipe import Recipe, Variant
 from aim_engine.catalog.yaml_file import Problem
 from aim_engine.cli.steps import Steps
 from aim_engine.cli.terminal import Terminal
 from aim_engine.errors import CatalogError, EngineRefusedError
+from aim_engine.hardware.installed import Engine
 from aim_engine.lint import lint, problem_of
 from aim_engine.request import read_request
 
@@ -78,20 +81,29 @@ def _engine_problems(recipes: list[Recipe], backend_name: str, terminal: Termina
     if engine is None:
         raise EngineRefusedError(
             f"{backend_name} is not installed for this Python, so it cannot be asked",
-            hint="run this in the image, or after scripts/setup cpu",
+            hint=f"run this where it is, as in an image with {backend_name}",
         )
     variants = [(recipe, one) for recipe in recipes for one in recipe.variants if one.backend == backend_name]
     shown = f"{engine.distribution} {engine.version}"
     with Steps(terminal) as steps:
         steps.begin("engine")
         steps.progress(0, 0, f"{shown} is imported")
-        inspect = backend.inspector(engine)
+        inspect = _inspector(backend, engine, shown)
         steps.progress(0, 0, f"{shown} is asked about {len(variants)} variants")
         found = [
             problem_of(recipe, variant, complaint) for recipe, variant in variants for complaint in inspect(variant)
         ]
         steps.end(f"{shown} was asked about {len(variants)} variants")
     return found
+
+
+def _inspector(backend: Backend, engine: Engine, shown: str) -> Callable[[Variant], Iterable[Complaint]]:
+    try:
+        return backend.inspector(engine)
+    except SystemExit:  # or the engine's own exit code, which may be 0, would be ours
+        raise EngineRefusedError(
+            f"{shown} ended the program while it was imported", hint="run this where the engine works: in the image"
+        ) from None
 
 
 def _error(problems: list[Problem], count: int) -> CatalogError:

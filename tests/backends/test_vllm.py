@@ -82,7 +82,7 @@ def test_the_whole_command_of_a_plain_job() -> None:
         ("max-num-seqs", 64, ["--max-num-seqs", "64"]),
         ("gpu-memory-utilization", 0.9, ["--gpu-memory-utilization", "0.9"]),
         ("dtype", "bfloat16", ["--dtype", "bfloat16"]),
-        ("dtype", "", ["--dtype", ""]),
+        ("chat-template", "", ["--chat-template", ""]),
         ("chat-template", "two words; $(rm)", ["--chat-template", "two words; $(rm)"]),
         ("chat-template", "--looks-like-an-option", ["--chat-template=--looks-like-an-option"]),
         ("seed", -1, ["--seed=-1"]),

@@ -34,3 +34,11 @@ def test_what_is_not_there(tmp_path: Path, text: str) -> None:
     with pytest.raises(NoRecipeError) as caught:
         find_recipe(text, CatalogFolders(recipes=(tmp_path,), models=()))
     assert ("did you mean good?" in str(caught.value.hint)) == (text == "godo")
+
+
+def test_both_endings_of_a_file_are_found(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, "good")
+    path.rename(path.with_suffix(".yml"))
+    folders = CatalogFolders(recipes=(tmp_path,), models=())
+    assert recipe_ids(folders) == ["good"]
+    assert find_recipe("good", folders).recipe_id == "good"

@@ -273,3 +273,10 @@ def test_a_link_that_leads_back_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "org" / "again").symlink_to(tmp_path)
     recipes, _, problems = load_everything(CatalogFolders(recipes=(tmp_path,), models=()))
     assert (recipes, problems) == ([], [])
+
+
+@pytest.mark.parametrize("place", ["/dev/null", "/no/such/folder"])
+def test_a_search_folder_that_is_none(folders: CatalogFolders, place: str) -> None:
+    with pytest.raises(CatalogError, match=f"{place} is not there or is not a folder") as caught:
+        load_everything(CatalogFolders(recipes=(Path(place),), models=folders.models))
+    assert "AIM_RECIPES_DIR" in str(caught.value.hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -275,7 +276,7 @@ CHAIN = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1,
         ("x: {y: {z: 1, z: 2}}", ": is not YAML: the key 'z' is there twice (line 1, column 15)"),
         ("", ": must hold a map of keys, not nothing (the file is empty)"),
         ("- a\n- b", ": must hold a map of keys, not a list"),
-        ("just text", ": must hold a map of keys, not a str"),
+        ("just text", ": must hold a map of keys, not text"),
         ("1: a", ": keys must be words, not 1"),
         ("? [a, b]\n: c", ": is not YAML: found unhashable key (line 1, column 3)"),
         ("? {a: b}\n: c", ": is not YAML: found unhashable key (line 1, column 3)"),
@@ -284,7 +285,7 @@ CHAIN = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1,
         ("x: !!python/object/apply:os.system ['true']", ": is not YAML: could not determine a constructor"),
         ("x: !secret y", ": is not YAML: could not determine a constructor for the tag '!secret' (line 1, column 4)"),
         ("x: *nobody", ": is not YAML: found undefined alias (line 1, column 4)"),
-        ("x: 2026-13-45", ": is not usable YAML: month must be in 1..12"),
+        ("x: 2026-13-45", ": is not YAML: 2026-13-45 is no date: month must be in 1..12"),
         (b"x: \xff\xfe\xfa", ": is not usable YAML: "),
         (b"x: a\x00b", ": is not usable YAML: "),
         ("a: 1\n---\nb: 2", ": is not YAML: but found another document (line 2, column 1)"),
@@ -374,3 +375,76 @@ def test_any_bytes_are_a_recipe_or_have_problems(tmp_path_factory: pytest.TempPa
     recipe, problems = read_recipe(path)
     assert recipe is None
     assert problems
+
+
+@pytest.mark.parametrize("number", ["0100000", "12:30:45", "-010"])
+def test_a_number_that_is_not_what_it_looks_like_is_refused(tmp_path: Path, number: str) -> None:
+    """YAML 1.1 reads octal and sexagesimal numbers where nobody writes any."""
+    text = f"recipe_id: r\nhardware: {{gpu_count: {number}}}\n"
+    _, (problem,) = read(tmp_path, text)
+    assert f"{number} is not the number it looks like; put text into quotes (line 2, column 23)" in problem
+
+
+@pytest.mark.parametrize("date", ["soon", "2026-13-01", "21.11.2026", ""])
+def test_a_date_is_one(tmp_path: Path, date: str) -> None:
+    _, problems = read(tmp_path, changed(NESTED, evidence={"level": "derived", "date": date}))
+    assert problems == [f" (recipe r): evidence.date: must be a date such as 2026-11-21, found {date!r}"]
+
+
+def test_a_time_of_day_is_left_out_of_a_date(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(json.dumps(NESTED)[:-1] + ', "evidence": {"level": "derived", "date": 2026-11-21T10:00:00Z}}')
+    recipe, problems = read_recipe(path)
+    assert problems == []
+    assert recipe is not None
+    assert recipe.evidence.date == "2026-11-21"
+
+
+@pytest.mark.parametrize("key", ["_serve", "VLLM_serve", "v llm_serve"])
+def test_an_engine_has_a_name(tmp_path: Path, key: str) -> None:
+    _, problems = read(tmp_path, changed(NESTED, vllm_serve=None, **{key: {"1_gpu": {}}}))
+    assert [p for p in problems if p.startswith(f" (recipe r): {key}: must be an engine's name")]
+
+
+KEY = "hf_" + "a1B2" * 8
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"description": f"use {KEY}"},
+        {"evidence": {"level": "derived", "source": KEY}},
+        {"evidence": {"level": "derived", "engine": KEY}},
+        {"evidence": {"level": KEY}},
+        {"huggingface_id": f"org/{KEY}"},
+        {"precision": KEY},
+        {"recipe_id": KEY},
+        {"hardware": KEY},
+        {KEY: 1},
+        {"vllm_serve": {"1_gpu": {"env": [f"HF_TOKEN={KEY}"]}}},
+        {"vllm_serve": {"1_gpu": {"env": ["MY_THING=a1B2a1B2a1B2"]}}},
+        {"vllm_serve": {"1_gpu": {"env": {"MY_THING": ["a1B2a1B2a1B2"]}}}},
+        {"vllm_serve": {"1_gpu": {"optional": [KEY]}}},
+        {"vllm_serve": {"1_gpu": {"args": {"additional-config": {"api_key": "a1B2a1B2"}}}}},
+        {"vllm_serve": {"1_gpu": {"args": {"additional-config": '{"a": {"password": "a1B2a1B2"}}'}}}},
+    ],
+)
+def test_a_secret_is_refused_wherever_it_stands_and_never_repeated(tmp_path: Path, change: dict[str, Any]) -> None:
+    recipe, problems = read(tmp_path, changed(NESTED, **change))
+    assert recipe is None
+    assert problems
+    assert "a1B2" not in "".join(problems)
+
+
+def test_a_key_that_is_there_twice_is_not_repeated_where_it_is_a_secret(tmp_path: Path) -> None:
+    _, problems = read(tmp_path, f"{KEY}: 1\n{KEY}: 2\n")
+    assert problems == [": is not YAML: the key '(a secret)' is there twice (line 2, column 1)"]
+
+
+def test_what_a_models_own_config_calls_tokens_are_no_secrets(tmp_path: Path) -> None:
+    overrides = {"eos_token": "</s>", "bos_token_id": 1, "max_tokens": 5}
+    args = {"hf-overrides": overrides, "override-generation-config": json.dumps(overrides)}
+    recipe, problems = read(tmp_path, changed(NESTED, vllm_serve={"1_gpu": {"args": args}}))
+    assert problems == []
+    assert recipe is not None
+    assert recipe.variants[0].args == args

@@ -238,6 +238,20 @@ def test_validate_knows_what_the_gpu_has_no_kernels_for(cli: Run, tmp_path: Path
     assert " precision: is fp8, in which MI210 (gfx90a) does not compute" in done.stderr
 
 
+@pytest.mark.parametrize("code", [0, 3])
+def test_validate_is_not_fooled_by_an_engine_that_ends_the_program(process: Run, tmp_path: Path, code: int) -> None:
+    """The engine's exit code would else be ours, and 0 means that every recipe is fine."""
+    package, about = tmp_path / "vllm", tmp_path / "vllm-0.16.0.dist-info"
+    package.mkdir()
+    about.mkdir()
+    (package / "__init__.py").write_text(f"import sys\nsys.exit({code})\n")
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: vllm\nVersion: 0.16.0\n")
+    path = f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"
+    done = process("validate", "--engine", str(write_recipe(tmp_path / "recipes", "r")), PYTHONPATH=path)
+    assert done.code == 50
+    assert done.last_words["message"] == "vllm 0.16.0 ended the program while it was imported"
+
+
 def test_validate_counts_a_file_once(cli: Run, tmp_path: Path) -> None:
     write_recipe(tmp_path, "name").rename(tmp_path / MODEL / "other.yaml")
     shipped = int(cli("validate").stdout.split()[0])
