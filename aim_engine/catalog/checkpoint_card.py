@@ -12,10 +12,9 @@ from aim_engine.catalog.checkpoint import Checkpoint, Tensor, quantization_of
 from aim_engine.catalog.config_numbers import text_part
 from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.model_shape import architecture, check_shape
+from aim_engine.catalog.served_type import said_type, served_type
 from aim_engine.catalog.tied_tables import is_tied
 from aim_engine.catalog.weights import weight_parts
-
-_PRECISIONS = {"bfloat16": "bf16", "float16": "fp16"}
 
 
 def card_of(checkpoint: Checkpoint) -> ModelCard:
@@ -27,7 +26,7 @@ def card_of(checkpoint: Checkpoint) -> ModelCard:
     config = checkpoint.config
     text = text_part(config)
     check_shape(text, checkpoint.config_path)
-    precision = _precision(config, text)
+    precision, note = _precision(config, text, checkpoint.tensors)
     shape, tied = architecture(text), is_tied(config, text)
     family = str(text.get("model_type"))
     return ModelCard(
@@ -41,6 +40,7 @@ def card_of(checkpoint: Checkpoint) -> ModelCard:
         quantization=quantization.method_of(config),
         source=checkpoint.source,
         doubts=(*checkpoint.doubts, *_doubts(config, checkpoint.config_path)),
+        notes=(note,) if note else (),
         weight_parts=weight_parts(checkpoint.tensors, shape, family=family, tied=tied) if shape else (),
         tied=tied,
     )
@@ -58,10 +58,13 @@ def _first_word(value: Any) -> str:
     return first if isinstance(first, str) else ""
 
 
-def _precision(config: Mapping[str, Any], text: Mapping[str, Any]) -> str | None:
+def _precision(
+    config: Mapping[str, Any], text: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> tuple[str | None, str]:
+    """What it is served in, and what is to be said of that."""
     if quantization_of(config):
-        return quantization.precision_of(config)
-    return _PRECISIONS.get(str(text.get("dtype") or text.get("torch_dtype") or config.get("torch_dtype")))
+        return quantization.precision_of(config), ""
+    return served_type(config, text, tensors)
 
 
 def _weights(tensors: Mapping[str, Tensor], precision: str | None) -> dict[str, int]:
@@ -80,6 +83,6 @@ def _weights_of_files(checkpoint: Checkpoint, text: Mapping[str, Any], precision
         return {}
     if precision not in (None, "bf16", "fp16"):
         return {str(precision): checkpoint.file_bytes}
-    said = text.get("dtype") or text.get("torch_dtype") or checkpoint.config.get("torch_dtype")
-    served = checkpoint.file_bytes // 2 if said == "float32" else checkpoint.file_bytes
+    is_wide = said_type(checkpoint.config, text) == "float32"
+    served = checkpoint.file_bytes // 2 if is_wide else checkpoint.file_bytes
     return {"bf16": served, "fp16": served}

@@ -28,12 +28,13 @@ BITS = {"fp16": 16, "bf16": 16, "fp8": 8, "int8": 8, "int4": 4, "fp4": 4}
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """What is known of a model. `precision` is what its own checkpoint holds; `weights_bytes` maps a precision to the
-    bytes of that checkpoint's tensors; `weights_basis` is "exact" (read from the tensors' headers) or "computed".
-    `quantization` is the word of the checkpoint's format ("nvfp4", "awq", ...), empty for one in 16 bits and where
-    nobody has said. `doubts` are sentences on what an engine may stumble over. `weight_parts` tell how the tensors of
-    its own checkpoint are divided among GPUs, where their headers were read; `tied` that embedding and head are one
-    table. `checkpoints` are the hub's ids of the same model in other precisions.
+    """What is known of a model. `precision` is what its own checkpoint holds, or in what that is served; `weights_bytes`
+    maps a precision to the bytes of that checkpoint's tensors; `weights_basis` is "exact" (read from the tensors'
+    headers) or "computed". `quantization` is the word of the checkpoint's format ("nvfp4", "awq", ...), empty for one
+    in 16 bits and where nobody has said. `doubts` are sentences on what an engine may stumble over, `notes` merely
+    explain. `weight_parts` tell how the tensors of its own checkpoint are divided among GPUs, where their headers were
+    read; `tied` that embedding and head are one table. `checkpoints` are the hub's ids of the same model in other
+    precisions.
     """
 
     model_id: str
@@ -50,6 +51,7 @@ class ModelCard:
     source: str = ""
     file: str = ""
     doubts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     weight_parts: tuple[WeightPart, ...] = ()
     tied: bool = False
     checkpoints: Mapping[str, str] = field(default_factory=dict)

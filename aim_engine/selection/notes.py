@@ -18,9 +18,15 @@ _FEW = 4  # GPUs that are still named one by one
 
 
 def notes_on(winner: Judged, judged: Sequence[Judged], situation: Situation, read_terms: ReadTerms) -> tuple[str, ...]:
-    """Which of several kinds of GPUs serve, what partitions mean, and which GPUs others hold."""
-    chosen = winner.candidate
-    found = [choice_in_words(situation.inventory, chosen.gpus), *_on_partitions(chosen, situation)]
+    """What the model's card explains, which of several kinds of GPUs serve, what partitions mean, and which GPUs others
+    hold.
+    """
+    chosen, card = winner.candidate, situation.catalog.card
+    found = [
+        *(card.notes if card else ()),
+        choice_in_words(situation.inventory, chosen.gpus),
+        *_on_partitions(chosen, situation),
+    ]
     if chosen.gpus:
         terms = read_terms(chosen.variant, chosen.gpus[0])
         found += [_who_shrinks_all(chosen, judged, situation, terms), _left_out(chosen, situation, terms)]

@@ -45,7 +45,7 @@ def test_the_card_of_a_folder(tmp_path: Path) -> None:
         ({"torch_dtype": "float16"}, {"a": ("F16", (100,), 2)}, "fp16", {"bf16": 200, "fp16": 200}),
         ({"torch_dtype": None, "dtype": "bfloat16"}, {"a": ("BF16", (100,), 2)}, "bf16", {"bf16": 200, "fp16": 200}),
         # a checkpoint in 32 bits is served in 16
-        ({"torch_dtype": "float32"}, {"a": ("F32", (100,), 4)}, None, {"bf16": 200, "fp16": 200}),
+        ({"torch_dtype": "float32"}, {"a": ("F32", (100,), 4)}, "bf16", {"bf16": 200, "fp16": 200}),
         ({"quantization_config": {"quant_method": "fp8"}}, {"a": ("F8_E4M3", (100,), 1), "s": ("F32", (2,), 4)},
          "fp8", {"fp8": 108}),
         ({"quantization_config": {"quant_method": "awq"}}, {"q": ("I32", (100,), 4), "s": ("F16", (8,), 2)},
