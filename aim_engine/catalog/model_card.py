@@ -28,7 +28,7 @@ BITS = {"fp16": 16, "bf16": 16, "fp8": 8, "int8": 8, "int4": 4, "fp4": 4}
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """What is known of a model. `precision` is what its own checkpoint holds, or in what that is served; `weights_bytes`
+    """What is known of a model. `precision` is what its own checkpoint holds, or is served in; `weights_bytes`
     maps a precision to the bytes of that checkpoint's tensors; `weights_basis` is "exact" (read from the tensors'
     headers) or "computed". `quantization` is the word of the checkpoint's format ("nvfp4", "awq", ...), empty for one
     in 16 bits and where nobody has said. `doubts` are sentences on what an engine may stumble over, `notes` merely
