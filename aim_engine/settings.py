@@ -80,7 +80,7 @@ SETTINGS: tuple[Setting, ...] = (
             meaning="Which revision of a hub's model. The plan pins the commit that it was made from."),
     Setting(variable="AIM_PRECISION", field="precision", parse=choice(*_AUTO_OR_PRECISION), default="auto",
             legal=" ".join(_AUTO_OR_PRECISION),
-            meaning="auto takes what the asked checkpoint holds, and a lower precision only if that cannot fit."),
+            meaning="auto takes what the asked checkpoint holds if a recipe for it fits, then lower ones."),
     Setting(variable="AIM_GPU_COUNT", field="gpu_count", aliases=("AIM_ACCELERATOR_COUNT",), extra_flags=("--gpus",),
             parse=integer(1, MAX_GPU_COUNT, none_word="auto"), default="auto", legal=f"auto or 1-{MAX_GPU_COUNT}",
             meaning="Exactly this many of the visible GPUs; a partition counts as one."),

@@ -268,3 +268,21 @@ def test_where_none_that_is_made_does_either_the_refusal_has_numbers() -> None:
 def test_a_pin_and_wishes_that_no_recipe_can_meet_stay_refused() -> None:
     for flags in ({"min_evidence": "served"}, {"gpu_count": "3"}):
         assert isinstance(asked_for("deepseek-ai/DeepSeek-V3", hardware="MI300X:4", **flags), Refusal)
+
+
+@pytest.mark.parametrize(
+    ("model", "flags", "note"),
+    [
+        ("openai/gpt-oss-120b", {"metric": "throughput"}, "aim-engine launch openai/gpt-oss-120b --replicas 8"),
+        ("openai/gpt-oss-120b", {"metric": "throughput", "gpu_count": "1"}, ""),
+        ("Qwen/Qwen3-32B", {"metric": "throughput"}, ""),
+        ("meta-llama/Llama-3.3-70B-Instruct", {}, "the model's own precision is AIM_PRECISION=bf16"),
+        ("meta-llama/Llama-3.3-70B-Instruct", {"precision": "fp8"}, ""),
+    ],
+)
+def test_what_is_left_idle_or_lower_than_the_model_s_own_is_said(model: str, flags: dict[str, str], note: str) -> None:
+    plan = asked_for(model, hardware="MI300X:8", **flags)
+    assert isinstance(plan, Plan)
+    said = " ".join(plan.notes)
+    assert note in said
+    assert bool(note) == ("--replicas" in said or "own precision is" in said)

@@ -18,14 +18,16 @@ _FEW = 4  # GPUs that are still named one by one
 
 
 def notes_on(winner: Judged, judged: Sequence[Judged], situation: Situation, read_terms: ReadTerms) -> tuple[str, ...]:
-    """What the model's card explains, which of several kinds of GPUs serve, what partitions mean, and which GPUs others
-    hold.
+    """What the model's card explains, which of several kinds of GPUs serve, what partitions mean, what is left idle, and
+    which GPUs others hold.
     """
     chosen, card = winner.candidate, situation.catalog.card
     found = [
         *(card.notes if card else ()),
         choice_in_words(situation.inventory, chosen.gpus),
         *_on_partitions(chosen, situation),
+        _more_copies(chosen, situation),
+        _lower_precision(chosen, situation),
     ]
     if chosen.gpus:
         terms = read_terms(chosen.variant, chosen.gpus[0])
@@ -43,6 +45,28 @@ def _on_partitions(chosen: Candidate, situation: Situation) -> Iterator[str]:
     if chosen.gpu_count == 1 < present and (situation.request.metric, situation.request.gpu_count) == ("latency", None):
         yield (f"latency takes one copy of the model, on one partition of {present}: AIM_METRIC=throughput puts a "
                "copy on each, and whole GPUs (SPX) serve larger models and a single copy faster")  # fmt: skip
+
+
+def _more_copies(chosen: Candidate, situation: Situation) -> str:
+    """What to do about GPUs that throughput leaves idle: experts are not copied within one server."""
+    copies = len(gpus_of_type(situation.inventory, chosen.recipe.gpu_type)) // max(1, chosen.gpu_count)
+    shape = situation.catalog.card.architecture if situation.catalog.card else None
+    if (situation.request.metric, situation.request.gpu_count) != ("throughput", None) or copies < 2:
+        return ""
+    if shape is None or not shape.experts:
+        return ""
+    return (f"one server has one copy of a mixture of experts; the other GPUs hold more of them: aim-engine launch "
+            f"{situation.request.required_model} --replicas {copies}")  # fmt: skip
+
+
+def _lower_precision(chosen: Candidate, situation: Situation) -> str:
+    card, served = situation.catalog.card, chosen.recipe.precision
+    if card is None or card.precision in (None, served) or situation.request.precision != "auto":
+        return ""
+    if situation.request.recipe is not None or chosen.recipe.is_family or chosen.recipe.gpu_type == "CPU":
+        return ""
+    return (f"{served} is served, which is what there is a recipe for on these GPUs; the model's own precision is "
+            f"AIM_PRECISION={card.precision}")  # fmt: skip
 
 
 def _who_shrinks_all(
