@@ -36,7 +36,7 @@ from aim_engine.runtime.supervisord import STATE_VARIABLE
 _TICK_SECONDS = 0.5
 _HURRIED_TICK_SECONDS = 0.02
 _NOTE_EVERY_SECONDS = 5.0
-_LAST_LINES_SECONDS = 1.0
+_LAST_LINES_SECONDS = 3.0  # on a busy machine a flood of lines is still on its way
 _STARTS_IN_ALL = 3.0  # the time of so many starts is what all attempts may take together
 _ENDED = ("PROCESS_STATE_EXITED", "PROCESS_STATE_FATAL", "PROCESS_STATE_STOPPED", "PROCESS_STATE_UNKNOWN")
 _EXIT_LINE = re.compile(r"exited: server \((?P<how>.+?)(?:; (?:not )?expected)?\)")

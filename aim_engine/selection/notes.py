@@ -18,8 +18,8 @@ _FEW = 4  # GPUs that are still named one by one
 
 
 def notes_on(winner: Judged, judged: Sequence[Judged], situation: Situation, read_terms: ReadTerms) -> tuple[str, ...]:
-    """What the model's card explains, which of several kinds of GPUs serve, what partitions mean, what is left idle, and
-    which GPUs others hold.
+    """What the model's card explains, which of several kinds of GPUs serve, what partitions mean, what is left idle,
+    and which GPUs others hold.
     """
     chosen, card = winner.candidate, situation.catalog.card
     found = [
