@@ -166,7 +166,11 @@ def nearest_models(model_id: str, known: Iterable[str], *, misspelt: bool = Fals
     `misspelt` only the first kind. Other numbers are another size or generation: another model, not a misspelling.
     """
     asked = model_id.lower()
-    by_lower = {name.lower(): name for name in known if _same_numbers(asked, name.lower(), all_of_them=misspelt)}
+    by_lower = {
+        name.lower(): name
+        for name in known
+        if name != model_id and _same_numbers(asked, name.lower(), all_of_them=misspelt)
+    }
     same_name = [name for low, name in sorted(by_lower.items()) if low.split("/")[-1] == asked.split("/")[-1]]
     close = difflib.get_close_matches(asked, by_lower, n=3, cutoff=0.9 if misspelt else 0.75)
     return list(dict.fromkeys([*(() if misspelt else same_name), *(by_lower[name] for name in close)]))[:3]

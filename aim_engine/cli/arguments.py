@@ -111,8 +111,11 @@ def add_settings(
 def unknown_numbers(request: Request) -> str:
     """What to do where a model's layers and heads are not known."""
     if request.offline:
-        return "without AIM_OFFLINE its config.json would be asked for; or name the model's folder"
-    return "its config.json does not name its layers, heads and precision in words that are known here"
+        return "without AIM_OFFLINE the hub would be asked for its config.json; or name the model's folder"
+    return (
+        "neither a card nor a config.json tells its layers, heads and precision: where the hub can be reached it is "
+        "asked; or download the model's config.json and weights, and name their folder"
+    )
 
 
 def choices(setting: Setting) -> tuple[str, ...]:

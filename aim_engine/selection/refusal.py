@@ -14,6 +14,7 @@ from aim_engine.hardware.inventory import Gpu, nothing_usable
 from aim_engine.hardware.partitions import way_back
 from aim_engine.selection.candidate import Candidate, Judged, Situation
 from aim_engine.selection.changes import Change
+from aim_engine.selection.context_limit import context_limit
 from aim_engine.selection.groups import equal_groups
 from aim_engine.selection.memory import in_gib
 from aim_engine.selection.rules import partition_remedy
@@ -105,7 +106,7 @@ def _nearest_refusal(
     if "engine" in rules and "gpu type" not in rules:
         return NoAcceleratorError(message, hint=_ENGINE_HINT, details=situation.inventory.notes)
     others = rules - {"memory"}
-    if len(others) == 1 and (told := _TOLD_BY_ONE_RULE.get(next(iter(others)))):
+    if len(others) == 1 and (told := _told_by(next(iter(others)), nearest, situation)):
         return told[0](message, hint=told[1])
     if "gpu type" in rules:
         return NoRecipeError(_wrong_type(situation, eligible), hint=_WRONG_TYPE_HINT)
@@ -115,8 +116,19 @@ def _nearest_refusal(
 _TOLD_BY_ONE_RULE: dict[str, tuple[type[AimError], str]] = {
     "format": (NoRecipeError, "take another checkpoint of the model: bf16, fp16 or int4"),
     "visibility": (InputError, "the choice of GPUs is yours and is not overwritten: put these first, or unset it"),
-    "context": (InputError, "set AIM_MAX_MODEL_LEN to at most that, or to auto"),
 }
+
+
+def _told_by(rule: str, nearest: Judged, situation: Situation) -> tuple[type[AimError], str] | None:
+    if rule != "context":
+        return _TOLD_BY_ONE_RULE.get(rule)
+    limit = context_limit(nearest.candidate, situation)
+    return InputError, (
+        f"set AIM_MAX_MODEL_LEN to at most {limit}, or to auto; for one that its publisher stretches (YaRN) name "
+        'max_position_embeddings and rope_parameters: AIM_ENGINE_ARGS={"hf-overrides": {...}}'
+    )
+
+
 _WRONG_TYPE_HINT = (
     "write a recipe for these GPUs in AIM_RECIPES_DIR (similar hardware is not the same hardware, so none is guessed); "
     "aim-engine recipes shows what there is"

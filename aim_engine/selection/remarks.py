@@ -17,8 +17,8 @@ def cautions(situation: Situation, winner: Candidate, checkpoint: str, argv: Col
     found = []
     if winner.ledger is None:
         found.append("whether it fits in memory was not checked: the model's numbers are not known")
-    elif situation.request.max_model_len != "auto":  # which takes all there is
-        found += _tight(winner.ledger)
+    else:
+        found += _tight(winner.ledger, on_host=any(gpu.product == "CPU" for gpu in winner.gpus))
     if situation.catalog.card is not None:
         found += situation.catalog.card.doubts
     found += _guessed(situation, winner)
@@ -56,12 +56,25 @@ def _guessed(situation: Situation, winner: Candidate) -> list[str]:
             "large, set a lower AIM_MAX_MODEL_LEN or AIM_CONCURRENCY"]  # fmt: skip
 
 
-def _tight(book: Ledger) -> list[str]:
+def _tight(book: Ledger, *, on_host: bool) -> list[str]:
     """A caution where the ledger fits, and would not if the engine needed the most that is assumed of it."""
     if not book.fits or book.high_bytes <= book.budget_bytes:
         return []
     most = f"{in_gib(book.high_bytes)} of {in_gib(book.budget_bytes)} a device"
-    return [f"it fits, but the engine's own needs are assumed and may make it {most}; a shorter context leaves room"]
+    tokens = _shorter(book)
+    remedy = "more memory leaves" if on_host else "more GPUs (AIM_GPU_COUNT) leave"
+    if tokens:
+        remedy = f"a context of about {tokens:,} tokens (AIM_MAX_MODEL_LEN={tokens}) leaves"
+    return [f"it fits, but the engine's own needs are assumed and may make it {most}; {remedy} room"]
+
+
+def _shorter(book: Ledger) -> int:
+    """The context, in whole blocks, whose KV cache leaves the most that is assumed its room; 0 where none does."""
+    lacking = book.high_bytes - book.budget_bytes
+    if lacking >= book.kv_bytes:
+        return 0
+    tokens = book.context_tokens * (book.kv_bytes - lacking) // book.kv_bytes
+    return max(0, tokens // book.block_tokens - 1) * book.block_tokens  # one for the engine's empty block
 
 
 def choices(situation: Situation, winner: Candidate) -> list[str]:

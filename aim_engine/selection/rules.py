@@ -12,6 +12,7 @@ from aim_engine.hardware.partitions import way_back
 from aim_engine.hardware.products import product_by_name
 from aim_engine.hardware.visibility import put_first, set_here
 from aim_engine.selection.candidate import DATA_PARALLEL, Candidate, Situation, Verdict, gpus_of_type, written_size
+from aim_engine.selection.context_limit import context_limit
 from aim_engine.selection.memory import Ledger, in_gib
 from aim_engine.selection.standing import standing
 from aim_engine.values import EVIDENCE_LEVELS
@@ -185,8 +186,7 @@ def engine(candidate: Candidate, situation: Situation) -> Verdict:
 
 def context(candidate: Candidate, situation: Situation) -> Verdict:
     """The context asked for is within the model's own limit."""
-    card, asked = situation.catalog.card, situation.request.max_model_len
-    limit = card.architecture.max_context if card and card.architecture else None
+    limit, asked = context_limit(candidate, situation), situation.request.max_model_len
     if limit is None or not isinstance(asked, int):
         return Verdict(rule="context", passed=True, sentence="no context beyond the model's own was asked for")
     return _verdict("context", asked <= limit, f"{asked:,} tokens are within the model's {limit:,}",

@@ -210,6 +210,7 @@ def test_known_models_come_from_names_alone(folders: CatalogFolders) -> None:
         ("someone/Qwen3-32B", ["Qwen/Qwen3-32B"]),
         ("Qwen/Qwen3-32", ["Qwen/Qwen3-32B"]),
         ("Qwen/Qwne3-32B", ["Qwen/Qwen3-32B"]),
+        ("Qwen/Qwen3-32B", []),  # the one that was asked for is no other
         ("Qwen/Qwen3-3B", []),  # another size is another model, not a misspelling
         ("Qwen/Qwen3-0.6B", []),
         ("Qwen/Qwen2.5-32B", []),

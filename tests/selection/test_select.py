@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from aim_engine.catalog.load import catalog_folders, load_catalog
 from aim_engine.catalog.recipe import Evidence, Recipe
 from aim_engine.errors import AimError, DoesNotFitError, InputError, NoAcceleratorError, NoRecipeError
 from aim_engine.hardware.inventory import Host, Inventory
+from aim_engine.request import Request
 from aim_engine.selection.candidate import Situation
 from tests.building import (
     CARD,
@@ -461,7 +463,32 @@ def test_an_engine_built_for_something_else() -> None:
 def test_a_context_beyond_the_models_own() -> None:
     error = refusal(situation(recipe(variant(8)), asked=request(max_model_len="50000")))
     assert isinstance(error, InputError)
-    assert error.hint == "set AIM_MAX_MODEL_LEN to at most that, or to auto"
+    assert error.hint is not None
+    assert error.hint.startswith("set AIM_MAX_MODEL_LEN to at most 40960, or to auto;")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "limit"),
+    [
+        ({"max_position_embeddings": 131072}, 131072),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": 4.0}, "max_position_embeddings": 131072}, 131072),
+        ({"text_config": {"max_position_embeddings": 50000}}, 50000),
+        ({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, 81920),
+        ({"rope_scaling": {"type": "linear", "factor": 1.5}}, 61440),
+        # vLLM 0.32 takes the config's own number for the stretched one already
+        ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, 40960),
+        ({"rope_scaling": {"rope_type": "linear", "factor": None}}, 40960),
+        ({"rope_scaling": "x", "max_position_embeddings": "y"}, 40960),
+    ],
+)
+def test_a_context_that_the_users_overrides_stretch(overrides: dict[str, object], limit: int) -> None:
+    def asked(tokens: int) -> Request:
+        return request(max_model_len=str(tokens), engine_args=json.dumps({"hf-overrides": overrides}))
+
+    assert shape_of(chosen(situation(recipe(variant(8)), asked=asked(limit))))[1] == 8
+    error = refusal(situation(recipe(variant(8)), asked=asked(limit + 1)))
+    assert isinstance(error, InputError)
+    assert f"at most {limit}," in str(error.hint)
 
 
 def test_no_recipe_for_the_hardware() -> None:
