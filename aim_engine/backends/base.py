@@ -22,6 +22,7 @@ from aim_engine.hardware.inventory import Gpu
 from aim_engine.hardware.products import Product
 
 HOOK = "the configure hook"
+MOST_WHOLE = 2**50  # an option's number beyond is of no machine, and what is reckoned from it could not be written down
 _CLASS_NAME = re.compile(r"For[A-Z]\w+$|Model$")  # a card may say anything else of a model's architecture
 
 

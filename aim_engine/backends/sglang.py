@@ -13,7 +13,7 @@ from typing import Any
 
 from aim_engine.backends import sglang_versions as versions
 from aim_engine.backends import vllm_caches as kernel_caches
-from aim_engine.backends.base import Complaint, Loading, ServeJob, ServerCommand, ServerUrls, Step
+from aim_engine.backends.base import MOST_WHOLE, Complaint, Loading, ServeJob, ServerCommand, ServerUrls, Step
 from aim_engine.backends.environment import base_url, layered
 from aim_engine.backends.kernels import Need, complaints, no_aiter, no_quick_reduce, precision_needs
 from aim_engine.backends.sglang_options import named, recipe_complaints, rendered, serve_options, version_of
@@ -106,7 +106,7 @@ def read_terms(
         host_memory=on_host,
         kernel_block_tokens=1,
         prefix_caching=merged.get("disable-radix-cache") is not True,
-        pipeline_parallel_size=_whole(merged.get("pp-size")) or 1,
+        pipeline_parallel_size=_whole(named(args).get("pp-size")) or 1,
         cache_given="max-total-tokens" in merged,
         others=tuple(sorted((option, str(value)) for option, value in merged.items())),
     )
@@ -255,7 +255,7 @@ def _unwanted(environment: Mapping[str, str], notes: list[str]) -> Iterator[str]
 
 
 def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST_WHOLE else None
 
 
 def _fraction(value: Any) -> float | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from aim_engine.backends import sglang_versions as versions
-from aim_engine.backends.base import Complaint, ServeJob
+from aim_engine.backends.base import MOST_WHOLE, Complaint, ServeJob
 from aim_engine.backends.vllm_versions import Version, parse_version
 from aim_engine.catalog.recipe import ArgumentValue
 from aim_engine.errors import CatalogError, EngineRefusedError, InputError
@@ -48,8 +48,11 @@ def _wrong_values(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if name == "mem-fraction-static" and not (number and 0 < value < 1):
             yield name, f"must be a number above 0 and below 1, not {json.dumps(value)}"
-        elif name in _WHOLE and not (isinstance(value, int) and number and (value >= 1 or value in _WHOLE[name])):
-            yield name, f"must be a whole number of at least 1, not {json.dumps(value)}"
+        elif name in _WHOLE and not (
+            isinstance(value, int) and number and (1 <= value <= MOST_WHOLE or value in _WHOLE[name])
+        ):
+            most = f" and at most {MOST_WHOLE}" if number and value > MOST_WHOLE else ""
+            yield name, f"must be a whole number of at least 1{most}, not {json.dumps(value)}"
         elif (versions.is_flag(name) or versions.is_switch(name)) and not isinstance(value, (bool, type(None))):
             yield name, f"must be true or false, not {json.dumps(value)}"
 

@@ -14,7 +14,7 @@ from typing import Any
 from aim_engine.backends import vllm_caches as caches
 from aim_engine.backends import vllm_platforms as platforms
 from aim_engine.backends import vllm_versions as versions
-from aim_engine.backends.base import Complaint, ServeJob, ServerCommand, ServerFile, ServerUrls, Step
+from aim_engine.backends.base import MOST_WHOLE, Complaint, ServeJob, ServerCommand, ServerFile, ServerUrls, Step
 from aim_engine.backends.environment import base_url, layered
 from aim_engine.backends.vllm_kernels import kernel_complaints
 from aim_engine.backends.vllm_models import doubts, objection, refused_format
@@ -25,6 +25,7 @@ from aim_engine.backends.vllm_options import (
     recipe_words,
     rendered,
     serve_options,
+    unreckoned,
 )
 from aim_engine.backends.vllm_translation import Translated
 from aim_engine.backends.vllm_variables import variable_complaints
@@ -104,7 +105,7 @@ def read_terms(
         hybrid_cache=merged.get("disable-hybrid-kv-cache-manager") is not True,
         state_element_bytes=_element_bytes(merged.get("mamba-cache-dtype")) or 2,
         recurrent_element_bytes=_element_bytes(merged.get("mamba-ssm-cache-dtype")) or platform.recurrent_element_bytes,
-        pipeline_parallel_size=_whole(merged.get("pipeline-parallel-size")) or 1,
+        pipeline_parallel_size=_whole(args.get("pipeline-parallel-size")) or 1,
         cache_given=platform.explicit_cache or not platforms.CACHE_SIZES.isdisjoint(merged),
         others=tuple((name, str(value)) for name, value in sorted(merged.items()) if name not in platforms.WEIGHTLESS),
     )
@@ -126,6 +127,7 @@ def command(job: ServeJob) -> ServerCommand:
     words = recipe_words(job, notes, warnings)
     options, origins = serve_options(job, words, notes)
     launch = job.engine.launch if job.engine else (name,)
+    warnings += unreckoned(job)
     argv = (*launch, "serve", job.model, *rendered(options))
     files = _metadata_shim(job)
     env, unset = _environment(job, words, files, origins, notes)
@@ -242,7 +244,7 @@ def _switch(value: Any) -> bool | None:
 
 
 def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST_WHOLE else None
 
 
 def _fraction(value: Any) -> float | None:

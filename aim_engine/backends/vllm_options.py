@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from aim_engine.backends import vllm_platforms as platforms
 from aim_engine.backends import vllm_versions as versions
-from aim_engine.backends.base import Complaint, ServeJob
+from aim_engine.backends.base import MOST_WHOLE, Complaint, ServeJob
 from aim_engine.backends.vllm_translation import Translated, translate
 from aim_engine.catalog.recipe import ArgumentValue
 from aim_engine.errors import CatalogError, EngineRefusedError, InputError
@@ -45,12 +46,20 @@ _REPEATED = ("middleware",)
 _RECIPE_MAY = ("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size", "max-model-len")
 
 
+_WHOLE = f"a whole number from 1 to {MOST_WHOLE}"
+_SIZE = re.compile(r"\d{1,12}(\.\d{1,12})?[kKmMgGtT]?", re.ASCII)  # vllm/engine/arg_utils.py, human_readable_int
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_WHOLE
+
+
+def _is_size(value: Any) -> bool:
+    return _is_whole(value) or (isinstance(value, str) and bool(_SIZE.fullmatch(value)))
 
 
 _DTYPES = ("auto", "half", "float16", "bfloat16", "float", "float32")  # ModelDType, vllm/config/model.py
@@ -59,9 +68,12 @@ _DTYPES = ("auto", "half", "float16", "bfloat16", "float", "float32")  # ModelDT
 _LEGAL: dict[str, tuple[Callable[[Any], bool], str]] = {
     "gpu-memory-utilization": (lambda v: _is_number(v) and 0 < v <= 1, "a number above 0 and at most 1"),
     "max-model-len": (lambda v: _is_whole(v) or v in (-1, "auto"), "a whole number of tokens, or auto"),
-    "max-num-batched-tokens": (_is_whole, "a whole number of at least 1"),
-    "max-num-seqs": (_is_whole, "a whole number of at least 1"),
-    "block-size": (_is_whole, "a whole number of at least 1"),
+    "max-num-batched-tokens": (_is_whole, _WHOLE),
+    "max-num-seqs": (_is_whole, _WHOLE),
+    "block-size": (_is_whole, _WHOLE),
+    "num-gpu-blocks-override": (_is_whole, _WHOLE),
+    "kv-cache-memory-bytes": (_is_size, "a whole number of bytes, or one with k, m, g or t"),
+    "cpu-offload-gb": (lambda v: _is_number(v) and 0 <= v <= MOST_WHOLE, "a number of GiB, 0 or more"),
     "enforce-eager": (lambda v: v is None or isinstance(v, bool), "true or false"),
     "dtype": (lambda v: v in _DTYPES, f"one of {', '.join(_DTYPES)} (fp8 is a quantization)"),
     "kv-cache-dtype": (lambda v: isinstance(v, str), "a word such as fp8"),
@@ -158,6 +170,21 @@ def serve_options(job: ServeJob, words: Translated, notes: list[str]) -> tuple[d
             options[option] = value
             origins[f"--{option}"] = origin_of(f"args.{option}", giver, words) if origin != _USERS else giver
     return options, origins
+
+
+def unreckoned(job: ServeJob) -> Iterator[str]:
+    """A warning for what a user sets that changes an engine's memory in a way no plan reckons with."""
+    user = dashed(job.overrides)
+    for option in [one for one in user if one in _UNRECKONED or (one, user[one]) in _WIDE]:
+        yield (f"{_giver(job, option)}: {option} changes what the engine needs or has, and the memory of this plan is "
+               "reckoned without it: the engine may refuse what fits here")  # fmt: skip
+
+
+_UNRECKONED = frozenset({
+    "kv-cache-memory-bytes", "num-gpu-blocks-override", "hf-overrides", "speculative-config", "cpu-offload-gb",
+    "quantization", "enable-lora", "decode-context-parallel-size", "prefill-context-parallel-size",
+})  # fmt: skip
+_WIDE = (("dtype", "float32"), ("dtype", "float"))
 
 
 def origin_of(key: str, giver: str, words: Translated) -> str:

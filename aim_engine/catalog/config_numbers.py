@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 Config = Mapping[str, Any]
+MOST = 2**40  # no size of a model comes near, and products of a few such numbers can still be written down
 
 
 _TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config")
@@ -23,9 +24,9 @@ def text_part(config: Config) -> Config:
 
 
 def whole(config: Config, name: str, default: int = 0) -> int:
-    """The config's number of that name, where it is a whole one above nothing."""
+    """The config's number of that name, where it is a whole one above nothing and not beyond all sense."""
     value = config.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else default
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST else default
 
 
 def for_each(config: Config, name: str, layers: int) -> list[Any]:

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from aim_engine.catalog.hub_failures import Asked, broken_off, from_exception, no_hub, refusal
-from aim_engine.errors import AimError
+from aim_engine.errors import AimError, InputError
 
 ENDPOINT = "https://huggingface.co"  # huggingface_hub's own default (constants.py)
 _CHUNK = 1 << 20
@@ -64,7 +64,19 @@ class Token:
 
 
 def endpoint_of(environment: Mapping[str, str]) -> str:
-    return (environment.get("HF_ENDPOINT") or ENDPOINT).rstrip("/")
+    """The hub's address.
+
+    Raises:
+        InputError: the user's own cannot be read as one.
+    """
+    address = (environment.get("HF_ENDPOINT") or ENDPOINT).rstrip("/")
+    try:
+        urlsplit(address)
+    except ValueError:  # not shown: there may be a password in it
+        raise InputError(
+            "HF_ENDPOINT is no address of a hub", hint="write it as https://HOST, or leave it out"
+        ) from None
+    return address
 
 
 def token_of(asked: str | None, environment: Mapping[str, str]) -> Token:

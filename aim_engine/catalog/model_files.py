@@ -9,9 +9,9 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeVar
 
 from aim_engine.catalog.checkpoint import Checkpoint, Tensor, with_quantization
 from aim_engine.catalog.checkpoint_kind import About, check_config, check_files, doubts_about
@@ -22,6 +22,8 @@ from aim_engine.errors import ModelAccessError
 _MAX_JSON_BYTES = 50_000_000  # as the hub's reader has it
 _SMALL_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "generation_config.json", "vocab.json",
                 "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")  # fmt: skip
+_POINTER = b"version https://git-lfs"  # what a clone without Git LFS has in a large file's place
+_Read = TypeVar("_Read")
 _HINT = "give a folder with config.json, tokenizer and safetensors files"
 
 
@@ -40,7 +42,7 @@ def checkpoint_in(folder: Path, model_id: str, *, revision: str | None = None) -
     config = with_quantization(config, _read_object(folder / "hf_quant_config.json"))
     check_config(config, about)
     _check_complete(folder, about.weights, files)
-    headers = about.weights.names if about.weights.kind == "safetensors" else ()
+    tensors = _tensors(folder, about.weights)
     return Checkpoint(
         model_id=model_id,
         source=str(folder),
@@ -48,7 +50,7 @@ def checkpoint_in(folder: Path, model_id: str, *, revision: str | None = None) -
         kind=about.weights.kind,
         config=config,
         generation_config=_read_object(folder / "generation_config.json"),
-        tensors={name: tensor for file in headers for name, tensor in _header(folder / file).items()},
+        tensors=tensors,
         files=tuple(sorted(files.items())),
         weights=about.weights.names,
         doubts=tuple(doubts_about(config, about)),
@@ -147,9 +149,10 @@ def parse_config(data: bytes, path: Path) -> dict[str, Any]:
         ModelAccessError: it is not a JSON object, or says nothing of a model.
     """
     try:
-        config = json.loads(data)
+        config = json.loads(data.decode())  # not of bytes: engines read it as UTF-8 without a mark, and as nothing else
     except (ValueError, RecursionError) as error:
-        raise ModelAccessError(f"{path} is not JSON: {error}", hint="download the model again") from None
+        why = "a number in it is too long" if "int_max_str_digits" in str(error) else error
+        raise ModelAccessError(f"{path} is not JSON: {why}", hint="download the model again") from None
     if not isinstance(config, dict):
         raise ModelAccessError(f"{path} must hold a JSON object", hint="download the model again")
     named, kind = config.get("architectures"), config.get("model_type")
@@ -200,19 +203,41 @@ def _read(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _header(path: Path) -> dict[str, Tensor]:
-    """The tensors of one file."""
+def _tensors(folder: Path, weights: WeightFiles) -> dict[str, Tensor]:
+    """All tensors of the files; none of PyTorch's older form, of whose files only the beginning is looked at."""
+    paths = [folder / name for name in weights.names]
+    if weights.kind != "safetensors":
+        for path in paths:
+            _read_weights(path, _check_pickle)
+        return {}
+    found = {name: tensor for path in paths for name, tensor in _read_weights(path, _header).items()}
+    if not found:
+        raise ModelAccessError(f"{folder} holds no tensor in its safetensors files", hint="download it again")
+    return found
+
+
+def _read_weights(path: Path, read: Callable[[BinaryIO, int], _Read]) -> _Read:
+    """What `read` makes of a file of weights and its size."""
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
             raise ModelAccessError(f"{path} is not a regular file", hint=_HINT)
         with path.open("rb") as file:
-            length = header_bytes(file.read(START_BYTES), found.st_size)
-            return tensors_of(file.read(length), found.st_size)
+            return read(file, found.st_size)
     except OSError as error:
         raise _unreadable(path, error) from None
     except DamagedHeaderError:
         raise _damaged(path) from None
+
+
+def _header(file: BinaryIO, size: int) -> dict[str, Tensor]:
+    length = header_bytes(file.read(START_BYTES), size)
+    return tensors_of(file.read(length), size)
+
+
+def _check_pickle(file: BinaryIO, size: int) -> None:
+    if not size or file.read(len(_POINTER)) == _POINTER:
+        raise DamagedHeaderError
 
 
 def _is_word(value: Any) -> bool:

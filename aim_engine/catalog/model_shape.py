@@ -12,7 +12,7 @@ from typing import Any
 
 from aim_engine.catalog.architecture import Architecture
 from aim_engine.catalog.cache_families import STATES_ALONE, guess_at, layer_caches
-from aim_engine.catalog.config_numbers import Config, whole
+from aim_engine.catalog.config_numbers import MOST, Config, whole
 from aim_engine.errors import ModelAccessError
 
 # What the shape's numbers are called: by most models first, then by older families.
@@ -62,6 +62,8 @@ def _senseless(config: Config) -> Iterator[str]:
             value = config.get(name)
             if isinstance(value, (str, bool)) or (isinstance(value, (int, float)) and value < least):
                 yield f"{name} is {value!r:.40}, and it must be a whole number of at least {least}"
+            elif isinstance(value, (int, float)) and value > MOST:
+                yield f"{name} is {value!r:.40}, and no model has more than {MOST:,}"
     yield from _not_dividing(config, "kv_heads", "attention_heads")
     if not any(part in name for name in config for part in _OWN_HEAD_SIZE if config[name] is not None):
         yield from _not_dividing(config, "attention_heads", "hidden_size")

@@ -112,7 +112,7 @@ _GROUPED = frozenset({"in_proj", "conv1d"})  # of Mamba 2: what each group of he
 _OWN_NAMES = frozenset({"e_score_correction_bias", "A_log", "D", "dt_bias", "sinks", "inv_freq"})
 _SUFFIX = re.compile(r"weight|bias|q?weight_?\w*|qzeros|g_idx|scales?|\w+_scale(_inv)?")
 _FUSED_SUFFIX = re.compile(r"_(bias|blocks|scales?|scale_inv|weight|weight_scale)$")
-_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|layer)\.(\d+)\.")
+_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|layer)\.(\d{1,9})\.")
 _TOWERS = re.compile(r"(?:^|\.)(visual|vision_\w+|audio_\w+|multi_modal_projector|embed_vision|embed_audio|mm_\w+)\.")
 
 

@@ -102,7 +102,8 @@ def _repeat(part: str) -> Iterator[Product]:
     product = product_by_name(name.strip())
     if not _COUNT.fullmatch(count.strip()) or not 1 <= int(count) <= MAX_COUNT:
         raise InputError(
-            f"{count.strip()!r} is not a number of devices", hint=f"write {product.name}:N with N from 1 to {MAX_COUNT}"
+            f"{count.strip()!r:.40} is not a number of devices",
+            hint=f"write {product.name}:N with N from 1 to {MAX_COUNT}",
         )
     return iter([product] * int(count))
 

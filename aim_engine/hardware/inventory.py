@@ -277,6 +277,10 @@ def _nonsense(inventory: Inventory) -> Iterator[str]:
             yield f"gpus.{place}.memory_free_bytes: not between nothing and all of it"
         if (gpu.compute_units or 0) < 0:
             yield f"gpus.{place}.compute_units: less than none"
+    if (host := inventory.host) and not all(
+        0 <= size <= _MOST_BYTES for size in (host.memory_bytes, host.memory_available_bytes)
+    ):
+        yield "host.memory_bytes: no machine has that much or that little"
     words = [
         word for gpu in inventory.gpus for part in (gpu, *gpu.firmware, *gpu.holders) for word in vars(part).values()
     ]

@@ -37,6 +37,8 @@ def weights_of_one_gpu(parts: Sequence[WeightPart], shape: Architecture, *, tied
 
 def _held(part: WeightPart, shape: Architecture, width: int) -> int:
     if part.share == VOCABULARY:
+        if not part.rows:
+            return 0
         padded = -(-part.rows // _VOCABULARY_STEP) * _VOCABULARY_STEP
         return part.bytes // part.rows * -(-padded // width)
     if part.share == KV_HEADS and shape.kv_heads:

@@ -120,6 +120,7 @@ def test_code_of_the_models_own_is_never_run_by_itself() -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [({"mem-fraction-static": 1.2}, "a number above 0 and below 1"), ({"page-size": 0}, "at least 1"),
+     ({"page-size": 10**400}, "at most"),
      ({"chunked-prefill-size": -2}, "at least 1"), ({"disable-radix-cache": 1}, "true or false")],
 )  # fmt: skip
 def test_values_that_cannot_be_are_refused(options: dict[str, Any], sentence: str) -> None:

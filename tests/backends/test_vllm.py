@@ -105,6 +105,17 @@ def test_the_users_options_are_laid_over_the_recipes_and_it_is_noted() -> None:
     assert done.origins["--max-num-seqs"] == "AIM_ENGINE_ARGS"
 
 
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [({"speculative_config": {"model": "a/b"}}, True), ({"kv-cache-memory-bytes": "10G"}, True),
+     ({"dtype": "float32"}, True), ({"dtype": "bfloat16"}, False), ({"max-num-seqs": 2}, False)],
+)  # fmt: skip
+def test_what_the_user_sets_and_no_plan_reckons_with_is_a_warning(options: dict[str, Any], warned: bool) -> None:
+    warnings = command(overrides=options).warnings
+    assert any("reckoned without it" in one for one in warnings) is warned
+    assert not command(args={option.replace("_", "-"): value for option, value in options.items()}).warnings
+
+
 def test_who_set_each_option() -> None:
     done = command(args={"dtype": "auto"}, overrides={"seed": 1})
     assert done.origins["--dtype"] == "recipe r"

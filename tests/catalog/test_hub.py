@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 from pathlib import Path
@@ -18,6 +19,7 @@ from aim_engine.catalog.hub_cache import cached_folder
 from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.model_files import checkpoint_in
 from aim_engine.errors import ModelAccessError
+from aim_engine.selection.weights import weights_of_one_gpu
 from tests.building import TINY_CONFIG, examples, safetensors, write_model
 
 TWO_TENSORS = {"a": ("BF16", (512, 64), 2), "b": ("BF16", (10,), 2)}
@@ -171,6 +173,9 @@ def test_weights_in_an_older_form_are_as_large_as_their_files(
         (b"[" * 100_000, "config.json is not JSON"),
         (b"[1]", "config.json must hold a JSON object"),
         (b"", "config.json is not JSON"),
+        (json.dumps(TINY_CONFIG).encode("utf-8-sig"), "config.json is not JSON"),
+        (json.dumps(TINY_CONFIG).encode("utf-16"), "config.json is not JSON"),
+        (b'{"model_type": "x", "hidden_size": ' + b"9" * 5000 + b"}", "config.json is not JSON: a number in it"),
     ],
 )
 def test_a_damaged_config(tmp_path: Path, config: bytes | None, message: str) -> None:
@@ -198,6 +203,7 @@ def test_a_folder_without_weights(tmp_path: Path) -> None:
 
 
 GOOD = safetensors(TWO_TENSORS)
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 1\n"
 
 
 def with_header(header: Any, payload: bytes = b"") -> bytes:
@@ -225,7 +231,7 @@ def with_header(header: Any, payload: bytes = b"") -> bytes:
         with_header({"a": {"dtype": "F16", "shape": [1], "data_offsets": ["0", "2"]}}),
         with_header({"a": {"dtype": "F16", "shape": [1], "data_offsets": [0]}}),
         with_header({"a": {"dtype": "F16", "shape": [1], "data_offsets": None}}),
-        b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 1\n",
+        POINTER,
     ],
     ids=lambda weights: f"{len(weights)}-bytes",
 )
@@ -249,6 +255,41 @@ def test_a_header_whose_shapes_and_places_do_not_agree_is_damaged(tmp_path: Path
 def test_a_type_of_data_that_is_not_known_is_not_checked(tmp_path: Path) -> None:
     tensor = {"dtype": "F4", "shape": [4], "data_offsets": [0, 2]}
     assert card_from_folder(write_model(tmp_path / "m", weights=with_header({"a": tensor}, b"\0\0")), "m")
+
+
+@pytest.mark.parametrize("kind", ["", "pointer", "link", "pipe"])
+def test_weights_in_an_older_form_must_be_there(tmp_path: Path, kind: str) -> None:
+    folder = write_model(tmp_path / "m")
+    (folder / "model.safetensors").unlink()
+    weights = folder / "pytorch_model.bin"
+    if kind == "link":
+        weights.symlink_to("/nowhere")
+    elif kind == "pipe":
+        os.mkfifo(weights)
+    else:
+        weights.write_bytes(POINTER if kind else b"")
+    with pytest.raises(ModelAccessError, match=r"pytorch_model.bin (is damaged|cannot be read|is not a regular file)"):
+        card_from_folder(folder, "m")
+
+
+@pytest.mark.parametrize("index", [None, {}])
+def test_a_checkpoint_without_a_single_tensor(tmp_path: Path, index: dict[str, str] | None) -> None:
+    folder = write_model(tmp_path / "m", weights=with_header({"__metadata__": {}}) if index is None else None)
+    if index is not None:
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    with pytest.raises(ModelAccessError, match="holds no tensor"):
+        card_from_folder(folder, "m")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [(f"model.layers.{'9' * 5000}.x.weight", [1]), ("model.embed_tokens.weight", [0, 64])]
+)
+def test_odd_tensors_do_no_harm(tmp_path: Path, name: str, shape: list[int]) -> None:
+    end = 2 * math.prod(shape)
+    weights = with_header({name: {"dtype": "BF16", "shape": shape, "data_offsets": [0, end]}}, bytes(end))
+    card = card_from_folder(write_model(tmp_path / "m", weights=weights), "m")
+    assert card.architecture is not None
+    assert weights_of_one_gpu(card.weight_parts, card.architecture, tied=False, width=1, depth=1) == end
 
 
 def test_a_shard_that_the_index_names_and_is_not_there(tmp_path: Path) -> None:
@@ -294,6 +335,8 @@ def test_a_config_that_names_no_model(tmp_path: Path, config: dict[str, Any]) ->
     ("config", "said"),
     [
         ({"num_key_value_heads": 3}, "num_key_value_heads is 3, which does not divide num_attention_heads, 4"),
+        ({"hidden_size": 10**400}, f"hidden_size is {str(10**400)[:40]}, and no model has more than"),
+        ({"max_position_embeddings": 1e300}, "max_position_embeddings is 1e+300, and no model has more than"),
         ({"num_key_value_heads": 8}, "num_key_value_heads is 8, which does not divide num_attention_heads, 4"),
         ({"num_attention_heads": 3, "num_key_value_heads": 3, "head_dim": None},
          "num_attention_heads is 3, which does not divide hidden_size, 64"),

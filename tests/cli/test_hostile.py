@@ -53,7 +53,10 @@ def test_a_result_that_cannot_be_written_is_a_full_disk() -> None:
     "arguments",
     ['{"gpu-memory-utilization": 5}', '{"gpu-memory-utilization": "x"}', '{"block-size": -16}',
      '{"max-num-batched-tokens": "x"}', '{"enforce-eager": "false"}', '{"hf-token": "hf_x"}', '{"headless": true}',
-     '{"config": "/etc/passwd"}', '{"tensor-parallel-size": 3}', '{"max-num-seqs": 1, "max-num-seqs": 2}'],
+     '{"config": "/etc/passwd"}', '{"tensor-parallel-size": 3}', '{"max-num-seqs": 1, "max-num-seqs": 2}',
+     f'{{"block-size": {10**400}}}', f'{{"max-num-batched-tokens": {10**400}}}',
+     '{"pipeline-parallel-size": 1000000000000}', '{"kv-cache-memory-bytes": -5}', '{"num-gpu-blocks-override": 0}',
+     '{"cpu-offload-gb": -1}'],
 )  # fmt: skip
 def test_engine_arguments_that_make_no_sense_are_refused(cli: Run, arguments: str) -> None:
     done = cli(*PLAN, "--engine-args", arguments)
@@ -110,4 +113,19 @@ def test_an_inventory_that_makes_no_sense_is_refused(cli: Run, tmp_path: Path, g
 
 @pytest.mark.parametrize("wish", ["a" * 300, "MI300X:" + "9" * 5000])
 def test_a_very_long_wish_for_hardware_is_an_input_error(cli: Run, wish: str) -> None:
-    assert cli("plan", "Qwen/Qwen3-32B", "--hardware", wish).code == 10
+    done = cli("plan", "Qwen/Qwen3-32B", "--hardware", wish)
+    assert (done.code, len(done.last_words["message"]) < 200) == (10, True)
+
+
+def test_a_host_that_cannot_be_is_refused(cli: Run, tmp_path: Path) -> None:
+    host = {"cores": 1, "numa_nodes": 1, "memory_bytes": 10**400, "memory_available_bytes": 1, "architecture": "x"}
+    path = tmp_path / "host.json"
+    path.write_text(json.dumps({"source": "x", "gpus": [GPU], "host": host}))
+    assert cli("detect", "--hardware", str(path)).code == 10
+
+
+def test_an_address_of_a_hub_that_cannot_be_read(cli: Run, tmp_path: Path) -> None:
+    words = ("plan", "org/nobody-has-this", "--hardware", "cpu")
+    done = cli(*words, HF_ENDPOINT="http://user:hunter2@[::1", AIM_CACHE_DIR=str(tmp_path))
+    assert (done.code, done.last_words["message"]) == (10, "HF_ENDPOINT is no address of a hub")
+    assert "hunter2" not in done.stderr
