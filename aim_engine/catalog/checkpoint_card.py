@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from aim_engine.catalog import quantization
+from aim_engine.catalog.architecture import Architecture
 from aim_engine.catalog.checkpoint import Checkpoint, Tensor, quantization_of
 from aim_engine.catalog.config_numbers import text_part
 from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.model_shape import architecture, check_shape
 from aim_engine.catalog.served_type import said_type, served_type
 from aim_engine.catalog.tied_tables import is_tied
-from aim_engine.catalog.weights import weight_parts
+from aim_engine.catalog.weights import layers_in, weight_parts
 
 
 def card_of(checkpoint: Checkpoint) -> ModelCard:
@@ -39,7 +40,7 @@ def card_of(checkpoint: Checkpoint) -> ModelCard:
         weights_basis="exact" if checkpoint.tensors else "computed",
         quantization=quantization.method_of(config),
         source=checkpoint.source,
-        doubts=(*checkpoint.doubts, *_doubts(config, checkpoint.config_path)),
+        doubts=(*checkpoint.doubts, *_doubts(config, checkpoint.config_path), *_fewer_layers(checkpoint, shape)),
         notes=(note,) if note else (),
         weight_parts=weight_parts(checkpoint.tensors, shape, family=family, tied=tied) if shape else (),
         tied=tied,
@@ -51,6 +52,14 @@ def _doubts(config: Mapping[str, Any], path: Path) -> tuple[str, ...]:
     if config.get("model_type") or config.get("auto_map"):
         return ()
     return (f"{path} names no model_type: the engine may not know the model",)
+
+
+def _fewer_layers(checkpoint: Checkpoint, shape: Architecture | None) -> tuple[str, ...]:
+    """More than the config says may be for drafting, as DeepSeek's last is; fewer leave an engine without weights."""
+    there = layers_in(checkpoint.tensors)
+    if shape is None or not 0 < there < shape.layers:
+        return ()
+    return (f"the files of {checkpoint.model_id} hold {there} layers, and its config.json says {shape.layers}",)
 
 
 def _first_word(value: Any) -> str:

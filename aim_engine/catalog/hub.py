@@ -6,6 +6,7 @@ Asks the hub by small requests, many at once. Knows no recipe and no cache.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from aim_engine.catalog.in_parallel import Item, Result, SilenceError, in_parall
 from aim_engine.catalog.model_files import parse_config
 from aim_engine.catalog.safetensors_header import START_BYTES, DamagedHeaderError, header_bytes, tensors_of
 from aim_engine.catalog.weight_files import CONSOLIDATED_INDEX, INDEX, WeightFiles, weight_files, weight_map
-from aim_engine.errors import AimError, ModelAccessError
+from aim_engine.errors import AimError, HubUnreachableError, ModelAccessError
 
 _SMALL_FILES = ("config.json", "generation_config.json", "hf_quant_config.json", "adapter_config.json", INDEX,
                 CONSOLIDATED_INDEX)  # fmt: skip
@@ -60,8 +61,13 @@ def checkpoint_at_hub(
         return None
     asked = Asked(model_id=model_id, revision=revision, endpoint=endpoint_of(environment))
     reader = _Reader(asked, seconds, told)
-    reader.connect(token, environment)
-    return reader.checkpoint()
+    try:
+        reader.connect(token, environment)
+        return reader.checkpoint()
+    except (ModelAccessError, HubUnreachableError) as error:
+        if not os.path.isdir(model_id):  # noqa: PTH112 - no error for a name too long
+            raise
+        raise type(error)(error.message, hint=f"{error.hint}; or ./{model_id} for the folder here") from None
 
 
 class _Reader:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from aim_engine.catalog.architecture import Architecture
@@ -152,6 +152,12 @@ def weight_parts(
             sums[share, layer] += held * part // of
     parts = tuple(WeightPart(share=share, layer=layer, bytes=size) for (share, layer), size in sums.items())
     return (*tables, *parts)
+
+
+def layers_in(names: Iterable[str]) -> int:
+    """How many layers the text tower has by its tensors' names; 0 where none of them has a number."""
+    found = (_LAYER.search(name) for name in names if not _TOWERS.search(name) and "mtp." not in name)
+    return max((int(layer[1]) + 1 for layer in found if layer), default=0)
 
 
 def module_of(name: str) -> str:

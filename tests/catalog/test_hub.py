@@ -481,3 +481,21 @@ def test_a_checkpoint_s_own_words(tmp_path: Path) -> None:
     assert found.generation_config == {"temperature": 0.6}
     assert dict(found.files)["model.safetensors"] == (folder / "model.safetensors").stat().st_size
     assert [name for name, _ in found.files] == ["config.json", "generation_config.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("last", "doubt"),
+    [
+        ("model.layers.1.mlp.up_proj.weight", False),
+        ("model.layers.0.mlp.up_proj.weight", True),
+        ("model.layers.2.mlp.up_proj.weight", False),  # one for drafting
+        ("mtp.layers.5.mlp.up_proj.weight", False),
+        ("visual.blocks.20.mlp.up_proj.weight", False),
+        ("model.embed_tokens.weight", False),
+    ],
+)
+def test_files_with_fewer_layers_than_the_config_says(tmp_path: Path, last: str, doubt: bool) -> None:
+    tensors = safetensors({last: ("BF16", (8, 8), 2)})
+    card = card_from_folder(write_model(tmp_path / "m", {}, tensors), "m")
+    expected = ("the files of m hold 1 layers, and its config.json says 2",)
+    assert card.doubts == (expected if doubt else ())

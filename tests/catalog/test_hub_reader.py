@@ -284,3 +284,12 @@ def test_files_that_are_damaged(hub: Hub, files: dict[str, bytes | str], said: s
 def test_a_hub_without_a_commit_is_read_at_the_name(hub: Hub) -> None:
     assert read(hub, Model(about={"sha": None})).revision is None
     assert "/org/it/resolve/main/config.json" in hub.paths()
+
+
+def test_a_folder_that_was_typed_like_an_id_is_named(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for there in (False, True):
+        with pytest.raises(ModelAccessError) as caught:
+            checkpoint_at_hub("big/gguf", token=None, environment={"HF_ENDPOINT": hub.address})
+        assert str(caught.value.hint).endswith("; or ./big/gguf for the folder here") == there
+        (tmp_path / "big" / "gguf").mkdir(parents=True, exist_ok=True)
