@@ -29,7 +29,7 @@ from aim_engine.selection.memory import Ledger
 from aim_engine.selection.remarks import cautions, choices
 from aim_engine.selection.select import RULES_CHOSE, Chooser, Selection, select
 from aim_engine.selection.served import checkpoint_of
-from aim_engine.selection.standing import standing
+from aim_engine.selection.standing import as_it_stands, standing
 
 # A start reads the weights, compiles and captures graphs. The budget is generous because a start that is killed while
 # it makes progress is worse than one that is waited for; a cold torch.compile on AMD has been seen to take 37 minutes.
@@ -77,7 +77,8 @@ class Plan:
 
     @property
     def evidence(self) -> Evidence:
-        return self.winner.variant.evidence
+        """The chosen variant's, raised by what the engine that is here was seen to accept."""
+        return as_it_stands(self.winner.variant.evidence, self.engine)
 
     @property
     def evidence_counts_as(self) -> str:
@@ -133,7 +134,7 @@ class Plan:
             "warnings": list(self.warnings),
             "notes": list(self.notes),
             "chosen_by": self.chosen_by,
-            "candidates": candidates_json(self.judged, winner),
+            "candidates": candidates_json(self.judged, winner, self.engine),
             "runtime": self._runtime_json(),
         }
 
@@ -264,7 +265,9 @@ def _terms_reader(backend: Backend, request: Request, engine: Engine | None) -> 
     return read
 
 
-def candidates_json(judged: tuple[Judged, ...], winner: Candidate | None) -> list[dict[str, Any]]:
+def candidates_json(
+    judged: tuple[Judged, ...], winner: Candidate | None, engine: Engine | None = None
+) -> list[dict[str, Any]]:
     """`[{recipe_id, gpu_count, chosen, verdicts: [{rule, passed, sentence}]}]`, best first."""
     return [
         {
@@ -274,7 +277,7 @@ def candidates_json(judged: tuple[Judged, ...], winner: Candidate | None) -> lis
             "data_parallel_size": one.candidate.replicas,
             "backend": one.candidate.variant.backend,
             "precision": one.candidate.recipe.precision,
-            "evidence": one.candidate.variant.evidence.level,
+            "evidence": as_it_stands(one.candidate.variant.evidence, engine).level,
             "file": Path(one.candidate.recipe.file).name,
             "chosen": one.candidate is winner,
             "passed_over": one.passed_over,

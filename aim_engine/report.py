@@ -17,6 +17,7 @@ from aim_engine.plan import Plan, Refusal
 from aim_engine.request import SETTINGS
 from aim_engine.selection.candidate import Judged, Verdict
 from aim_engine.selection.memory import Ledger, in_gib
+from aim_engine.selection.standing import as_it_stands
 
 Paint = Callable[[str, str], str]
 
@@ -41,7 +42,7 @@ def plan_text(plan: Plan, paint: Paint = plain) -> str:
         ("devices", _placement(plan)),
         ("context", _context(plan)),
         ("tuned for", plan.request.metric),
-        ("evidence", _evidence(plan)),
+        ("evidence", plan.evidence.in_words()),
         ("engine", f"{plan.engine.distribution} {plan.engine.version}" if plan.engine else "not known here"),
         ("hardware", _source(plan.inventory)),
     )
@@ -113,7 +114,7 @@ def recipes_text(judged: Iterable[Judged], chosen: Iterable[Judged], paint: Pain
             f"{one.candidate.variant.gpu_count} x {one.candidate.recipe.gpu_type}",
             one.candidate.recipe.precision,
             one.candidate.variant.metric or "both",
-            one.candidate.variant.evidence.level,
+            as_it_stands(one.candidate.variant.evidence, None).level,
             "chosen" if id(one.candidate) in winners else state(one),
         )
         for one in judged
@@ -267,12 +268,6 @@ def _ladder(plan: Plan) -> list[str]:
     found = [(words, [rung.gives_up for rung in plan.ladder if name in rung.failures])
              for name, words in _FAILURES.items()]  # fmt: skip
     return [f"{words}: give up {', then '.join(steps)}" for words, steps in found if steps]
-
-
-def _evidence(plan: Plan) -> str:
-    evidence = plan.evidence
-    details = ", ".join(part for part in (evidence.source, evidence.engine, evidence.date) if part)
-    return f"{evidence.level}: {details}" if details else evidence.level
 
 
 def _ledger_lines(book: Ledger) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from aim_engine.catalog.load import CatalogFolders, raise_if
+from aim_engine.catalog.parsed import with_records
 from aim_engine.catalog.recipe import Recipe, read_recipe
 from aim_engine.errors import NoRecipeError
 
@@ -52,4 +53,4 @@ def _read(path: Path, order: int) -> Recipe:
     recipe, problems = read_recipe(path, order=order)
     raise_if(problems)
     assert recipe is not None
-    return recipe
+    return with_records([recipe])[0]

@@ -16,6 +16,7 @@ from pathlib import Path
 from aim_engine.catalog.checkpoint import Checkpoint
 from aim_engine.catalog.measurement import Measurement
 from aim_engine.catalog.model_card import ModelCard, read_model_card
+from aim_engine.catalog.parsed import with_records
 from aim_engine.catalog.recipe import ANY_MODEL, Recipe, read_recipe
 from aim_engine.catalog.yaml_file import Problem, YamlError, read_yaml
 from aim_engine.catalog.yaml_files import is_folder, yaml_files_below
@@ -205,7 +206,7 @@ def _read_recipes(files: Iterable[tuple[int, Path, Path]]) -> tuple[list[Recipe]
         if recipe:
             recipes.append(recipe)
             problems += _misnamed(root, path, recipe)
-    return recipes, problems + _repeated(recipes)
+    return with_records(recipes), problems + _repeated(recipes)
 
 
 def _misnamed(root: Path, path: Path, recipe: Recipe) -> list[Problem]:

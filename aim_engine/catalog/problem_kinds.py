@@ -7,6 +7,7 @@ KINDS = {
     "schema": "a key that is unknown or missing, a value that is not legal, keys that contradict each other",
     "place": "a file that is not called like its recipe, or does not lie in its model's folder",
     "repeated": "two recipes of one id",
+    "record": "a record of what an engine's parser accepted (parsed.json) that cannot be read: a warning",
     "visibility": "a variable that chooses among the user's GPUs",
     "loader": "a variable that changes what programs are loaded",
     "secret": "a key, a token or a password",

@@ -14,7 +14,7 @@ from aim_engine.catalog.find import find_recipe
 from aim_engine.catalog.load import Catalog, catalog_folders
 from aim_engine.catalog.recipe import Recipe, Variant
 from aim_engine.cli.arguments import FITTING, add_settings, typed_flags
-from aim_engine.cli.recipe_show import evidence_words, shown
+from aim_engine.cli.recipe_show import shown
 from aim_engine.cli.terminal import Terminal
 from aim_engine.decide import know, look
 from aim_engine.hardware.inventory import Inventory
@@ -23,6 +23,7 @@ from aim_engine.report import Paint, table, whys
 from aim_engine.request import Request, read_request
 from aim_engine.resolved import resolve
 from aim_engine.selection.candidate import Judged
+from aim_engine.selection.standing import as_it_stands
 
 _EXAMPLES = """examples:
   aim-engine recipe explain qwen3-32b-mi300x-fp8 --hardware MI300X:4
@@ -145,7 +146,7 @@ def _page(told: _Explanation, paint: Paint) -> str:
     if others:
         lines += [paint("strong", "Why not otherwise" if chosen else "Why not"), *whys(others, paint), ""]
     lines += [paint("strong", f"What it says for {nearest.gpu_count} x {told.recipe.gpu_type}"),
-              f"  evidence {evidence_words(nearest.evidence)}", ""]  # fmt: skip
+              f"  evidence {as_it_stands(nearest.evidence, None).in_words()}", ""]  # fmt: skip
     rows = [(one.name, shown(one.value), one.origin, one.meaning or "–") for one in told.settings]
     header = ("setting", "value", "from", "what it does")
     return "\n".join([*lines, *(f"  {line}" for line in table([header, *rows], paint))])

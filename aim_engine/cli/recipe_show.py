@@ -19,6 +19,7 @@ from aim_engine.cli.terminal import Terminal
 from aim_engine.report import Paint
 from aim_engine.request import read_request
 from aim_engine.resolved import Resolved, resolve
+from aim_engine.selection.standing import as_it_stands, standing
 
 _EXAMPLES = """examples:
   aim-engine recipe show qwen3-32b-mi300x-fp8
@@ -41,10 +42,15 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
     card = None if recipe.is_family else load_catalog(recipe.model_id, folders).card
     found = resolve(recipe, card)
     if arguments.json:
-        terminal.result_json({**asdict(recipe), "variants": [one.as_json() for one in found]})
+        variants = [{**one.as_json(), "evidence": _evidence_json(one.variant.evidence)} for one in found]
+        terminal.result_json({**asdict(recipe), "evidence": _evidence_json(recipe.evidence), "variants": variants})
     else:
         terminal.result(_page(recipe, found, terminal.paint))
     return 0
+
+
+def _evidence_json(evidence: Evidence) -> dict[str, Any]:
+    return {**asdict(evidence), "counts_as": standing(evidence, None).level}
 
 
 def _page(recipe: Recipe, found: tuple[Resolved, ...], paint: Paint) -> str:
@@ -54,7 +60,7 @@ def _page(recipe: Recipe, found: tuple[Resolved, ...], paint: Paint) -> str:
         "checkpoint": "the model itself" if recipe.is_family else recipe.huggingface_id,
         "precision": recipe.precision,
         "hardware": recipe.gpu_type,
-        "evidence": evidence_words(recipe.evidence),
+        "evidence": as_it_stands(recipe.evidence, None).in_words(),
     }
     lines = [paint("strong", recipe.recipe_id), *([f"  {recipe.description}"] if recipe.description else [])]
     lines += [f"  {name:<11} {value}" for name, value in facts.items()]
@@ -69,7 +75,7 @@ def _variant(recipe: Recipe, one: Resolved, paint: Paint) -> list[str]:
     title = f"{variant.backend} on {variant.gpu_count} x {recipe.gpu_type}"
     lines = [paint("strong", ", ".join([title, *(note for note in notes if note)]))]
     if variant.evidence != recipe.evidence:
-        lines.append(f"  {'evidence':<11} {evidence_words(variant.evidence)}")
+        lines.append(f"  {'evidence':<11} {as_it_stands(variant.evidence, None).in_words()}")
     lines += [*_words("args", variant.args), *_words("env", variant.env)]
     lines += [f"  {'optional':<11} {', '.join(variant.optional)}"] if variant.optional else []
     said = shlex.join(one.command.argv) if one.command else f"none: {one.reason}"
@@ -85,9 +91,3 @@ def _words(title: str, values: Mapping[str, Any]) -> list[str]:
 def shown(value: Any) -> str:
     """An argument's value as a recipe writes it."""
     return "–" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def evidence_words(evidence: Evidence) -> str:
-    """`reported: SOURCE, vllm 0.16, 2026-11-21`."""
-    details = ", ".join(part for part in (evidence.source, evidence.engine, evidence.date) if part)
-    return f"{evidence.level}: {details}" if details else evidence.level

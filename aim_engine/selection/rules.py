@@ -166,8 +166,8 @@ def metric(candidate: Candidate, situation: Situation) -> Verdict:
 def evidence(candidate: Candidate, situation: Situation) -> Verdict:
     """The evidence for the variant is strong enough, as far as it holds for the engine that is here."""
     found, least = standing(candidate.variant.evidence, situation.engine), situation.request.min_evidence
-    has = f"its evidence is {candidate.variant.evidence.level}"
-    if found.level != candidate.variant.evidence.level:
+    has = f"its evidence is {found.level}"
+    if found.sentence and found.level != candidate.variant.evidence.level:
         has = found.sentence
     return _verdict("evidence", found.rank >= EVIDENCE_LEVELS.index(least), has,
                     f"{has}, and AIM_MIN_EVIDENCE is {least}")  # fmt: skip

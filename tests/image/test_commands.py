@@ -54,6 +54,16 @@ def test_any_other_program_passes_through(image: str, command: tuple[str, ...], 
     assert (done.returncode, done.stdout) == (code, text), done.stderr
 
 
+def test_the_build_recorded_what_its_own_engine_accepts(image: str) -> None:
+    """In a container that can write nothing: every built-in recipe is parsed for the engine that will serve it."""
+    plan = ("plan", "Qwen/Qwen3-32B", "--hardware", "MI300X:8", "--min-evidence", "parsed", "--json")
+    done = run(image, *plan, options=("--read-only", "--user", "54321:54321"))
+    assert done.returncode == 0, done.stderr
+    evidence = json.loads(done.stdout)["evidence"]
+    assert evidence["level"] == "parsed"
+    assert "; accepted by vllm " in evidence["source"]
+
+
 def test_pid_1_is_what_was_asked_for(image: str) -> None:
     assert run(image, "cat", "/proc/1/comm").stdout == "cat\n"
 

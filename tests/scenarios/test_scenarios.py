@@ -9,7 +9,7 @@ A new case needs no Python. The format:
                     hardware: MI300X:8                  as if found here; a .json file of this folder is an inventory
                     declared: true                      as if given by AIM_HARDWARE instead: then no engine is known
                     engine: {version: 0.18.1+rocm700, distribution: vllm}
-    recipes/        used before the built-in recipes (optional)
+    recipes/        used before the built-in recipes (optional); a parsed.json there is as validate --record writes it
     models/         likewise for cards (optional)
 
     expected.yaml   recipe_id, gpu_count, max_model_len, ...   equal to the plan's value of that key
@@ -25,6 +25,7 @@ A new case needs no Python. The format:
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ def check_plan(plan: Plan, expected: dict[str, Any]) -> None:
     argv = f" {' '.join(words['command']['argv'])} "
     for key, value in expected.items():
         if key not in TEXT_KEYS:
-            assert words[key] == value, key
+            assert json.loads(json.dumps(words[key])) == value, key  # lists, as in YAML
     assert [gpu["index"] for gpu in words["gpus"]] == expected.get("gpu_indices", [g["index"] for g in words["gpus"]])
     for text in expected.get("argv_contains", []):
         assert f" {text} " in argv

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from aim_engine.catalog.recipe import Evidence
-from aim_engine.selection.standing import standing
+from aim_engine.catalog.recipe import Acceptance, Evidence
+from aim_engine.selection.standing import as_it_stands, standing
 from aim_engine.values import EVIDENCE_LEVELS
 from tests.building import ROCM
 
@@ -51,3 +51,64 @@ def test_what_is_said(evidence: Evidence, sentence: str) -> None:
 
 def test_the_order_of_the_levels_is_that_of_the_ranks() -> None:
     assert [standing(Evidence(level=level), None).rank for level in EVIDENCE_LEVELS] == list(range(5))
+
+
+# --- what an engine's own parser accepted -----------------------------------------------------------------------------
+
+BY_ROCMS = Acceptance(engine="vllm 0.18.1+rocm700", date="2026-11-22")
+BY_ANOTHER = Acceptance(engine="vllm 0.32.0", date="2026-11-23")
+ENGINE = {"vllm 0.18.1": ROCM, "unknown": replace(ROCM, version=None), "none": None}
+
+
+@pytest.mark.parametrize(
+    ("level", "of", "here", "counts"),
+    [
+        ("derived", "", "vllm 0.18.1", "parsed"),
+        ("reported", "vllm 0.16.0", "vllm 0.18.1", "parsed"),
+        ("served", "vllm 0.16.0", "vllm 0.18.1", "parsed"),  # which is a mere report there
+        ("served", "vllm 0.18.0", "vllm 0.18.1", "served"),
+        ("measured", "vllm 0.18.0", "vllm 0.18.1", "measured"),
+        ("reported", "vllm 0.18.0", "unknown", "reported"),
+        ("derived", "", "none", "parsed"),
+        ("served", "vllm 0.16.0", "none", "served"),
+    ],
+)
+def test_what_the_parser_of_this_version_took_is_parsed(level: str, of: str, here: str, counts: str) -> None:
+    evidence = Evidence(level=level, engine=of, accepted=(BY_ROCMS,))
+    assert standing(evidence, ENGINE[here]).level == counts
+    assert as_it_stands(evidence, ENGINE[here]).level == (counts if counts == "parsed" else level)
+
+
+def test_it_drops_when_the_engines_version_changes() -> None:
+    for level in ("derived", "reported"):
+        evidence = Evidence(level=level, source="x", engine="vllm 0.18.0", accepted=(BY_ANOTHER,))
+        found = standing(evidence, ROCM)
+        assert (found.level, found.accepted) == (level, None)
+        assert found.sentence == (
+            "the evidence (parsed) is for vllm 0.32.0, and vllm 0.18.1+rocm700 is installed, "
+            f"so it counts as {level} here"
+        )
+        assert as_it_stands(evidence, ROCM) == evidence
+        assert standing(replace(evidence, accepted=(BY_ANOTHER, BY_ROCMS)), ROCM).level == "parsed"
+
+
+def test_what_was_said_before_is_kept() -> None:
+    evidence = Evidence(level="reported", source="github.com/x", engine="vllm 0.16.0", date="2025-12-17",
+                        accepted=(BY_ROCMS,))  # fmt: skip
+    assert as_it_stands(evidence, ROCM).in_words() == (
+        "parsed: reported: github.com/x, vllm 0.16.0, 2025-12-17; accepted by vllm 0.18.1+rocm700's own parser, "
+        "2026-11-22"
+    )
+    assert standing(evidence, ROCM).sentence == (
+        "the evidence (reported) is for vllm 0.16.0, and vllm 0.18.1+rocm700 is installed, whose own parser accepts "
+        "it, so it counts as parsed here"
+    )
+
+
+def test_where_all_is_parsed_what_it_was_before_decides() -> None:
+    derived, reported = (
+        standing(Evidence(level=level, accepted=(BY_ROCMS,)), ROCM) for level in ("derived", "reported")
+    )
+    assert derived.rank == reported.rank
+    assert standing(Evidence(), ROCM).order < derived.order < reported.order
+    assert reported.order < standing(Evidence(level="served", engine="vllm 0.18.1"), ROCM).order
