@@ -13,8 +13,9 @@ from typing import Any
 
 from aim_engine.backends.base import Backend, Loading, ServerCommand
 from aim_engine.backends.registry import backend as find_backend
+from aim_engine.catalog.evidence import Evidence
 from aim_engine.catalog.load import Catalog
-from aim_engine.catalog.recipe import Evidence, Variant
+from aim_engine.catalog.recipe import Variant
 from aim_engine.catalog.terms import ServingTerms
 from aim_engine.errors import AimError, InputError
 from aim_engine.hardware.installed import Engine

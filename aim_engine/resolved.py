@@ -10,9 +10,10 @@ from typing import Any
 
 from aim_engine.backends.base import ServerCommand
 from aim_engine.backends.registry import is_known
+from aim_engine.catalog.evidence import Evidence
 from aim_engine.catalog.load import Catalog
 from aim_engine.catalog.model_card import ModelCard
-from aim_engine.catalog.recipe import Evidence, Recipe, Variant
+from aim_engine.catalog.recipe import Recipe, Variant
 from aim_engine.errors import AimError
 from aim_engine.hardware.declared import declared_inventory
 from aim_engine.hardware.inventory import Gpu, Inventory

@@ -16,9 +16,10 @@ from hypothesis import HealthCheck, settings
 
 from aim_engine.backends import vllm
 from aim_engine.catalog.architecture import Architecture
+from aim_engine.catalog.evidence import Evidence
 from aim_engine.catalog.load import Catalog
 from aim_engine.catalog.model_card import ModelCard
-from aim_engine.catalog.recipe import Evidence, Recipe, Variant
+from aim_engine.catalog.recipe import Recipe, Variant
 from aim_engine.catalog.terms import ServingTerms
 from aim_engine.hardware.declared import declared_inventory
 from aim_engine.hardware.installed import Engine

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from aim_engine.catalog.architecture import Architecture
+from aim_engine.catalog.evidence import Evidence
 from aim_engine.catalog.model_card import ModelCard
-from aim_engine.catalog.recipe import ArgumentValue, Evidence, Recipe, Variant
+from aim_engine.catalog.recipe import ArgumentValue, Recipe, Variant
 from aim_engine.catalog.splitting import obstacles
 from aim_engine.hardware.products import Product
 from aim_engine.values import slug

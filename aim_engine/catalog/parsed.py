@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from aim_engine.catalog.recipe import Acceptance, Evidence, Recipe
+from aim_engine.catalog.evidence import Acceptance, Evidence
+from aim_engine.catalog.recipe import Recipe
 from aim_engine.catalog.yaml_file import MAX_FILE_BYTES, Problem
 from aim_engine.errors import CacheError
 

@@ -18,6 +18,7 @@ from typing import Any
 from pydantic_core import ValidationError, core_schema
 
 from aim_engine.catalog import schema
+from aim_engine.catalog.evidence import Evidence
 from aim_engine.catalog.forbidden import check_inner_key, check_name, check_text
 from aim_engine.catalog.recipe_checks import contradictions, optional_names
 from aim_engine.catalog.yaml_file import Problem, YamlError, read_yaml, schema_problems
@@ -26,39 +27,6 @@ from aim_engine.values import EVIDENCE_LEVELS, METRICS, PRECISIONS, is_hub_id
 ANY_MODEL = "*"
 
 ArgumentValue = bool | int | float | str | list[Any] | dict[str, Any] | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Acceptance:
-    """An engine ("vllm 0.32.0") whose own parser took a whole recipe, as it is, and when."""
-
-    engine: str
-    date: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """Why anybody should believe a recipe. `level` is one of EVIDENCE_LEVELS, weakest first: derived (computed here),
-    reported (a cited public source says so), parsed (the installed engine accepts the arguments), served (started
-    and answered on that GPU), measured (benchmarked there). `accepted` is no part of the file: it is what our own tool
-    has recorded beside it.
-    """
-
-    level: str = "derived"
-    source: str = ""
-    engine: str = ""
-    date: str = ""
-    accepted: tuple[Acceptance, ...] = ()
-
-    @property
-    def rank(self) -> int:
-        return EVIDENCE_LEVELS.index(self.level)
-
-    def in_words(self) -> str:
-        """`reported: SOURCE, vllm 0.16, 2026-11-21`; an engine that the source names already is not named again."""
-        engine = "" if self.engine in self.source else self.engine
-        details = ", ".join(part for part in (self.source, engine, self.date) if part)
-        return f"{self.level}: {details}" if details else self.level
 
 
 @dataclass(frozen=True, kw_only=True)

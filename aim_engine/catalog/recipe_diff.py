@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from aim_engine.catalog.recipe import Evidence, Recipe, Variant
+from aim_engine.catalog.evidence import Evidence
+from aim_engine.catalog.recipe import Recipe, Variant
 
 _OF_RECIPE = ("model_id", "huggingface_id", "precision", "gpu_type", "description")
 
@@ -61,7 +62,7 @@ def _flat(variant: Variant, of_recipe: Evidence) -> dict[str, Any]:
 
 
 def _evidence(evidence: Evidence) -> dict[str, str]:
-    return {f"evidence.{name}": value for name, value in asdict(evidence).items() if value}
+    return {f"evidence.{name}": value for name, value in evidence.as_written().items()}
 
 
 def _compared(variant: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[Difference]:

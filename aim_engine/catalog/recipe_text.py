@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import yaml
 
+from aim_engine.catalog.evidence import Evidence
 from aim_engine.catalog.json_schema import MODELINES
-from aim_engine.catalog.recipe import Evidence, Recipe, Variant
+from aim_engine.catalog.recipe import Recipe, Variant
 
 
 class _Dumper(yaml.SafeDumper):
@@ -31,7 +31,7 @@ def recipe_text(recipe: Recipe, remarks: Sequence[str] = (), variant_remarks: Ma
         "precision": recipe.precision,
         **({"description": recipe.description} if recipe.description else {}),
         "hardware": {"gpu_type": recipe.gpu_type},
-        "evidence": _evidence(recipe.evidence),
+        "evidence": recipe.evidence.as_written(),
     }
     for one in recipe.variants:
         document.setdefault(f"{one.backend}_serve", {})[f"{one.gpu_count}_gpu"] = _variant(one, recipe.evidence)
@@ -51,12 +51,8 @@ def _variant(variant: Variant, of_recipe: Evidence) -> dict[str, Any]:
     return {
         "enabled": variant.enabled,
         **({"metric": variant.metric} if variant.metric else {}),
-        **({"evidence": _evidence(variant.evidence)} if variant.evidence != of_recipe else {}),
+        **({"evidence": variant.evidence.as_written()} if variant.evidence != of_recipe else {}),
         "args": dict(variant.args),
         "env": dict(variant.env),
         **({"optional": list(variant.optional)} if variant.optional else {}),
     }
-
-
-def _evidence(evidence: Evidence) -> dict[str, str]:
-    return {name: text for name, text in asdict(evidence).items() if text}

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from aim_engine.catalog.evidence import Evidence
 from aim_engine.catalog.find import find_recipe
 from aim_engine.catalog.load import catalog_folders, load_catalog
-from aim_engine.catalog.recipe import Evidence, Recipe
+from aim_engine.catalog.recipe import Recipe
 from aim_engine.cli.arguments import add_settings, typed_flags
 from aim_engine.cli.terminal import Terminal
 from aim_engine.report import Paint

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from aim_engine.catalog.recipe import Acceptance, Evidence
+from aim_engine.catalog.evidence import Acceptance, Evidence
 from aim_engine.hardware.installed import Engine
 from aim_engine.values import EVIDENCE_LEVELS
 

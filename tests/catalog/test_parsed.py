@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from aim_engine.catalog.evidence import Acceptance
 from aim_engine.catalog.find import find_recipe
 from aim_engine.catalog.load import CatalogFolders, load_catalog, load_everything, read_loose_file
 from aim_engine.catalog.parsed import RECORD, damaged, digest, record
-from aim_engine.catalog.recipe import Acceptance, Recipe
+from aim_engine.catalog.recipe import Recipe
 from aim_engine.errors import CacheError
 from tests.building import MODEL, write_recipe
 

@@ -13,7 +13,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aim_engine.catalog.recipe import Evidence, Recipe, read_recipe
+from aim_engine.catalog.evidence import Evidence
+from aim_engine.catalog.recipe import Recipe, read_recipe
 from aim_engine.catalog.yaml_file import MAX_FILE_BYTES
 from tests.building import examples
 

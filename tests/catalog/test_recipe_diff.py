@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aim_engine.catalog.recipe import Evidence
+from aim_engine.catalog.evidence import Evidence
 from aim_engine.catalog.recipe_diff import differences
 from tests.building import recipe, variant
 

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aim_engine.backends.vllm import derive
+from aim_engine.catalog.evidence import Evidence
 from aim_engine.catalog.json_schema import MODELINES
 from aim_engine.catalog.load import catalog_folders, load_everything
-from aim_engine.catalog.recipe import Evidence, Recipe, read_recipe
+from aim_engine.catalog.recipe import Recipe, read_recipe
 from aim_engine.catalog.recipe_text import recipe_text
 from aim_engine.hardware.products import product_by_name
 from tests.building import CARD, MODEL, examples, recipe, variant

@@ -15,8 +15,9 @@ import pytest
 
 from aim_engine.backends.registry import is_known
 from aim_engine.catalog.architecture import Architecture
+from aim_engine.catalog.evidence import Evidence
 from aim_engine.catalog.load import CatalogFolders, load_catalog, load_everything
-from aim_engine.catalog.recipe import Evidence, Recipe, Variant, read_recipe
+from aim_engine.catalog.recipe import Recipe, Variant, read_recipe
 from aim_engine.hardware.declared import declared_inventory
 from aim_engine.plan import Plan, Refusal, make_plan
 from aim_engine.request import read_request

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from aim_engine.catalog.evidence import Evidence
 from aim_engine.catalog.model_card import ModelCard
-from aim_engine.catalog.recipe import Evidence
 from scripts.catalogue import catalogue_page, stale, with_modeline
 from tests.building import ROOT, recipe, variant
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aim_engine.catalog.recipe import Evidence
+from aim_engine.catalog.evidence import Evidence
 from aim_engine.hardware.inventory import Inventory
 from aim_engine.request import read_request
 from aim_engine.selection import rules

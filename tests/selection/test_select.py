@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aim_engine.catalog.evidence import Evidence
 from aim_engine.catalog.load import catalog_folders, load_catalog
-from aim_engine.catalog.recipe import Evidence, Recipe
+from aim_engine.catalog.recipe import Recipe
 from aim_engine.errors import AimError, DoesNotFitError, InputError, NoAcceleratorError, NoRecipeError
 from aim_engine.hardware.inventory import Host, Inventory
 from aim_engine.request import Request

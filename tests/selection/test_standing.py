@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from aim_engine.catalog.recipe import Acceptance, Evidence
+from aim_engine.catalog.evidence import Acceptance, Evidence
 from aim_engine.selection.standing import as_it_stands, standing
 from aim_engine.values import EVIDENCE_LEVELS
 from tests.building import ROCM
