@@ -54,7 +54,7 @@ def _flat(variant: Variant, of_recipe: Evidence) -> dict[str, Any]:
     return {
         "enabled": variant.enabled,
         "metric": variant.metric,
-        **(_evidence(variant.evidence) if variant.evidence != of_recipe else {}),
+        **(_evidence(variant.evidence) if variant.evidence.as_written() != of_recipe.as_written() else {}),
         **{f"args.{name}": value for name, value in variant.args.items()},
         **{f"env.{name}": value for name, value in variant.env.items()},
         **({"optional": list(variant.optional)} if variant.optional else {}),

@@ -51,7 +51,11 @@ def _variant(variant: Variant, of_recipe: Evidence) -> dict[str, Any]:
     return {
         "enabled": variant.enabled,
         **({"metric": variant.metric} if variant.metric else {}),
-        **({"evidence": variant.evidence.as_written()} if variant.evidence != of_recipe else {}),
+        **(
+            {"evidence": variant.evidence.as_written()}
+            if variant.evidence.as_written() != of_recipe.as_written()
+            else {}
+        ),
         "args": dict(variant.args),
         "env": dict(variant.env),
         **({"optional": list(variant.optional)} if variant.optional else {}),

@@ -7,13 +7,18 @@ from typing import Any
 
 import pytest
 
-from aim_engine.catalog.evidence import Evidence
+from aim_engine.catalog.evidence import Acceptance, Evidence
 from aim_engine.catalog.recipe_diff import differences
 from tests.building import recipe, variant
 
 
 def test_ids_and_files_are_no_difference() -> None:
     assert differences(recipe(), recipe(recipe_id="other", file="/elsewhere", order=1)) == []
+
+
+def test_what_an_engine_accepted_is_no_difference_of_the_recipes() -> None:
+    recorded = Evidence(accepted=(Acceptance(engine="vllm 0.32.0", date="2026-11-22"),))
+    assert differences(recipe(variant(1)), recipe(variant(1, evidence=recorded), evidence=recorded)) == []
 
 
 @pytest.mark.parametrize(
