@@ -74,7 +74,7 @@ def _fit(card: ModelCard, request: Request, inventory: Inventory, product: Produ
     wish = replace(
         request, metric="latency", precision="auto", recipe=None, gpu_count=None, force=False, min_evidence="derived"
     )
-    outcome = make_plan(wish, inventory, Catalog(recipes=(made,), card=card))
+    outcome = make_plan(wish, inventory, Catalog(recipes=(made,), card=card), advise=False)
     if isinstance(outcome, Refusal):
         return _refused(outcome, product, card)
     return _of(outcome, product, card)

@@ -184,9 +184,11 @@ def make_plan(
     engine: Engine | None = None,
     *,
     chooser: Chooser | None = None,
+    advise: bool = True,
 ) -> Plan | Refusal:
-    """Choose, or let choose, and explain. `engine` is the one installed here, or None. It counts for hardware that is
-    declared only if it could run on it; without an engine the newest known one is assumed.
+    """Choose, or let choose, and explain; with `advise` also what would fit where this does not, which takes many times
+    as long. `engine` is the one installed here, or None. It counts for hardware that is declared only if it could run
+    on it; without an engine the newest known one is assumed.
 
     Raises:
         AimError: the request itself cannot be planned for (no model, an unknown backend, bad engine options).
@@ -198,7 +200,7 @@ def make_plan(
         engine = None  # the hardware is elsewhere, and so is the engine that will run on it
     unloaded = partial(backend.refused_format, engine=engine)
     situation = Situation(request=request, inventory=inventory, catalog=catalog, engine=engine, unloaded=unloaded)
-    selection = select(situation, _terms_reader(backend, request, engine), chooser, backend.derive)
+    selection = select(situation, _terms_reader(backend, request, engine), chooser, backend.derive, advise=advise)
     if selection.winner is None:
         assert selection.refusal is not None
         return Refusal(error=selection.refusal, judged=selection.judged, changes=selection.changes)

@@ -168,3 +168,13 @@ def test_everything_in_the_plan_is_plain_json() -> None:
         return value is None or isinstance(value, (bool, int, float, str))
 
     assert plain(plan().as_json())
+
+
+def test_who_wants_no_advice_gets_the_same_verdicts_without_it() -> None:
+    asked, found = request(concurrency="9999"), here("MI300X:1")
+    advised, plain = (make_plan(asked, found, SHIPPED, advise=advise) for advise in (True, False))
+    assert isinstance(advised, Refusal)
+    assert isinstance(plain, Refusal)
+    assert (plain.judged, plain.error.message) == (advised.judged, advised.error.message)
+    assert {change.kind for change in advised.changes} >= {"concurrency"}
+    assert plain.changes == ()

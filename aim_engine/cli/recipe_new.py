@@ -114,7 +114,7 @@ def _fitted(
     """The recipe with each variant's context as it fits, and its verdicts by number of GPUs."""
     trial = replace(recipe, generated=True)
     asked = replace(request, recipe=None, gpu_count=None, metric="latency")
-    judged = make_plan(asked, inventory, replace(catalog, recipes=(trial,))).judged
+    judged = make_plan(asked, inventory, replace(catalog, recipes=(trial,)), advise=False).judged
     by_count = {one.candidate.variant.gpu_count: one for one in judged if one.candidate.replicas == 1}
     variants = tuple(_fit(variant, by_count.get(variant.gpu_count)) for variant in recipe.variants)
     return replace(recipe, variants=variants), by_count

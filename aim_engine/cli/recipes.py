@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
 def _families(request: Request, inventory: Inventory) -> tuple[Judged, ...]:
     """The families' recipes, judged for a model of which nothing is known."""
     families = load_catalog(None, catalog_folders(request.recipes_dir, request.models_dir))
-    return make_plan(replace(request, model="any/model"), inventory, families).judged
+    return make_plan(replace(request, model="any/model"), inventory, families, advise=False).judged
 
 
 def _without_repeats(judged: list[Judged]) -> list[Judged]:

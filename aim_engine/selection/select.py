@@ -55,11 +55,17 @@ class Selection:
 
 
 def select(
-    situation: Situation, read_terms: ReadTerms, chooser: Chooser | None = None, derive: Derive = derive_none
+    situation: Situation,
+    read_terms: ReadTerms,
+    chooser: Chooser | None = None,
+    derive: Derive = derive_none,
+    *,
+    advise: bool = True,
 ) -> Selection:
     """Judge every candidate by every rule, rank them, and take the best that passed all, or the chooser's choice.
 
     `read_terms` is the backend's reading of a variant's arguments on a GPU, `derive` its recipe for a model without.
+    Where nothing fits, what would is looked for only to `advise`: that judges everything many times over.
     """
     judged = _ranked(situation, read_terms)
     eligible = _pinned(judged, situation)
@@ -72,7 +78,7 @@ def select(
                 winner=forced, judged=judged, warnings=warnings, notes=notes_on(forced, judged, situation, read_terms)
             )
     if winner is None:
-        return _refused(eligible, judged, situation, read_terms, derive)
+        return _refused(eligible, judged, situation, read_terms, derive if advise else None)
     if chooser is not None:
         return _chosen(chooser, eligible, judged, situation, read_terms)
     compared = tuple(_compared(one, winner, situation) for one in judged)
@@ -122,13 +128,15 @@ def _refused(
     judged: tuple[Judged, ...],
     situation: Situation,
     read_terms: ReadTerms,
-    derive: Derive,
+    derive: Derive | None,
 ) -> Selection:
+    """Why there is none; with `derive` also what would fit."""
+
     def judge(changed: Situation) -> tuple[Judged, ...]:
         return _pinned(_ranked(changed, read_terms), changed)
 
     lacks_memory = any([verdict.rule for verdict in one.failures] == ["memory"] for one in eligible)
-    changes = what_would_fit(situation, judge, derive) if lacks_memory else ()
+    changes = what_would_fit(situation, judge, derive) if lacks_memory and derive else ()
     refusal = why_none(eligible, situation, _rank(situation), changes)
     unpinned = tuple(_unpinned(one, situation) for one in judged)
     kept = changes if isinstance(refusal, DoesNotFitError) else ()
