@@ -13,8 +13,10 @@ import logging
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 
@@ -39,16 +41,48 @@ def _prepare() -> None:
     from vllm.config import VllmConfig, set_current_vllm_config
     from vllm.distributed import parallel_state
 
+    _widen()
     with set_current_vllm_config(VllmConfig()):
         place = tempfile.mkdtemp()
         parallel_state.init_distributed_environment(1, 0, f"file://{place}/rendezvous", 0, "gloo")
         parallel_state.ensure_model_parallel_initialized(1, 1)
 
 
+def _widen() -> None:
+    """Build layers that the CPU has no arithmetic for: blocks of fp8 are for processors with AMX, MXFP4's experts for
+    GPUs (these are padded here as they are on ROCm). Maps of experts and BLOOM's slopes are read while a model is
+    built, and the meta device has no numbers.
+    """
+    from vllm.model_executor.kernels.linear import CPUFp8BlockScaledMMKernel
+    from vllm.model_executor.layers.fused_moe import expert_map_manager as maps
+    from vllm.model_executor.layers.fused_moe.oracle import mxfp4 as choice
+    from vllm.model_executor.layers.quantization import mxfp4
+    from vllm.model_executor.models import bloom
+
+    CPUFp8BlockScaledMMKernel.is_supported = classmethod(lambda cls, capability=None: (True, None))
+    mxfp4.select_mxfp4_moe_backend = lambda *said: (choice.Mxfp4MoeBackend.TRITON, None)
+    choice.current_platform = SimpleNamespace(is_rocm=lambda: True)
+    sys.modules["vllm.platforms.rocm"] = ModuleType("vllm.platforms.rocm")
+    sys.modules["vllm.platforms.rocm"].get_cdna_version = lambda: 3  # type: ignore[attr-defined]
+    maps.determine_expert_map = _on_the_host(maps.determine_expert_map)
+    bloom._get_alibi_slopes = _on_the_host(bloom._get_alibi_slopes)
+
+
+def _on_the_host(function: Callable[..., Any]) -> Callable[..., Any]:
+    def with_numbers(*said: Any, **named: Any) -> Any:
+        import torch
+
+        with torch.device("cpu"):
+            return function(*said, **named)
+
+    return with_numbers
+
+
 def _answer(case: dict[str, Any]) -> dict[str, Any]:
     config = json.dumps(case["config"])
+    plain = {key: value for key, value in case["config"].items() if key != "quantization_config"}
     # first, because what the engine builds changes transformers' own classes
-    tensors = _tensors(config, saved=case["saved"]) if "saved" in case else {}
+    tensors = _tensors(json.dumps(plain), saved=case["saved"]) if "saved" in case else {}
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "config.json").write_text(config)
         return tensors | _measured(Path(folder), case)
@@ -105,7 +139,7 @@ def _measured(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
             with torch.device("meta"):
                 model = initialize_model(vllm_config=engine)
             return (
-                _weights(model)
+                _weights(model, listed=case.get("listed", False))
                 | _cache(engine, case["kv_bytes"])
                 | {"max_model_len": engine.model_config.max_model_len}
             )
@@ -114,8 +148,10 @@ def _measured(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
             torch.set_default_dtype(torch.float32)
 
 
-def _weights(model: Any) -> dict[str, Any]:
+def _weights(model: Any, *, listed: bool) -> dict[str, Any]:
+    each = {name: [str(p.dtype), *p.shape] for name, p in model.named_parameters()}
     return {
+        **({"parameters": each} if listed else {}),
         "parameter_bytes": sum(p.numel() * p.element_size() for p in model.parameters()),
         "buffer_bytes": sum(b.numel() * b.element_size() for b in model.buffers()),
     }

@@ -87,26 +87,33 @@ def read_terms(
     merged: dict[str, Any] = {**args, **dashed(overrides)}
     platform = platforms.platform_for(gpu)
     version = versions.parse_version(engine.version if engine else None)
+    cache_type = str(merged.get("kv-cache-dtype", "auto"))
+    heeds = cache_type == "auto" and (version is None or version >= platforms.FOLLOWED_SINCE)
     default_batch = next(tokens for least, tokens in platform.batch_tokens if gpu.memory_bytes >= least)
     return ServingTerms(
         context_tokens=_whole(merged.get("max-model-len")),
         memory_fraction=_fraction(merged.get("gpu-memory-utilization")) or platforms.default_memory_fraction(version),
         block_tokens=_whole(merged.get("block-size")) or platform.block_tokens,
         batch_tokens=_whole(merged.get("max-num-batched-tokens")) or default_batch,
-        kv_element_bytes=1 if str(merged.get("kv-cache-dtype", "auto")).startswith("fp8") else 2,
+        kv_element_bytes=1 if cache_type.startswith("fp8") else 2,
         eager=merged.get("enforce-eager") is True,
         host_memory=platform.explicit_cache,
         kernel_block_tokens=platform.kernel_block_tokens,
         latent_block_tokens=platform.latent_block_tokens,
         # a packed vector of DeepSeek's: 512 numbers in fp8 with their scales, 64 in 16 bits (mla_attention.py)
-        latent_token_bytes=656 if merged.get("kv-cache-dtype") == "fp8_ds_mla" else 0,
+        latent_token_bytes=656 if cache_type == "fp8_ds_mla" else 0,
         in_flight_batches=1 if merged.get("async-scheduling") is False else platform.in_flight_batches,
         prefix_caching=_switch(merged.get("enable-prefix-caching")),
         hybrid_cache=merged.get("disable-hybrid-kv-cache-manager") is not True,
         state_element_bytes=_element_bytes(merged.get("mamba-cache-dtype")) or 2,
         recurrent_element_bytes=_element_bytes(merged.get("mamba-ssm-cache-dtype")) or platform.recurrent_element_bytes,
         pipeline_parallel_size=_whole(args.get("pipeline-parallel-size")) or 1,
+        data_parallel_size=_whole(args.get("data-parallel-size")) or 1,
+        expert_parallel=merged.get("enable-expert-parallel") is True,
+        mxfp4_step=platform.mxfp4_step,
         cache_given=platform.explicit_cache or not platforms.CACHE_SIZES.isdisjoint(merged),
+        followed=platforms.FOLLOWED if heeds else frozenset(),
+        followed_if_latent=platforms.FOLLOWED_IF_LATENT if heeds else frozenset(),
         others=tuple((name, str(value)) for name, value in sorted(merged.items()) if name not in platforms.WEIGHTLESS),
     )
 

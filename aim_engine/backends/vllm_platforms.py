@@ -30,6 +30,14 @@ WEIGHTLESS = frozenset({
     "pipeline-parallel-size",
 })  # fmt: skip
 
+# Whose checkpoints' own word on the type of the KV cache counts where kv-cache-dtype is "auto": ModelOpt's for every
+# model (vllm/utils/torch_utils.py, resolve_kv_cache_dtype_string), compressed-tensors' where attention is not latent
+# (model_executor/layers/attention/attention.py; mla_attention.py does not ask). Quark's never does: with "auto" its
+# FP8-KV checkpoints are served with 16 bits.
+FOLLOWED_IF_LATENT = frozenset({"modelopt", "modelopt_mxfp8", "modelopt_mixed", "nvfp4"})
+FOLLOWED = FOLLOWED_IF_LATENT | {"compressed-tensors"}
+FOLLOWED_SINCE = (0, 15)  # by the wheels of 0.14.1 (ModelOpt's alone) and 0.15.1
+
 
 @dataclass(frozen=True, kw_only=True)
 class Platform:
@@ -38,8 +46,8 @@ class Platform:
     engine's own measure of a shared host's memory is not to be relied on; `visible_variables` pick devices: the
     first is the one to set, and any of them in the user's environment is a choice already made; `caches` are variables
     and the folder below the cache that each shall name; `compiles_kernels` that AITER may be beside it.
-    `kernel_block_tokens`, `latent_block_tokens`, `in_flight_batches` and `recurrent_element_bytes` are what
-    catalog/terms.py says they are.
+    `kernel_block_tokens`, `latent_block_tokens`, `in_flight_batches`, `recurrent_element_bytes` and `mxfp4_step` are
+    what catalog/terms.py says they are.
     """
 
     name: str
@@ -51,6 +59,7 @@ class Platform:
     latent_block_tokens: int = 0
     in_flight_batches: int = 2  # one is scheduled while another runs: async scheduling, the default on GPUs
     recurrent_element_bytes: int = 0
+    mxfp4_step: int = 0
     explicit_cache: bool = False
     visible_variables: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
@@ -67,6 +76,7 @@ PLATFORMS = (
         version_mark="rocm",
         block_tokens=16,
         batch_tokens=_GPU_BATCH,
+        mxfp4_step=256,  # of gpt-oss (fused_moe/oracle/mxfp4.py, mxfp4_round_up_hidden_size_and_intermediate_size)
         visible_variables=("HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"),
         # kernels that HIP and MIOpen compile while they run (llvm-project, amd/comgr; MIOpen, "Kernel cache")
         caches={"AMD_COMGR_CACHE_DIR": "comgr", "MIOPEN_CUSTOM_CACHE_DIR": "miopen", "MIOPEN_USER_DB_PATH": "miopen"},

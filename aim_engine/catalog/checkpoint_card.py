@@ -39,6 +39,7 @@ def card_of(checkpoint: Checkpoint) -> ModelCard:
         weights_bytes=_weights(checkpoint.tensors, precision) or _weights_of_files(checkpoint, text, precision),
         weights_basis="exact" if checkpoint.tensors else "computed",
         quantization=quantization.method_of(config),
+        cache=quantization.cache_of(config),
         source=checkpoint.source,
         doubts=(*checkpoint.doubts, *_doubts(config, checkpoint.config_path), *_fewer_layers(checkpoint, shape)),
         notes=(note,) if note else (),

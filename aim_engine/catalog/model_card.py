@@ -31,10 +31,10 @@ class ModelCard:
     """What is known of a model. `precision` is what its own checkpoint holds, or is served in; `weights_bytes`
     maps a precision to the bytes of that checkpoint's tensors; `weights_basis` is "exact" (read from the tensors'
     headers) or "computed". `quantization` is the word of the checkpoint's format ("nvfp4", "awq", ...), empty for one
-    in 16 bits and where nobody has said. `doubts` are sentences on what an engine may stumble over, `notes` merely
-    explain. `weight_parts` tell how the tensors of its own checkpoint are divided among GPUs, where their headers were
-    read; `tied` that embedding and head are one table. `checkpoints` are the hub's ids of the same model in other
-    precisions.
+    in 16 bits and where nobody has said; `cache` the precision it wants its KV cache kept in, if it names one. `doubts`
+    are sentences on what an engine may stumble over, `notes` merely explain. `weight_parts` tell how the tensors of its
+    own checkpoint are divided among GPUs, where their headers were read; `tied` that embedding and head are one table.
+    `checkpoints` are the hub's ids of the same model in other precisions.
     """
 
     model_id: str
@@ -48,6 +48,7 @@ class ModelCard:
     weights_bytes: Mapping[str, int] = field(default_factory=dict)
     weights_basis: str = "computed"
     quantization: str = ""
+    cache: str = ""
     source: str = ""
     file: str = ""
     doubts: tuple[str, ...] = ()

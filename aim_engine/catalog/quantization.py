@@ -60,6 +60,26 @@ def precision_of(config: Mapping[str, Any]) -> str | None:
     return _by_bits(said) or _by_words(said) or _USUAL.get(method)
 
 
+def cache_of(config: Mapping[str, Any]) -> str:
+    """The precision that a checkpoint wants its KV cache kept in, "" where it wants none: compressed-tensors and newer
+    ModelOpt describe it, older ModelOpt names it, Quark gives the layers of keys and values outputs of that type.
+    """
+    said = quantization_of(config)
+    for scheme in (said.get("kv_cache_scheme"), said.get("kv_cache_quant_algo")):
+        if isinstance(scheme, dict) and scheme.get("type") == "float" and scheme.get("num_bits") == 8:
+            return "fp8"
+        if isinstance(scheme, str) and scheme.lower() == "fp8":
+            return "fp8"
+    export, layers = said.get("export"), said.get("layer_quant_config")
+    wanted = isinstance(export, dict) and export.get("kv_cache_group")
+    return "fp8" if wanted and isinstance(layers, dict) and _outputs_fp8(layers) else ""
+
+
+def _outputs_fp8(layers: Mapping[str, Any]) -> bool:
+    outputs = (layer.get("output_tensors") for layer in layers.values() if isinstance(layer, dict))
+    return any(isinstance(one, dict) and str(one.get("dtype")).startswith("fp8") for one in outputs)
+
+
 def _by_bits(said: Mapping[str, Any]) -> str | None:
     if said.get("load_in_4bit") is True or said.get("load_in_8bit") is True:  # bitsandbytes
         return "int4" if said.get("load_in_4bit") is True else "int8"

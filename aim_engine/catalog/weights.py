@@ -18,6 +18,7 @@ from aim_engine.catalog.layer_cache import StateCache, StatePart
 
 WHOLE, DIVIDED, KV_HEADS, STATE_GROUPS = "whole", "divided", "kv heads", "state groups"
 VOCABULARY, UNKNOWN = "vocabulary", "unknown"
+EXPERTS, OF_EXPERTS = "experts", "of experts"  # divided in or among experts; what each has whole
 EMBEDDING, HEAD = -1, -2  # the layers before the first and after the last
 
 _COLUMN = frozenset(
@@ -103,12 +104,15 @@ _KEPT_WHOLE = frozenset(
 )
 _FLOAT32 = frozenset({"e_score_correction_bias", "A_log"})  # created so by the models, whatever the model's type
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+_EIGHT_BITS = frozenset({"F8_E4M3", "F8_E5M2", "I8"})
+_NOT_LOADED = frozenset({"inv_freq", "g_idx"})  # vLLM reckons the one anew, and takes GPTQ in the columns' order only
 # Run by transformers' code, which has no plan for dividing them: vLLM divides tables and attention itself, and every
 # GPU holds the rest (vllm/model_executor/models/transformers/base.py, recursive_replace).
 _WHOLE_MLP = frozenset({"gpt_bigcode"})
 _ADAPTERS = re.compile(r"_adapter_list\.")  # Zamba 2's, whose modules have numbers for names (zamba2.py, Zamba2LoRA)
 _FLOAT32_ROUTERS = frozenset({"glm4_moe", "ernie4_5_moe", "minimax_m2"})  # their files in vllm/model_executor/models/
 _GROUPED = frozenset({"in_proj", "conv1d"})  # of Mamba 2: what each group of heads shares is part of their rows
+_EXPERT = re.compile(r"\.experts\.|\.block_sparse_moe\.(input|output)_linear\.")  # the latter are Granite's
 _OWN_NAMES = frozenset({"e_score_correction_bias", "A_log", "D", "dt_bias", "sinks", "inv_freq"})
 _SUFFIX = re.compile(r"weight|bias|q?weight_?\w*|qzeros|g_idx|scales?|\w+_scale(_inv)?")
 _FUSED_SUFFIX = re.compile(r"_(bias|blocks|scales?|scale_inv|weight|weight_scale)$")
@@ -138,10 +142,10 @@ def weight_parts(
     tables = []
     for name, tensor in tensors.items():
         module, layer = module_of(name), _layer_of(name, shape.layers)
-        if layer is None or (tied and module in _HEADS) or module == "inv_freq":
+        if layer is None or (tied and module in _HEADS) or name.rpartition(".")[2] in _NOT_LOADED:
             continue
         wide = module in _FLOAT32 or (module == "gate" and family in _FLOAT32_ROUTERS)
-        held = _held_bytes(name, tensor, 4 if wide else 2)
+        held = _held_bytes(tensor, 4 if wide or _scales_eight_bits(name, tensors) else 2)
         if (module in _TABLES or module in _HEADS) and len(tensor.shape) == 2 and not _TOWERS.search(name):
             where = HEAD if module in _HEADS else EMBEDDING
             tables.append(WeightPart(share=VOCABULARY, layer=where, bytes=held, rows=tensor.shape[0]))
@@ -170,11 +174,18 @@ def module_of(name: str) -> str:
     return _FUSED_SUFFIX.sub("", last)
 
 
-def _held_bytes(name: str, tensor: Tensor, element_bytes: int) -> int:
-    """What the engine holds of it: numbers in 16 bits, quantised ones and their scales as they are stored."""
-    if tensor.dtype not in _FLOATS or "scale" in name.rpartition(".")[2]:
-        return tensor.bytes
-    return math.prod(tensor.shape) * element_bytes
+def _held_bytes(tensor: Tensor, element_bytes: int) -> int:
+    """What the engine holds of it: numbers in the bytes that it keeps them in, quantised ones as they are stored."""
+    return math.prod(tensor.shape) * element_bytes if tensor.dtype in _FLOATS else tensor.bytes
+
+
+def _scales_eight_bits(name: str, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether it is a scale of a weight in 8 bits: the engine keeps these in 32 however they are stored, and those of
+    packed weights in 16 (vllm/model_executor/layers/quantization, create_weights).
+    """
+    head, _, last = name.rpartition(".")
+    weight = tensors.get(f"{head}.weight")
+    return "scale" in last and weight is not None and weight.dtype in _EIGHT_BITS
 
 
 def _layer_of(name: str, layers: int) -> int | None:
@@ -195,7 +206,10 @@ def _shares(name: str, module: str, tensor: Tensor, shape: Architecture) -> list
         return [(DIVIDED, shape.attention_heads, both), (KV_HEADS, 2 * shape.kv_heads, both)]
     if module in _GROUPED and (rows := _group_rows(shape)) and tensor.shape:
         return [(DIVIDED, tensor.shape[0] - rows, tensor.shape[0]), (STATE_GROUPS, rows, tensor.shape[0])]
-    return [(_share(name, module, [size for size in tensor.shape if size > 1]), 1, 1)]
+    share = _share(name, module, [size for size in tensor.shape if size > 1])
+    if _EXPERT.search(name):
+        share = {DIVIDED: EXPERTS, WHOLE: OF_EXPERTS}.get(share, share)
+    return [(share, 1, 1)]
 
 
 def _share(name: str, module: str, wide: list[int]) -> str:

@@ -17,7 +17,7 @@ from aim_engine.catalog.reckoned_weights import Reckoned
 from aim_engine.catalog.terms import ServingTerms
 from aim_engine.selection.kv_cache import CachePool, Capacity, cache_pool
 from aim_engine.selection.measured import with_measured
-from aim_engine.selection.weights import weights_of_one_gpu
+from aim_engine.selection.weights import held_bytes, padding
 
 GIB = 1024**3
 
@@ -134,12 +134,13 @@ class Ledger:
 
 def ledger(load: Load) -> Ledger | None:
     """The ledger of one GPU, or None where the card holds no numbers to compute one from."""
+    load = _as_the_checkpoint_says(load)
     shape = load.card.architecture
     weights = load.card.weights_in(load.precision)
     pool = cache_pool(shape, load.terms, load.tensor_parallel_size) if shape else None
     if shape is None or weights is None or pool is None:
         return None
-    fixed = (_weights(load, shape, weights), *with_measured(_overheads(load, shape), load.measurement))
+    fixed = (_weights(load, weights), *with_measured(_overheads(load, shape), load.measurement))
     budget = load.budget_bytes + min(load.spare_bytes, sum(line.bytes for line in fixed[1:]))
     room = budget - sum(line.bytes for line in fixed)
     context = load.context_tokens or _longest(load, room, pool, shape.max_context)
@@ -158,6 +159,15 @@ def ledger(load: Load) -> Ledger | None:
         cache_given=load.terms.cache_given,
         measurement=load.measurement,
     )
+
+
+def _as_the_checkpoint_says(load: Load) -> Load:
+    """The same with the KV cache in the type that the card's own checkpoint wants, where the engine heeds that."""
+    card, shape = load.card, load.card.architecture
+    if shape is None or not card.cache or load.precision != card.precision:
+        return load
+    own = load.terms.of_checkpoint(card.quantization, card.cache, latent=bool(shape.kv_lora_rank))
+    return replace(load, terms=own)
 
 
 def _kv_line(load: Load, shape: Architecture, pool: CachePool, context: int) -> Line:
@@ -180,12 +190,14 @@ def _guessed(line: Line, load: Load, shape: Architecture, context: int) -> Line:
                    most=max(line.bytes, *sizes))  # fmt: skip
 
 
-def _weights(load: Load, shape: Architecture, weights: Reckoned) -> Line:
+def _weights(load: Load, weights: Reckoned) -> Line:
     card, width, depth = load.card, load.tensor_parallel_size, load.terms.pipeline_parallel_size
-    if card.weight_parts and load.precision in card.weights_bytes:
-        held = weights_of_one_gpu(card.weight_parts, shape, tied=card.tied, width=width, depth=depth)
-        note = f"{weights.bytes:,} bytes of {load.precision}, tensor by tensor"
-        return Line(name="weights", bytes=held, basis="exact", note=note)
+    own = load.precision in card.weights_bytes
+    padded = padding(card, load.terms, width) if own else 0
+    more = f", and {padded:,} by which the engine pads its experts" if padded else ""
+    if card.weight_parts and own:
+        note = f"{weights.bytes:,} bytes of {load.precision}, tensor by tensor{more}"
+        return Line(name="weights", bytes=held_bytes(card, load.terms, width), basis="exact", note=note)
     parts = width * depth
     note = f"{weights.bytes:,} bytes of {load.precision}"
     if weights.basis == "assumed":
@@ -195,8 +207,8 @@ def _weights(load: Load, shape: Architecture, weights: Reckoned) -> Line:
     divided, most = -(-weights.bytes // parts), -(-weights.most // parts)
     if parts > 1 and weights.basis != "assumed":
         most = most * 103 // 100
-    return Line(name="weights", bytes=divided, basis=weights.basis, note=note, least=-(-weights.least // parts),
-                most=most)  # fmt: skip
+    return Line(name="weights", bytes=divided + padded, basis=weights.basis, note=note + more,
+                least=-(-weights.least // parts) + padded, most=most + padded)  # fmt: skip
 
 
 def _overheads(load: Load, shape: Architecture) -> tuple[Line, ...]:

@@ -483,6 +483,24 @@ def test_a_context_that_is_no_number_of_tokens_is_the_models_own(value: Any) -> 
     assert vllm.read_terms({"max-model-len": value}, {}, GPUS[0], None).context_tokens is None
 
 
+@pytest.mark.parametrize(
+    ("value", "engine", "heeded"),
+    [(None, None, True), ("auto", "0.32.0", True), ("auto", "0.14.1", False), ("bfloat16", None, False),
+     ("fp8", None, False)],
+)  # fmt: skip
+def test_a_checkpoints_word_on_its_cache_counts_where_nobody_names_a_type(
+    value: str | None, engine: str | None, heeded: bool
+) -> None:
+    args: dict[str, Any] = {"kv-cache-dtype": value} if value else {}
+    terms = vllm.read_terms(args, {}, GPUS[0], version(engine) if engine else None)
+    own = terms.kv_element_bytes
+    for method, latent, halved in (("compressed-tensors", False, True), ("compressed-tensors", True, False),
+                                   ("modelopt", True, True), ("quark", False, False)):  # fmt: skip
+        found = terms.of_checkpoint(method, "fp8", latent=latent).kv_element_bytes
+        assert found == (1 if heeded and halved else own), method
+    assert terms.of_checkpoint("modelopt", "", latent=False) == terms
+
+
 def test_the_cpu_has_terms_of_its_own() -> None:
     terms = vllm.read_terms({}, {}, CPU[0], CPU_ENGINE)
     assert (terms.block_tokens, terms.batch_tokens, terms.host_memory) == (128, 2048, True)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aim_engine.catalog.quantization import METHODS, method_of, precision_of
+from aim_engine.catalog.quantization import METHODS, cache_of, method_of, precision_of
 from aim_engine.values import PRECISIONS
 from tests.building import examples
 
@@ -72,3 +72,28 @@ names = ["quant_method", "quant_algo", "bits", "config_groups", "load_in_4bit", 
 @given(said=st.dictionaries(st.sampled_from(names), odd))
 def test_odd_ones_do_no_harm(said: dict[str, Any]) -> None:
     assert precision_of({"quantization_config": said}) in (*PRECISIONS, None)
+
+
+OUTPUTS = {"weight": {"dtype": "fp8_e4m3"}, "output_tensors": {"dtype": "fp8_e4m3"}}
+
+
+@pytest.mark.parametrize(
+    ("said", "cache"),
+    [
+        ({"quant_method": "compressed-tensors", "kv_cache_scheme": F8}, "fp8"),
+        ({"quant_method": "compressed-tensors", "kv_cache_scheme": None}, ""),
+        ({"quant_method": "compressed-tensors", "kv_cache_scheme": {"num_bits": 8, "type": "int"}}, ""),
+        ({"quant_method": "modelopt", "kv_cache_scheme": {**F8, "dynamic": False}}, "fp8"),
+        ({"quant_method": "modelopt", "kv_cache_quant_algo": "FP8"}, "fp8"),
+        ({"quant_method": "modelopt", "kv_cache_quant_algo": None}, ""),
+        ({"quant_method": "modelopt", "kv_cache_quant_algo": "NVFP4"}, ""),
+        ({"quant_method": "quark", "export": {"kv_cache_group": ["*k_proj"]},
+          "layer_quant_config": {"*k_proj": OUTPUTS}}, "fp8"),
+        ({"quant_method": "quark", "export": {"kv_cache_group": []}, "layer_quant_config": {"*k_proj": OUTPUTS}}, ""),
+        ({"quant_method": "quark", "export": {"kv_cache_group": ["*k_proj"]}, "layer_quant_config": {"a": None}}, ""),
+        ({"quant_method": "fp8"}, ""),
+        (None, ""),
+    ],
+)  # fmt: skip
+def test_what_the_cache_shall_be_kept_in(said: Any, cache: str) -> None:
+    assert cache_of({"quantization_config": said}) == cache

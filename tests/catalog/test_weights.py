@@ -11,8 +11,10 @@ from aim_engine.catalog.layer_cache import StateCache, StatePart
 from aim_engine.catalog.weights import (
     DIVIDED,
     EMBEDDING,
+    EXPERTS,
     HEAD,
     KV_HEADS,
+    OF_EXPERTS,
     STATE_GROUPS,
     UNKNOWN,
     VOCABULARY,
@@ -65,7 +67,11 @@ def test_a_tensor_s_module(name: str, module: str) -> None:
         ("self_attn.o_proj.bias", (5120,), WHOLE),
         ("self_attn.kv_a_proj_with_mqa.weight", (576, 7168), WHOLE),
         ("self_attn.kv_b_proj.weight", (32768, 512), DIVIDED),
-        ("mlp.experts.9.down_proj.weight", (5120, 1536), DIVIDED),
+        ("mlp.experts.9.down_proj.weight", (5120, 1536), EXPERTS),
+        ("mlp.experts.9.down_proj.weight_scale", (5120, 1), OF_EXPERTS),
+        ("mlp.experts.gate_up_proj_bias", (32, 5760), EXPERTS),
+        ("mlp.shared_experts.down_proj.weight", (5120, 1536), DIVIDED),
+        ("block_sparse_moe.input_linear.weight", (32, 1024, 5120), EXPERTS),
         ("mlp.gate.weight", (128, 5120), WHOLE),
         ("input_layernorm.weight", (5120,), WHOLE),
         ("self_attn.q_norm.weight", (128,), WHOLE),
@@ -121,9 +127,24 @@ def test_precisions() -> None:
     q_proj = f"{LAYER}self_attn.q_proj."
     assert parts(f"{q_proj}weight", tensor(8, 8, dtype="F32", width=4)) == [(DIVIDED, 3, 128)]  # is served in 16 bits
     assert parts(f"{q_proj}weight", tensor(8, 8, dtype="F8_E4M3", width=1)) == [(DIVIDED, 3, 64)]
-    assert parts(f"{q_proj}weight_scale_inv", tensor(2, 2, dtype="F32", width=4)) == [(DIVIDED, 3, 16)]
     assert parts(f"{LAYER}mlp.gate.e_score_correction_bias", tensor(8)) == [(WHOLE, 3, 32)]
     assert parts(f"{LAYER}mlp.gate.weight", tensor(8, 8), family="glm4_moe") == [(WHOLE, 3, 256)]
+
+
+@pytest.mark.parametrize("stored", ["F32", "BF16"])
+@pytest.mark.parametrize("last", ["weight_scale_inv", "weight_scale"])
+def test_scales_of_eight_bits_are_kept_in_32(stored: str, last: str) -> None:
+    scale = {f"{LAYER}self_attn.q_proj.{last}": tensor(2, 2, dtype=stored, width=4 if stored == "F32" else 2)}
+    beside = {f"{LAYER}self_attn.q_proj.weight": tensor(8, 8, dtype="F8_E4M3", width=1)}
+    packed = {f"{LAYER}self_attn.q_proj.weight_packed": tensor(8, 1, dtype="I32", width=4)}
+    sums = [sum(part.bytes for part in weight_parts(scale | other, QWEN, family="qwen3", tied=False))
+            for other in (beside, packed)]  # fmt: skip
+    assert sums == [64 + 16, 32 + 8]
+
+
+def test_the_order_of_a_checkpoints_columns_is_not_kept() -> None:
+    assert parts(f"{LAYER}mlp.down_proj.g_idx", tensor(25600, dtype="I32", width=4)) == []
+    assert parts(f"{LAYER}mlp.down_proj.qzeros", tensor(8, 16, dtype="I32", width=4)) == [(DIVIDED, 3, 512)]
 
 
 def test_a_vision_tower_is_on_the_first_stage() -> None:

@@ -13,7 +13,7 @@ import pytest
 from aim_engine.catalog.model_shape import architecture
 from aim_engine.catalog.terms import ServingTerms
 from aim_engine.selection.kv_cache import Capacity, cache_pool
-from scripts.memory_agrees import MODELS, TOLERANCE, ask, cases, compare
+from scripts.memory_agrees import MODELS, TOLERANCE, ask, cases, compare, every_model
 from tests.engine.conftest import PlanFor
 from tests.runtime.server import Server
 
@@ -24,6 +24,13 @@ KNOWN = {model["name"]: model for model in json.loads(MODELS.read_text())}
 SAMPLED = ("Llama", "Llama, tied embeddings", "Qwen3", "Mistral, window", "Gemma 2", "Gemma 3", "gpt-oss",
            "Qwen3-MoE", "DeepSeek V3", "Mamba 2", "Jamba", "Granite hybrid", "Qwen3-Next", "Cohere 2", "Llama 4",
            "LFM2")  # fmt: skip
+# One of each format whose layers the CPU's build can make, and of each word on the type of the KV cache.
+QUANTIZED = ("Llama, fp8, static", "Llama, AWQ", "Llama, GPTQ", "Llama, compressed-tensors int4",
+             "Llama, compressed-tensors int8", "Llama, compressed-tensors fp8, static, KV cache fp8",
+             "Llama, ModelOpt fp8, KV cache fp8", "Llama, ModelOpt's older file, KV cache fp8",
+             "Llama, Quark fp8, KV cache fp8", "DeepSeek V3, compressed-tensors fp8, static, KV cache fp8",
+             "DeepSeek V3, ModelOpt fp8, KV cache fp8", "Qwen3-MoE, compressed-tensors fp8", "gpt-oss, mxfp4",
+             "DeepSeek V3, whole experts, fp8, dynamic")  # fmt: skip
 CACHE_BYTES = 64 * 1024**2
 
 
@@ -35,6 +42,24 @@ def test_it_says_so_for_each_architecture(whole_distribution: Path) -> None:
     assert [row for row in rows if not row.agrees] == []
     assert [(row.name, row.unheard) for row in rows if row.unheard] == []
     assert [row for row in rows if row.weights_off is None or abs(row.weights_off) > TOLERANCE] == []
+
+
+def test_it_says_so_for_quantised_checkpoints(whole_distribution: Path) -> None:
+    known = {model["name"]: model for model in every_model()}
+    models = [known[name] for name in QUANTIZED]
+    rows = [
+        compare(model, question, answer) for (model, question), answer in zip(cases(models), ask(models), strict=True)
+    ]
+    assert len(rows) == 2 * len(QUANTIZED)
+    assert [row for row in rows if not row.agrees or row.unheard] == []
+    assert [row for row in rows if row.weights_off is None or abs(row.weights_off) > TOLERANCE] == []
+    asked = {row.name: row.answered for row in rows if row.width == 1}
+    plain = asked["Llama, AWQ"]
+    assert plain is not None
+    assert asked["Llama, Quark fp8, KV cache fp8"] == plain  # vLLM does not heed Quark's word
+    halved = asked["Llama, ModelOpt fp8, KV cache fp8"]
+    assert halved is not None
+    assert halved[0] == 2 * plain[0]
 
 
 @pytest.mark.parametrize("name", ["Gemma 3", "Qwen3-Next"])

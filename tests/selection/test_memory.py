@@ -103,6 +103,16 @@ def test_an_fp8_cache_is_half_as_large() -> None:
     assert book(terms=replace(TERMS, kv_element_bytes=1)).kv_bytes_per_token == 131_072
 
 
+def test_a_checkpoint_may_say_so_itself() -> None:
+    card = replace(CARD, quantization="modelopt", cache="fp8", precision="fp8")
+    terms = replace(TERMS, followed=frozenset({"modelopt"}))
+    assert book(card=card, terms=terms, precision="fp8").kv_bytes_per_token == 131_072
+    assert book(card=card, terms=terms, precision="bf16").kv_bytes_per_token == 262_144  # another checkpoint's
+    assert book(card=card, precision="fp8").kv_bytes_per_token == 262_144
+    latent = replace(card, architecture=replace(QWEN, kv_lora_rank=512, qk_rope_head_dim=64))
+    assert book(card=latent, terms=terms, precision="fp8").kv_bytes_per_token == 64 * 576 * 2
+
+
 def test_contexts_are_held_in_whole_blocks() -> None:
     assert book(context_tokens=1).kv_bytes == 2 * 16 * 262_144
     assert book(context_tokens=16).kv_bytes == 2 * 16 * 262_144
