@@ -6,6 +6,7 @@ ledger and the other recipes. Pure: reads no file and asks no engine.
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,6 +15,7 @@ from dataclasses import replace
 from aim_engine.backends.base import Complaint
 from aim_engine.backends.registry import BUILT_IN, is_known
 from aim_engine.backends.registry import backend as find_backend
+from aim_engine.catalog.evidence_checks import is_future
 from aim_engine.catalog.load import Catalog
 from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.recipe import Recipe, Variant
@@ -35,11 +37,14 @@ _PARTITION = re.compile(r"(.+?)[\s/:_-]*\b(SPX|DPX|TPX|QPX|CPX)\b.*", re.IGNOREC
 _WHOLE_EXPERTS = ("enable-expert-parallel", "ep-size", "expert-parallel-size")
 
 
-def lint(recipes: Iterable[Recipe], cards: Mapping[str, ModelCard]) -> list[Problem]:
-    """Every problem of every recipe, in the order of the recipes; ties last."""
-    known = list(recipes)
+def lint(
+    recipes: Iterable[Recipe], cards: Mapping[str, ModelCard], today: datetime.date | None = None
+) -> list[Problem]:
+    """Every problem of every recipe, in the order of the recipes; ties last. `today` is this machine's unless given."""
+    known, now = list(recipes), today or datetime.datetime.now(datetime.UTC).date()
     found = [problem for recipe in known for problem in _of_recipe(recipe, cards.get(recipe.model_id))]
-    return list(dict.fromkeys([*found, *_ties(known)]))
+    early = [problem for recipe in known for problem in _from_the_future(recipe, now)]
+    return list(dict.fromkeys([*found, *early, *_ties(known)]))
 
 
 def place_of(recipe: Recipe, variant: Variant, key: str = "") -> str:
@@ -67,6 +72,16 @@ def _of_recipe(recipe: Recipe, card: ModelCard | None) -> Iterator[Problem]:
             yield _problem(recipe, "unreachable", place_of(recipe, variant), sentence)
     if product is not None and card is not None and not recipe.is_family:
         yield from _against_card(recipe, card, product)
+
+
+def _from_the_future(recipe: Recipe, today: datetime.date) -> Iterator[Problem]:
+    """Asked here and not where the file is read: a host whose clock is wrong must start all the same."""
+    said = [("evidence.date", recipe.evidence)]
+    said += [(place_of(recipe, one, "evidence.date"), one.evidence) for one in recipe.variants
+             if one.evidence != recipe.evidence]  # fmt: skip
+    for key, evidence in said:
+        if is_future(evidence.date, today):
+            yield _problem(recipe, "evidence", key, f"{evidence.date} has not come yet; write the day it was found out")
 
 
 def _no_product(name: str, unknown: InputError) -> str:

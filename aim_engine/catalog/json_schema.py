@@ -24,7 +24,8 @@ MODELINES = {
 _EVIDENCE = {
     "level": "How far it was proved: derived (computed here), reported (a cited public source says so), parsed (the "
     "installed engine accepts it), served (it answered on that GPU), measured (benchmarked there).",
-    "source": "Why anybody should believe it: where it was read, or what it was computed from.",
+    "source": "Why anybody should believe it: the public place where it was read, what it was computed from, or "
+    "what was run on which GPUs.",
     "engine": "The engine and version it is for, such as vllm 0.16.",
     "date": "When the source was read or the level reached, as 2026-11-22.",
 }

@@ -8,6 +8,7 @@ KINDS = {
     "place": "a file that is not called like its recipe, or does not lie in its model's folder",
     "repeated": "two recipes of one id",
     "record": "a record of what an engine's parser accepted (parsed.json) that cannot be read: a warning",
+    "evidence": "evidence that nobody can look up, or that lacks what its level rests on",
     "visibility": "a variable that chooses among the user's GPUs",
     "loader": "a variable that changes what programs are loaded",
     "secret": "a key, a token or a password",

@@ -9,6 +9,8 @@ import math
 import re
 from typing import Any
 
+from aim_engine.catalog.evidence_checks import unproved
+
 _COUNT_KEY = re.compile(r"([1-9][0-9]?)_gpu")
 
 
@@ -20,7 +22,8 @@ def contradictions(parsed: dict[str, Any]) -> list[Finding]:
     flat = "config" in parsed or "backend" in parsed or "gpu_count" in parsed["hardware"]
     if "serve" not in parsed:
         return _flat_contradictions(parsed) if flat else [("vllm_serve", _NEEDS_A_FORM)]
-    found: list[Finding] = _unproved("evidence", parsed.get("evidence", {}))
+    gpu_type = parsed["hardware"]["gpu_type"]
+    found: list[Finding] = [*unproved("evidence", parsed.get("evidence", {}), gpu_type)]
     if flat:
         found.append(("config", "the flat form (backend, config) and the *_serve form cannot be mixed in one file"))
     if "optional" in parsed:
@@ -38,26 +41,9 @@ def contradictions(parsed: dict[str, Any]) -> list[Finding]:
             if key not in wrong and (sentence := _wrong_split(variant.get("args", {}), int(key.removesuffix("_gpu"))))
         ]
         for key, variant in counts.items():
-            found += _unproved(f"{backend}_serve.{key}.evidence", variant.get("evidence", {}))
+            found += unproved(f"{backend}_serve.{key}.evidence", variant.get("evidence", {}), gpu_type)
             found += _needless_options(f"{backend}_serve.{key}.optional", variant)
             found += _idle_switches(f"{backend}_serve.{key}.env", variant.get("env", {}))
-    return found
-
-
-_PARSED_BY = "aim-engine validate --engine"
-
-
-def _unproved(place: str, evidence: dict[str, str]) -> list[Finding]:
-    """What a level of evidence needs besides its name, so that anybody can look it up or tell when it is outdated."""
-    level, source = evidence.get("level", "derived"), evidence.get("source", "")
-    found: list[Finding] = []
-    if level == "reported" and not source:
-        found.append((f"{place}.source", "is missing: what is reported has a citation that anybody can look up"))
-    if level == "parsed" and not source.startswith(_PARSED_BY):
-        found.append((f"{place}.source", f'must begin with "{_PARSED_BY}", the only one to say so; what nobody has '
-                      "run is derived or reported"))  # fmt: skip
-    if level in ("parsed", "served", "measured") and not re.search(r"\d+\.\d+", evidence.get("engine", "")):
-        found.append((f"{place}.engine", f"must name the version that it was {level} with, such as vllm 0.32.0"))
     return found
 
 
@@ -122,5 +108,5 @@ def _flat_contradictions(parsed: dict[str, Any]) -> list[Finding]:
         return [("config", sentence)]
     idle = _idle_switches("env", parsed.get("env", {}))
     idle += _needless_options("optional", {**parsed, "args": parsed.get("config", {})})
-    unproved = _unproved("evidence", parsed.get("evidence", {}))
-    return [*((key, "is missing: the flat form needs it") for key in missing), *unproved, *idle]
+    lacking = unproved("evidence", parsed.get("evidence", {}), parsed["hardware"]["gpu_type"])
+    return [*((key, "is missing: the flat form needs it") for key in missing), *lacking, *idle]

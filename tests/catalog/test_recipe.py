@@ -47,6 +47,9 @@ def read(tmp_path: Path, content: Any) -> tuple[Recipe | None, list[str]]:
     return recipe, [str(problem).removeprefix(str(path)) for problem in problems]
 
 
+MEASURED = {"level": "measured", "source": "1 x MI300X", "engine": "vllm 0.32.0"}
+
+
 def changed(base: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """`base` with keys laid over it; None takes a key out."""
     return {key: value for key, value in {**base, **changes}.items() if value is not None}
@@ -67,11 +70,11 @@ def test_variants_are_in_order_of_backend_and_count_and_inherit_the_evidence(tmp
         tmp_path,
         changed(
             NESTED,
-            evidence={"level": "served", "source": "s", "engine": "vllm 0.32.0", "date": "2026-01-02"},
+            evidence={"level": "served", "source": "8 x MI300X", "engine": "vllm 0.32.0", "date": "2026-01-02"},
             sglang_serve={"2_gpu": {}},
             vllm_serve={
                 "8_gpu": {},
-                "1_gpu": {"evidence": {"level": "measured", "engine": "vllm 0.32.0"}, "enabled": False},
+                "1_gpu": {"evidence": MEASURED, "enabled": False},
             },
         ),
     )
@@ -79,7 +82,7 @@ def test_variants_are_in_order_of_backend_and_count_and_inherit_the_evidence(tmp
     assert [(v.backend, v.gpu_count, v.enabled) for v in recipe.variants] == [
         ("sglang", 2, True), ("vllm", 1, False), ("vllm", 8, True)]  # fmt: skip
     assert [v.evidence.level for v in recipe.variants] == ["served", "measured", "served"]
-    assert recipe.evidence == Evidence(level="served", source="s", engine="vllm 0.32.0", date="2026-01-02")
+    assert recipe.evidence == Evidence(level="served", source="8 x MI300X", engine="vllm 0.32.0", date="2026-01-02")
 
 
 def test_what_is_optional_is_named_as_args_and_env_have_it(tmp_path: Path) -> None:
@@ -109,10 +112,21 @@ def test_a_date_may_be_written_bare(tmp_path: Path) -> None:
          ['source: must begin with "aim-engine validate --engine"']),
         ({"level": "parsed", "source": "aim-engine validate --engine, all of it", "engine": "vllm"},
          ["engine: must name the version that it was parsed with"]),
-        ({"level": "measured", "source": "mine", "engine": "newest"}, ["engine: must name the version"]),
-        ({"level": "served", "source": "mine"}, ["engine: must name the version"]),
+        ({"level": "reported", "source": "my colleague Bob"}, ["source: names no public place"]),
+        ({"level": "reported", "source": "vLLM 0.11.1/0.12 on 10.0.0.1/24 and/or MI300X"}, ["source: names no public"]),
+        ({"level": "reported", "source": "github.com/ROCm/aiter, README.md at 0a1b2c3d"}, []),
+        ({"level": "reported", "source": "https://docs.vllm.ai/en/latest/x.html"}, []),
+        ({"level": "reported", "source": "Qwen's card (huggingface.co/Qwen/Qwen3-8B)"}, []),
+        ({"level": "reported", "source": "arXiv:2309.06180, table 2"}, []),
+        ({"level": "measured", "source": "1 x MI300X", "engine": "newest"}, ["engine: must name the version"]),
+        ({"level": "served", "source": "1 x MI300X"}, ["engine: must name the version"]),
+        ({"level": "served", "engine": "vllm 0.32.0"}, ["source: is missing: name what was run and the GPUs"]),
+        ({"level": "measured", "source": "two MI325X", "engine": "vllm 0.32.0"},
+         ["source: does not say that it was measured on MI300X"]),
+        ({"level": "measured", "source": "two MI300XL", "engine": "vllm 0.32.0"},
+         ["source: does not say that it was measured on MI300X"]),
         ({"level": "parsed", "source": "aim-engine validate --engine", "engine": "vllm 0.32"}, []),
-        ({"level": "measured", "source": "mine", "engine": "vllm 0.32.0"}, []),
+        ({"level": "measured", "source": "8 x Instinct mi300x of ours", "engine": "vllm 0.32.0"}, []),
         ({"level": "derived"}, []),
     ],
 )  # fmt: skip

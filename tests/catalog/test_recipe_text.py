@@ -59,7 +59,7 @@ def test_any_recipe(
     tmp_path: Path, args: dict[str, Any], env: dict[str, str], metric: str | None, enabled: bool
 ) -> None:
     one = variant(
-        2, args=args, env=env, metric=metric, enabled=enabled, evidence=Evidence(level="reported", source="x")
+        2, args=args, env=env, metric=metric, enabled=enabled, evidence=Evidence(level="reported", source="x.org/y")
     )
     made = recipe(variant(1, evidence=Evidence(source="y: z")), one, evidence=Evidence(source="y: z"))
     assert read_back(recipe_text(made), tmp_path) == made
