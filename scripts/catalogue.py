@@ -42,6 +42,9 @@ Their memory is known without a network; where a GPU has no recipe for a model, 
 """
 
 
+_UNKNOWN = " (memory not checked)"  # it has no card, so nothing here knows its numbers
+
+
 def stale(root: Path = ROOT) -> dict[Path, str]:
     """Files whose text is not what it would be made now, with that text."""
     wanted = dict(_wanted(root))
@@ -70,9 +73,10 @@ def catalogue_page(recipes: Iterable[Recipe], cards: Iterable[ModelCard]) -> str
     """docs/catalogue.md."""
     known = sorted(recipes, key=lambda one: (one.is_family, one.model_id.lower(), PRECISIONS.index(one.precision)))
     gpus = _gpus_of(known)
+    with_card = {card.model_id for card in cards}
     rows: dict[tuple[str, str], dict[str, list[Recipe]]] = {}
     for recipe in known:
-        name = "any model" if recipe.is_family else recipe.model_id
+        name = "any model" if recipe.is_family else recipe.model_id + ("" if recipe.model_id in with_card else _UNKNOWN)
         cells = rows.setdefault((name, recipe.precision), {})
         cells.setdefault(recipe.gpu_type, []).append(recipe)
     table = [("model", "precision", *gpus), ("---",) * (2 + len(gpus))]

@@ -44,3 +44,7 @@ def test_the_page() -> None:
     assert "| Qwen/Qwen3-32B | bf16 | measured 8 (latency); derived 1, 2 |" in page
     assert page.endswith("\n- org/known\n")
     assert "1 recipes with\n4 variants for 1 models, 2 model cards" in page
+
+
+def test_a_model_without_a_card_is_marked() -> None:
+    assert "| Qwen/Qwen3-32B (memory not checked) | bf16 | derived 1 |" in catalogue_page([recipe(variant(1))], [])
