@@ -142,7 +142,9 @@ def _too_large(recipe: Recipe, variant: Variant, judged: Judged) -> Iterator[Pro
         return
     without_context = book.total_bytes - book.kv_bytes
     if without_context < book.budget_bytes:
-        remedy = f"lower max-model-len below {book.context_tokens:,}, or say enabled: false"
+        remedy = (
+            f"lower {find_backend(variant.backend).context_option} below {book.context_tokens:,}, or say enabled: false"
+        )
     else:
         remedy = "no context would be short enough: say enabled: false, or use more GPUs"
     sentence = (

@@ -183,6 +183,7 @@ class Backend(Protocol):
     """One engine that can serve a model."""
 
     name: str
+    context_option: str  # the option that says how long the context is
 
     def find(self, search_path: tuple[str, ...], python: str) -> Engine | None:
         """The engine as installed for the interpreter `python`, whose import path is `search_path`."""

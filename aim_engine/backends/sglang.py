@@ -28,6 +28,7 @@ from aim_engine.hardware.inventory import Gpu
 from aim_engine.hardware.products import Product
 
 name = "sglang"
+context_option = "context-length"
 
 _SERVER = ("-m", "aim_engine.runtime.sglang_server")
 # The word of torch's version.py that is set where it was built for a platform; with none of them it is for the CPU

@@ -38,6 +38,7 @@ from aim_engine.hardware.inventory import Gpu
 from aim_engine.hardware.products import Product
 
 name = "vllm"
+context_option = "max-model-len"
 __all__ = ["command", "derive", "doubts", "find", "inspector", "name", "objection", "read_terms", "refused_format",
            "review", "steps", "words"]  # fmt: skip
 

@@ -116,16 +116,23 @@ def read_loose_file(path: Path) -> tuple[int, list[Recipe], list[Problem]]:
         CatalogError: no such path, or a folder that cannot be read.
     """
     if is_folder(path):
+        path = path if path.name not in ("", "..") else path.resolve()  # "." has no name, and nothing above it
         files, root = yaml_files_below(path), path
     elif os.path.isfile(path):  # noqa: PTH113
         files, root = [path], path.parent
     else:
         raise CatalogError(f"{path} is not there", hint="give the path of a recipe, a model card, or a folder of them")
     cards = [file for file in files if not _is_recipe(file)]
-    recipes, problems = _read_recipes((0, root, file) for file in files if file not in cards)
+    recipes, problems = _read_recipes((0, _catalog_of(file, root), file) for file in files if file not in cards)
     for file in cards:
         problems += read_model_card(file)[1]
     return len(files), recipes, problems
+
+
+def _catalog_of(file: Path, root: Path) -> Path:
+    """The folder that the folders of organisations lie in: above `root`, where that is an organisation's own."""
+    below = file.relative_to(root).parts
+    return root.parent if len(below) == 2 and below[0] != FAMILIES else root
 
 
 def _is_recipe(path: Path) -> bool:

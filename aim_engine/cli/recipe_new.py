@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,12 +49,14 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
     request = read_request(typed_flags(arguments), environment)
     inventory = look(request)
     catalog = know(request, inventory)
+    made = _derived(request, inventory, catalog)
     for known in _known_for(catalog, inventory):
+        effect = "takes its place" if known.recipe_id == made.recipe_id else "competes with it"
         terminal.warn(
-            f"there is a recipe already, {known.recipe_id}, and nobody has tuned this one; in a folder of yours a file "
-            f"of that name would take its place. Where to begin: {known.file}"
+            f"there is a recipe already, {known.recipe_id}, and nobody has tuned this one, which {effect} in a folder "
+            f"of yours. Where to begin: {known.file}"
         )
-    recipe, judged = _fitted(_derived(request, inventory, catalog), request, inventory, catalog)
+    recipe, judged = _fitted(made, request, inventory, catalog)
     text = _text(recipe, judged, inventory)
     if arguments.output is None:
         terminal.result(text.rstrip("\n"))
@@ -85,8 +88,17 @@ def _derived(request: Request, inventory: Inventory, catalog: Catalog) -> Recipe
             f"not enough is known of {request.required_model} to write a recipe for it",
             hint=unknown_numbers(request),
         )
-    named = slug(request.required_model.rpartition("/")[2])
+    named = name_in_ids(request.required_model, catalog)
     return replace(made, recipe_id=made.recipe_id.replace("derived", named, 1), generated=False)
+
+
+def name_in_ids(model_id: str, catalog: Catalog) -> str:
+    """What the ids of the model's recipes in files begin with (glm-4.5-air-mi300x-fp8); else made of its own name."""
+    for known in catalog.recipes:
+        begun, told, _ = known.recipe_id.partition(f"-{slug(known.gpu_type)}-")
+        if told and not known.generated and not known.is_family:
+            return begun
+    return re.sub(r"[^a-z0-9.]+", "-", model_id.rpartition("/")[2].lower()).strip("-.")
 
 
 def _in_precision(card: ModelCard, precision: str) -> ModelCard:
@@ -125,11 +137,8 @@ def _fit(variant: Variant, judged: Judged | None) -> Variant:
     enough = judged is not None and len(judged.candidate.gpus) == variant.gpu_count
     if book is None or not enough:
         return variant
-    return replace(
-        variant,
-        enabled=book.fits,
-        args={**variant.args, **({"max-model-len": book.context_tokens} if book.fits else {})},
-    )
+    context = {backend(variant.backend).context_option: book.context_tokens} if book.fits else {}
+    return replace(variant, enabled=book.fits, args={**variant.args, **context})
 
 
 def _text(recipe: Recipe, judged: dict[int, Judged], inventory: Inventory) -> str:

@@ -12,7 +12,7 @@ from aim_engine.catalog.load import nearest_models
 from aim_engine.errors import AimError, DoesNotFitError, InputError, NoAcceleratorError, NoRecipeError
 from aim_engine.hardware.inventory import Gpu, nothing_usable
 from aim_engine.hardware.partitions import way_back
-from aim_engine.selection.candidate import Candidate, Judged, Situation
+from aim_engine.selection.candidate import Candidate, Judged, Situation, gpus_of_type
 from aim_engine.selection.changes import Change
 from aim_engine.selection.context_limit import context_limit
 from aim_engine.selection.groups import equal_groups
@@ -83,13 +83,16 @@ def _unknown_model(situation: Situation) -> AimError:
 
 def _severity(judged: Judged) -> tuple[int, int, int]:
     """How far from possible: memory and counts can be changed, the wrong GPU or backend cannot. Of several that lack
-    nothing but memory, the one that lacks the least is the answer to explain.
+    nothing but memory, the one that lacks the least is the answer to explain; of several that need more GPUs than
+    there are, the one that needs the fewest.
     """
     weight = {"memory": 1, "context": 1, "visibility": 1, "gpu count": 2, "partition": 2, "precision": 2, "metric": 2,
               "evidence": 2, "enabled": 3, "format": 4}  # fmt: skip
     book = judged.candidate.ledger
     missing = book.missing_bytes if book and [verdict.rule for verdict in judged.failures] == ["memory"] else 0
-    return sum(weight.get(verdict.rule, 10) for verdict in judged.failures), missing, -judged.candidate.gpu_count
+    count = judged.candidate.gpu_count
+    too_few = any(verdict.rule == "gpu count" for verdict in judged.failures)
+    return sum(weight.get(one.rule, 10) for one in judged.failures), missing, count if too_few else -count
 
 
 def _nearest_refusal(
@@ -148,6 +151,11 @@ _ENGINE_HINT = (
 )
 
 
+_MORE_GPUS = (
+    "use a host with as many, a lower precision (AIM_PRECISION) or a smaller model; aim-engine fit MODEL says what fits"
+)
+
+
 def _counts_as(candidate: Candidate, situation: Situation) -> str:
     return standing(candidate.variant.evidence, situation.engine).level
 
@@ -155,14 +163,20 @@ def _counts_as(candidate: Candidate, situation: Situation) -> str:
 def _alternatives(rules: set[str], eligible: tuple[Judged, ...], situation: Situation) -> str:
     """What the recipes for this hardware do offer, where one setting is all that stands in the way."""
     near = [one.candidate for one in eligible if {verdict.rule for verdict in one.failures} <= rules]
+    here = {one.recipe.gpu_type: len(gpus_of_type(situation.inventory, one.recipe.gpu_type)) for one in near}
+    enough = [one for one in near if one.gpu_count <= here[one.recipe.gpu_type]]
+    if rules == {"gpu count"} and not enough:
+        return _MORE_GPUS
     offers = {
         "precision": ("AIM_PRECISION", sorted({candidate.recipe.precision for candidate in near})),
-        "gpu count": ("AIM_GPU_COUNT", sorted({str(candidate.variant.gpu_count) for candidate in near})),
+        "gpu count": ("AIM_GPU_COUNT", [str(count) for count in sorted({one.gpu_count for one in enough})]),
         "metric": ("AIM_METRIC", sorted({str(candidate.variant.metric) for candidate in near})),
         "evidence": ("AIM_MIN_EVIDENCE", sorted({_counts_as(one, situation) for one in near})),
     }
     if len(rules) == 1 and (offer := offers.get(next(iter(rules)))):
-        return f"the recipes for this hardware offer {', '.join(offer[1])}; set {offer[0]} to one of these"
+        name, values = offer
+        which = values[0] if len(values) == 1 else "one of these"
+        return f"the recipes for this hardware offer {', '.join(values)}; set {name} to {which}"
     return "aim-engine recipes shows every recipe and what speaks against it"
 
 

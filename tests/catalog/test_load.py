@@ -234,6 +234,19 @@ def test_loose_files_are_told_apart_and_checked(tmp_path: Path) -> None:
         read_loose_file(tmp_path / "nowhere")
 
 
+def test_any_part_of_a_catalogue_may_be_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The root, an organisation's folder, a model's, a file; also where one stands in it."""
+    root = tmp_path / "mine"
+    file = write_recipe(root, "one", model_id="org/m")
+    monkeypatch.chdir(root / "org")
+    parts = (root, root / "org", root / "org" / "m", file, Path(), Path("../org"), Path(".."), Path("m"))
+    assert [read_loose_file(part)[2] for part in parts] == [[]] * len(parts)
+    (root / "org" / "m").rename(root / "org" / "n")
+    for part in (root, root / "org", Path()):
+        (problem,) = read_loose_file(part)[2]
+        assert problem.sentence == 'must be that of its folder, "org/n", found "org/m"'
+
+
 # --- what is shipped ---------------------------------------------------------------------------------------------
 
 

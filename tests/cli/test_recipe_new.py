@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from aim_engine.catalog.load import Catalog, catalog_folders, load_catalog
+from aim_engine.cli.recipe_new import name_in_ids
 from tests.cli.conftest import Run
 
 MODEL = "Qwen/Qwen3-32B"
+SHORTENED = "Qwen/Qwen3-VL-235B-A22B-Instruct"
 
 
 def test_a_recipe_to_edit(cli: Run) -> None:
@@ -46,6 +49,35 @@ def test_one_that_is_there_already_is_named(cli: Run) -> None:
     assert done.code == 0
     assert "warning: there is a recipe already, qwen3-32b-mi300x-bf16" in done.stderr
     assert "warning" not in cli("recipe", "new", MODEL, "--hardware", "MI250:8").stderr
+
+
+def test_its_id_is_as_the_catalogues_are_so_that_the_warning_is_true(cli: Run, tmp_path: Path) -> None:
+    words = ("zai-org/GLM-4.5-Air", "--hardware", "MI300X:8")
+    shown = cli("recipe", "new", *words, "--precision", "fp8")
+    known = "glm-4.5-air-mi300x-fp8"
+    assert f"there is a recipe already, {known}, and nobody has tuned this one, which takes its place" in shown.stderr
+    assert yaml.safe_load(shown.stdout)["recipe_id"] == known
+    other = cli("recipe", "new", MODEL, "--hardware", "MI300X:8")
+    assert "qwen3-32b-mi300x-fp8, and nobody has tuned this one, which competes with it" in other.stderr
+
+
+def test_the_name_in_an_id_keeps_its_dots_where_no_recipe_has_it_shorter() -> None:
+    nothing = Catalog(recipes=())
+    assert name_in_ids("org/GLM_4.5-Air.", nothing) == "glm-4.5-air"
+    shorter = next(one for one in load_catalog(SHORTENED, catalog_folders()).recipes if not one.is_family)
+    assert name_in_ids(SHORTENED, Catalog(recipes=(shorter,))) == "qwen3-vl-235b"
+
+
+def test_one_for_sglang_has_sglangs_options(cli: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    words = (MODEL, "--hardware", "MI250:8", "--backend", "sglang")
+    path = cli("recipe", "new", *words, "--into", str(folder)).stdout.strip()
+    args = yaml.safe_load(Path(path).read_text())["sglang_serve"]["2_gpu"]["args"]
+    assert args["context-length"] == 40960
+    assert "max-model-len" not in args
+    assert cli("validate", str(folder)).code == 0
+    plan = cli("plan", *words, "--recipes-dir", str(folder), "--json")
+    assert (plan.code, plan.json["recipe_id"], plan.json["backend"]) == (0, "qwen3-32b-mi250-bf16", "sglang")
 
 
 def test_a_model_without_a_recipe_is_planned_for(cli: Run) -> None:

@@ -511,9 +511,9 @@ def test_no_recipe_at_all_names_the_nearest_model() -> None:
 @pytest.mark.parametrize(
     ("flags", "hint"),
     [
-        ({"precision": "fp4"}, "offer bf16; set AIM_PRECISION to one of these"),
-        ({"metric": "throughput"}, "offer latency; set AIM_METRIC to one of these"),
-        ({"min_evidence": "served"}, "offer derived; set AIM_MIN_EVIDENCE to one of these"),
+        ({"precision": "fp4"}, "offer bf16; set AIM_PRECISION to bf16"),
+        ({"metric": "throughput"}, "offer latency; set AIM_METRIC to latency"),
+        ({"min_evidence": "served"}, "offer derived; set AIM_MIN_EVIDENCE to derived"),
         ({"gpu_count": "3"}, "offer 2, 4, 8; set AIM_GPU_COUNT to one of these"),
     ],
 )
@@ -522,6 +522,22 @@ def test_a_single_setting_in_the_way_is_named_with_what_there_is(flags: dict[str
     error = refusal(situation(tuned, asked=request(**flags)))
     assert isinstance(error, NoRecipeError)
     assert error.hint.endswith(hint)
+
+
+def test_of_too_few_gpus_the_least_that_would_do_is_named() -> None:
+    tuned = recipe(variant(2), variant(4), variant(8))
+    error = refusal(situation(tuned, on=here("MI300X:1")))
+    assert "it needs 2 GPUs, and 1 usable of its type is here" in error.message
+    assert "AIM_GPU_COUNT" not in error.hint
+    assert error.hint.startswith("use a host with as many")
+
+
+def test_a_number_of_gpus_that_is_not_here_is_not_proposed() -> None:
+    tuned = recipe(variant(2), variant(4), variant(8))
+    error = refusal(situation(tuned, asked=request(gpu_count="3"), on=here("MI300X:4")))
+    assert error.hint.endswith("offer 2, 4; set AIM_GPU_COUNT to one of these")
+    error = refusal(situation(tuned, asked=request(gpu_count="1"), on=here("MI300X:2")))
+    assert error.hint.endswith("offer 2; set AIM_GPU_COUNT to 2")
 
 
 def test_the_freest_gpus_are_taken_in_the_engines_order() -> None:
