@@ -31,6 +31,7 @@ from aim_engine.selection.candidate import Judged, Situation
 from aim_engine.selection.memory import in_gib
 from aim_engine.selection.select import select
 
+_SIXTEEN_BITS = {"bf16", "fp16"}
 _HOST = "CPU"  # the host itself, which is in no table of products
 _PARTITION = re.compile(r"(.+?)[\s/:_-]*\b(SPX|DPX|TPX|QPX|CPX)\b.*", re.IGNORECASE)
 # Where these are set, experts lie whole on a GPU each instead of being cut (vLLM's name, then sglang's).
@@ -43,6 +44,7 @@ def lint(
     """Every problem of every recipe, in the order of the recipes; ties last. `today` is this machine's unless given."""
     known, now = list(recipes), today or datetime.datetime.now(datetime.UTC).date()
     found = [problem for recipe in known for problem in _of_recipe(recipe, cards.get(recipe.model_id))]
+    found += [problem for recipe in known for problem in _of_another_precision(recipe, cards)]
     early = [problem for recipe in known for problem in _from_the_future(recipe, now)]
     return list(dict.fromkeys([*found, *early, *_ties(known)]))
 
@@ -72,6 +74,23 @@ def _of_recipe(recipe: Recipe, card: ModelCard | None) -> Iterator[Problem]:
             yield _problem(recipe, "unreachable", place_of(recipe, variant), sentence)
     if product is not None and card is not None and not recipe.is_family:
         yield from _against_card(recipe, card, product)
+
+
+def _of_another_precision(recipe: Recipe, cards: Mapping[str, ModelCard]) -> Iterator[Problem]:
+    """A recipe that says fp8 of a checkpoint in bf16: the memory ledger would believe it, and the engine load bf16.
+    An option that quantises on the way may make it true; 16 bits are cast from one kind to the other by `dtype`.
+    """
+    own = cards[recipe.huggingface_id].precision if recipe.huggingface_id in cards else None
+    if own is None or own == recipe.precision or {own, recipe.precision} <= _SIXTEEN_BITS:
+        return
+    if all("quantization" in one.args for one in recipe.variants if one.enabled):
+        return
+    other = cards[recipe.huggingface_id].checkpoint_in(recipe.precision)
+    instead = f"name the checkpoint that is, such as {other}, as huggingface_id" if other else (
+        f"name a checkpoint in {recipe.precision} as huggingface_id")  # fmt: skip
+    holds = f"{recipe.precision} is not what {recipe.huggingface_id} holds, which is {own}"
+    yield _problem(recipe, "precision", "precision", f"{holds}, and no `quantization` is asked for; {instead}, "
+                   f"or write precision: {own}")  # fmt: skip
 
 
 def _from_the_future(recipe: Recipe, today: datetime.date) -> Iterator[Problem]:

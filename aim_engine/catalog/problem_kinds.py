@@ -20,6 +20,7 @@ KINDS = {
     "aiter": "AITER on a GPU that it has no kernels for",
     "quick-reduce": "quick all-reduce on a GPU that it has no kernels for",
     "fp8": "fp8 on a GPU that does not compute in it",
+    "precision": "another precision than the checkpoint's own, without the option that would make it so",
     "nvfp4": "a checkpoint in NVFP4, which no AMD GPU computes in",
     "heads": "a number of GPUs that does not divide the model's heads",
     "width": "a number of GPUs that does not divide the width of the model's layers",

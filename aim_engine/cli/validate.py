@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -116,6 +117,8 @@ class _Asked:
             )
         self._engine = engine
         self._variants = [(recipe, one) for recipe in recipes for one in recipe.variants if one.backend == backend_name]
+        self._unasked = Counter(one.backend for recipe in recipes for one in recipe.variants
+                                if one.backend != backend_name)  # fmt: skip
         self._digests = {path: digest(path) for path in {Path(recipe.file) for recipe, _ in self._variants}}
 
     @property
@@ -133,7 +136,10 @@ class _Asked:
             found = [
                 problem_of(recipe, variant, complaint) for recipe, variant in variants for complaint in inspect(variant)
             ]
-            steps.end(f"{shown} was asked about {len(variants)} variants")
+            rest = "".join(
+                f"; {count} are for {name}, and were not asked about" for name, count in self._unasked.items()
+            )
+            steps.end(f"{shown} was asked about {len(variants)} variants{rest}")
         return found
 
     def record(self, found: list[Problem]) -> list[Path]:

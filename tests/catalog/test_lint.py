@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from aim_engine.catalog.load import catalog_folders, known_cards, load_everything, read_loose_file
+from aim_engine.catalog.parsed import damaged
 from aim_engine.catalog.problem_kinds import KINDS, OF_ENGINES
 from aim_engine.catalog.yaml_file import Problem
 from aim_engine.lint import lint
@@ -22,7 +23,7 @@ CARDS = known_cards(catalog_folders())
 
 def problems_in(folder: Path) -> list[Problem]:
     _, recipes, problems = read_loose_file(folder)
-    return [*problems, *lint(recipes, CARDS)]
+    return [*problems, *lint(recipes, CARDS), *damaged(recipes)]
 
 
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - set(OF_ENGINES)))

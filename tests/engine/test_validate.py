@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -152,6 +153,7 @@ def installed(recipes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 def test_every_shipped_recipe_passes(installed: dict[str, Any]) -> None:
     assert of_shipped(installed["problems"]) == []
     assert installed["files"] >= len(list((ROOT / "recipes").rglob("*.yaml"))) + 1
+    assert re.search(r"; \d+ are for sglang, and were not asked about", installed["narration"])
 
 
 def test_a_seeded_error_of_each_kind_is_named(installed: dict[str, Any]) -> None:
