@@ -169,7 +169,20 @@ def serve_options(job: ServeJob, words: Translated, notes: list[str]) -> tuple[d
                 value = list(dict.fromkeys([*_as_list(options[option]), *_as_list(value)]))  # noqa: PLW2901 - both apply
             options[option] = value
             origins[f"--{option}"] = origin_of(f"args.{option}", giver, words) if origin != _USERS else giver
+    _check_batch(options, origins)
     return options, origins
+
+
+def _check_batch(options: Mapping[str, Any], origins: Mapping[str, str]) -> None:
+    """A step holds a token of each request at least (vllm/config/scheduler.py)."""
+    tokens, requests = options.get("max-num-batched-tokens"), options.get("max-num-seqs")
+    if tokens is None or requests is None or tokens >= requests:
+        return
+    who = origins["--max-num-batched-tokens"], origins["--max-num-seqs"]
+    message = f"max-num-batched-tokens {tokens} ({who[0]}) is less than max-num-seqs {requests} ({who[1]})"
+    if all(one.startswith("recipe ") for one in who):
+        raise CatalogError(message, hint="mend the recipe")
+    raise InputError(message, hint=f"give a max-num-seqs of at most {tokens} too, or more tokens")
 
 
 def unreckoned(job: ServeJob) -> Iterator[str]:

@@ -116,6 +116,15 @@ def test_what_the_user_sets_and_no_plan_reckons_with_is_a_warning(options: dict[
     assert not command(args={option.replace("_", "-"): value for option, value in options.items()}).warnings
 
 
+def test_a_step_of_fewer_tokens_than_requests_is_refused() -> None:
+    with pytest.raises(InputError, match=r"max-num-batched-tokens 1 \(AIM_ENGINE_ARGS\) is less than max-num-seqs 512"):
+        command(args={"max-num-seqs": 512}, overrides={"max_num_batched_tokens": 1})
+    with pytest.raises(CatalogError, match="is less than"):
+        command(args={"max-num-seqs": 512, "max-num-batched-tokens": 511})
+    assert command(args={"max-num-seqs": 512}, overrides={"max-num-batched-tokens": 1, "max-num-seqs": 1}).argv
+    assert command(overrides={"max-num-batched-tokens": 1}).argv
+
+
 def test_who_set_each_option() -> None:
     done = command(args={"dtype": "auto"}, overrides={"seed": 1})
     assert done.origins["--dtype"] == "recipe r"
