@@ -15,7 +15,7 @@ from aim_engine.catalog.json_schema import FILES, MODELINES, schema_text
 from aim_engine.catalog.load import CatalogFolders, load_everything
 from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.recipe import Recipe, Variant
-from aim_engine.hardware.products import all_products
+from aim_engine.hardware.products import all_products, product_names
 from aim_engine.values import EVIDENCE_LEVELS, PRECISIONS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,7 +54,7 @@ def stale(root: Path = ROOT) -> dict[Path, str]:
 def _wanted(root: Path) -> Iterator[tuple[Path, str]]:
     folders = {"recipe": root / "recipes", "model": root / "models"}
     for kind, folder in folders.items():
-        yield folder / FILES[kind], schema_text(kind)
+        yield folder / FILES[kind], schema_text(kind, product_names())
         for path in sorted(folder.glob("*/**/*.yaml")):
             yield path, with_modeline(path.read_text(), MODELINES[kind])
     recipes, cards, problems = load_everything(CatalogFolders(recipes=(folders["recipe"],), models=(folders["model"],)))

@@ -6,7 +6,7 @@ Made from the very schemas that read the files (recipe.py, model_card.py); what 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aim_engine.catalog.forbidden import forbidden_names
@@ -14,6 +14,7 @@ from aim_engine.catalog.model_card import CARD
 from aim_engine.catalog.recipe import RECIPE
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
+_HOST = "CPU"  # what a recipe without a GPU is for
 FILES = {"recipe": "recipe.schema.json", "model": "model.schema.json"}  # in the folder that holds the organisations'
 # An editor takes the path as beginning at the file: <org>/<model>/<recipe id>.yaml, <org>/<model>.yaml.
 MODELINES = {
@@ -90,13 +91,13 @@ _CARD: dict[str, Any] = {
 }
 
 
-def schema_text(kind: str) -> str:
+def schema_text(kind: str, products: Sequence[str] = ()) -> str:
     """The file."""
-    return json.dumps(json_schema(kind), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(json_schema(kind, products), indent=2, ensure_ascii=False) + "\n"
 
 
-def json_schema(kind: str) -> dict[str, Any]:
-    """The JSON Schema of a kind of file: "recipe" or "model"."""
+def json_schema(kind: str, products: Sequence[str] = ()) -> dict[str, Any]:
+    """The JSON Schema of a kind of file: "recipe" or "model". `products` are the GPUs that a recipe may be for."""
     from pydantic.json_schema import GenerateJsonSchema  # here: it is slow to import, and only this needs it
 
     made = GenerateJsonSchema().generate({"recipe": RECIPE, "model": CARD}[kind])
@@ -105,6 +106,8 @@ def json_schema(kind: str) -> dict[str, Any]:
     properties = made["properties"]
     _describe(properties, {"recipe": _RECIPE, "model": _CARD}[kind])
     if kind == "recipe":
+        if products:
+            properties["hardware"]["properties"]["gpu_type"]["enum"] = [*products, _HOST]
         _add_backends(made)
         for options in (properties["config"], _variant(made)["args"]):
             options["propertyNames"] = {"pattern": "^[A-Za-z][A-Za-z0-9._-]*$"}

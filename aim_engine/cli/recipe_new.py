@@ -17,7 +17,7 @@ from aim_engine.cli.terminal import Terminal
 from aim_engine.decide import know, look
 from aim_engine.errors import CacheError, InputError, NoRecipeError
 from aim_engine.hardware.inventory import Inventory
-from aim_engine.hardware.products import Product, product_by_name
+from aim_engine.hardware.products import Product, product_by_name, product_names
 from aim_engine.plan import make_plan
 from aim_engine.request import Request, read_request
 from aim_engine.selection.candidate import Judged
@@ -171,7 +171,7 @@ def _written(folder: Path, recipe: Recipe, text: str) -> Path:
             file.write(text)
         schema = folder / FILES["recipe"]  # where the recipe's first line says that it is
         if not schema.exists():
-            schema.write_text(schema_text("recipe"), encoding="utf-8")
+            schema.write_text(schema_text("recipe", product_names()), encoding="utf-8")
     except FileExistsError:
         raise InputError(
             f"{path} is there already", hint="it is not overwritten: move it away, or name another folder"

@@ -24,6 +24,7 @@ def add_to(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str, str]) -> int:
     from aim_engine.catalog.json_schema import schema_text
+    from aim_engine.hardware.products import product_names
 
-    terminal.result(schema_text(arguments.kind).rstrip("\n"))
+    terminal.result(schema_text(arguments.kind, product_names()).rstrip("\n"))
     return 0

@@ -97,6 +97,11 @@ def is_virtual_function(device_id: str) -> bool:
     return any(f"0x{_hex(device_id, 4)}" in product.virtual_ids for product in all_products())
 
 
+def product_names() -> tuple[str, ...]:
+    """What the products are called, each once, in the table's order."""
+    return tuple(dict.fromkeys(product.name for product in all_products()))
+
+
 def product_by_name(name: str) -> Product:
     """The product called `name`; case, spaces, dashes and the family's name in front do not matter.
 

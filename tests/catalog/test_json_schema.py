@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from aim_engine.catalog.json_schema import FILES, MODELINES, json_schema
+from aim_engine.hardware.products import product_names
 from tests.building import ROOT
 
 FOLDERS = {"recipe": ROOT / "recipes", "model": ROOT / "models"}
@@ -24,7 +25,7 @@ def as_json(text: str) -> Any:
 
 
 def complaints(kind: str, value: Any) -> list[str]:
-    validator = jsonschema.Draft202012Validator(json_schema(kind))
+    validator = jsonschema.Draft202012Validator(json_schema(kind, product_names()))
     return [error.message for error in validator.iter_errors(value)]
 
 
@@ -73,6 +74,7 @@ def test_both_forms_pass_and_every_backend_does(value: Any) -> None:
         ({"presicion": "x"}, "'presicion' does not match"),
         ({"precision": "bf61"}, "is not one of"),
         ({"recipe_id": "R!"}, "does not match"),
+        ({"hardware": {"gpu_type": "MI326X"}}, "'MI326X' is not one of ['MI210'"),
         ({"hardware": {}}, "'gpu_type' is a required property"),
         ({"evidence": {"level": "proved"}}, "is not one of"),
         ({"vllm_serve": {}}, "should be non-empty"),
