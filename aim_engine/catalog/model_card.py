@@ -15,7 +15,8 @@ from pydantic_core import ValidationError, core_schema
 
 from aim_engine.catalog import schema
 from aim_engine.catalog.architecture import Architecture
-from aim_engine.catalog.model_shape import architecture
+from aim_engine.catalog.config_numbers import MOST
+from aim_engine.catalog.model_shape import MOST_LAYERS, architecture
 from aim_engine.catalog.quantization import METHODS
 from aim_engine.catalog.reckoned_weights import Reckoned, known_weights, reckoned_weights
 from aim_engine.catalog.tied_tables import is_tied
@@ -90,8 +91,8 @@ _PRECISION = schema.one_of(*PRECISIONS)
 _SIZES = ("layers", "hidden_size", "attention_heads", "kv_heads", "head_dim", "vocab_size", "intermediate_size",
           "max_context")  # fmt: skip
 _DIMENSIONS = schema.record(
-    dict.fromkeys(_SIZES, schema.whole(1)),
-    {name: schema.whole(0) for name in ("experts", "kv_lora_rank", "qk_rope_head_dim", "expert_width")},
+    dict.fromkeys(_SIZES, schema.whole(1, MOST)) | {"layers": schema.whole(1, MOST_LAYERS)},
+    {name: schema.whole(0, MOST) for name in ("experts", "kv_lora_rank", "qk_rope_head_dim", "expert_width")},
 )
 _TEXTS = ("name", "description", "size", "architecture", "license", "huggingface_url", "source")
 CARD = schema.record(

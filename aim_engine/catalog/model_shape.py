@@ -40,7 +40,7 @@ _LEFT_OUT: dict[str, dict[str, Any]] = {
                      "max_position_embeddings": 32768, "sliding_window": 512},
 }  # fmt: skip
 _NO_LIMIT = 2048  # what vLLM serves a model with that names no longest context (config/model.py)
-_MOST_LAYERS = 10_000  # beyond, a config is not to be believed
+MOST_LAYERS = 10_000  # beyond, a config is not to be believed
 _NEVER_NOTHING = ("layers", "hidden_size", "vocab_size")
 _OWN_HEAD_SIZE = ("head_dim", "kv_channels", "d_kv")  # parts of the names by which a head's size is given
 
@@ -89,7 +89,7 @@ def architecture(config: Config) -> Architecture | None:
     else:
         found["head_dim"] = found["head_dim"] or hidden // heads
         found["kv_heads"] = 1 if _shares_one_head(config) else found["kv_heads"] or _inner_kv_heads(config) or heads
-    if not (0 < layers <= _MOST_LAYERS and hidden and found["vocab_size"] and found["max_context"]):
+    if not (0 < layers <= MOST_LAYERS and hidden and found["vocab_size"] and found["max_context"]):
         return None
     found["intermediate_size"] = found["intermediate_size"] or 4 * hidden
     shape = Architecture(**found)  # type: ignore[arg-type]

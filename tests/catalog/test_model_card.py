@@ -65,6 +65,8 @@ def test_a_card_with_numbers(tmp_path: Path) -> None:
         ("name: x", [": model_id: is missing"]),
         ("model_id: a/b\nlicence: x", [" (model a/b): licence: is an unknown key; did you mean license?"]),
         ("model_id: a/b\ndimensions: {layers: 0}", None),
+        (f"model_id: a/b\ndimensions: {DIMENSIONS.replace('layers: 2', 'layers: 1000000000')}",
+         [" (model a/b): dimensions.layers: input should be less than or equal to 10000, found 1000000000"]),
         ("model_id: a/b\nweights_bytes: {bf61: 1}", None),
         ("model_id: a/b\nweights_bytes: {bf16: 1.5}",
          [" (model a/b): weights_bytes.bf16: input should be a valid integer, found 1.5"]),
