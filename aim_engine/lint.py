@@ -136,12 +136,24 @@ def problem_of(recipe: Recipe, variant: Variant, complaint: Complaint) -> Proble
 def _against_card(recipe: Recipe, card: ModelCard, product: Product) -> Iterator[Problem]:
     for one in _judged(recipe, card, product):
         variant = one.candidate.variant
+        yield from _longer_than_the_model(recipe, variant, card)
         if not variant.enabled or variant.gpu_count > product.max_per_node:
             continue
         cut = list(_uncut(recipe, variant, card, one.candidate.tensor_parallel_size))
         yield from cut
         if not cut:
             yield from _too_large(recipe, variant, one)
+
+
+def _longer_than_the_model(recipe: Recipe, variant: Variant, card: ModelCard) -> Iterator[Problem]:
+    """Engines refuse a context beyond the config's own, unless something says that its positions are stretched."""
+    option = find_backend(variant.backend).context_option
+    asked, most = variant.args.get(option), card.architecture.max_context if card.architecture else None
+    stretched = any("rope" in name or "override" in name for name in variant.args) or any(
+        "ALLOW_LONG" in name or "ALLOW_OVERWRITE_LONGER" in name for name in variant.env)  # fmt: skip
+    if isinstance(asked, int) and most is not None and asked > most and not stretched:
+        sentence = f"must be at most {most}, the model's own longest context, found {asked}"
+        yield _problem(recipe, "value", place_of(recipe, variant, f"args.{option}"), sentence)
 
 
 def _uncut(recipe: Recipe, variant: Variant, card: ModelCard, size: int) -> Iterator[Problem]:

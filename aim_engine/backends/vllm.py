@@ -27,6 +27,7 @@ from aim_engine.backends.vllm_options import (
     serve_options,
     unreckoned,
 )
+from aim_engine.backends.vllm_sizes import size_complaints
 from aim_engine.backends.vllm_translation import Translated
 from aim_engine.backends.vllm_variables import variable_complaints
 from aim_engine.catalog.model_card import ModelCard
@@ -172,7 +173,8 @@ def review(recipe: Recipe, variant: Variant) -> list[Complaint]:
     no kernels for.
     """
     kernels = kernel_complaints(recipe.gpu_type, recipe.precision, recipe.huggingface_id, variant.args, variant.env)
-    return [*recipe_complaints(variant.args), *variable_complaints(variant.env), *kernels]
+    of_args = [*recipe_complaints(variant.args), *size_complaints(variant.args)]
+    return [*of_args, *variable_complaints(variant.env), *kernels]
 
 
 def inspector(engine: Engine) -> Callable[[Variant], list[Complaint]]:

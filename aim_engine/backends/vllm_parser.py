@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import enum
 import importlib
 import io
 import sys
@@ -35,6 +36,7 @@ _TABLES: Mapping[str, tuple[tuple[tuple[str, str], ...], str]] = {
     "tool-call-parser": (_TOOL_PARSERS, "tool-parser-plugin"),
     "reasoning-parser": ((("vllm.reasoning", "ReasoningParserManager"),), "reasoning-parser-plugin"),
     "quantization": ((("vllm.model_executor.layers.quantization", "QUANTIZATION_METHODS"),), ""),
+    "attention-backend": ((("vllm.v1.attention.backends.registry", "AttentionBackendEnum"),), ""),
     "load-format": ((("vllm.model_executor.model_loader", "_LOAD_FORMAT_TO_MODEL_LOADER"),), ""),
 }
 _WITHDRAWN = (("vllm.model_executor.layers.quantization", "DEPRECATED_QUANTIZATION_METHODS"),)
@@ -145,6 +147,8 @@ def _words(places: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             table = _first(places)
+            if isinstance(table, enum.EnumMeta):  # read in any case, and as "auto" (vllm/config/attention.py)
+                return (*table.__members__, *(name.lower() for name in table.__members__), "auto")
             lister = getattr(table, "list_registered", None)
             own = [getattr(table, each, ()) for each in ("tool_parsers", "reasoning_parsers", "lazy_parsers")]
             return tuple(sorted(lister() if lister else [word for each in own for word in each] or table))

@@ -53,6 +53,7 @@ vllm_serve:
     optional: [max-num-partial-prefills]
   2_gpu:
     args: {tensor-parallel-size: 2, enable-auto-tool-choice: true}
+  4_gpu: {args: {attention-backend: ROCM_AITER_FAA}}
 """
 # Key, kind, and what the sentence or the replacement must say, of what vLLM 0.32 has against it.
 _ERRORS = {
@@ -67,6 +68,7 @@ _ERRORS = {
     "1_gpu.env.VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": ("ill-typed", "'soon'"),
     "1_gpu.env.VLLM_ROCM_USE_AITTER": ("unknown", "VLLM_ROCM_USE_AITER"),
     "1_gpu.env.VLLM_ROCM_USE_SKINNY_GEMM": ("ill-typed", "write 1 or 0"),
+    "4_gpu.args.attention-backend": ("ill-typed", "ROCM_AITER_FA"),
     "2_gpu.args": ("engine", "--tool-call-parser"),
 }
 _WARNINGS = {
