@@ -230,7 +230,8 @@ def test_validate_reports_every_error_of_every_file(cli: Run, tmp_path: Path) ->
 def test_validate_knows_what_the_gpu_has_no_kernels_for(cli: Run, tmp_path: Path) -> None:
     """What is wrong with the recipe is said once, what is wrong with its variants for each of them."""
     counts = "".join(f'  {count}_gpu: {{env: {{VLLM_ROCM_USE_AITER: "1"}}}}\n' for count in (1, 2))
-    head = f"recipe_id: old\nmodel_id: {MODEL}\nprecision: fp8\nhardware: {{gpu_type: MI210}}\nvllm_serve:\n"
+    of = f"model_id: {MODEL}\nhuggingface_id: {MODEL}-FP8\nprecision: fp8"
+    head = f"recipe_id: old\n{of}\nhardware: {{gpu_type: MI210}}\nvllm_serve:\n"
     write_recipe(tmp_path, "old", head + counts)
     done = cli("validate", str(tmp_path))
     assert done.code == 31
