@@ -204,7 +204,7 @@ def test_a_token_is_seen_and_not_shown(cli: Run) -> None:
 
 
 def test_a_plan_that_cannot_be_made_is_a_finding(cli: Run) -> None:
-    done = cli("doctor", MODEL, "--hardware", "MI250:1", "--json")
+    done = cli("doctor", MODEL, "--hardware", "MI250:1", "--precision", "bf16", "--json")
     assert done.code == done.json["worst"]["code"] == 21
     assert by_name(done.json)["plan"]["outcome"] == "error"
     assert done.last_words["message"] == by_name(done.json)["plan"]["sentence"]
