@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, f
 
 from aim_engine.catalog.cache_families import guess_at
 from aim_engine.catalog.config_numbers import text_part
+from aim_engine.catalog.json_schema import MODELINES
 from aim_engine.catalog.model_shape import architecture
 from scripts.model_tensors import UnknownModelError, Weight, draft_weights, stored_bytes, weights_of
 
@@ -98,7 +99,7 @@ def yaml_of(
 ) -> str:
     """The file: what people read, the numbers, how the bytes came about, where the config was read."""
     said = {**words, **card}
-    lines = [f"{key}: {_as_yaml(said[key])}" for key in _FIRST_KEYS if said.get(key)]
+    lines = [MODELINES["model"], *(f"{key}: {_as_yaml(said[key])}" for key in _FIRST_KEYS if said.get(key))]
     if "dimensions" in card:
         lines += ["dimensions:", *(f"  {name}: {number}" for name, number in card["dimensions"].items())]
     if "config" in card:

@@ -84,7 +84,14 @@ def test_the_program_writes_the_card_that_is_shipped(tmp_path: Path) -> None:
     assert card is not None
     command: list[str | Path] = [sys.executable, ROOT / "scripts" / "model_card.py", config]
     command += ["--model", card.model_id]
-    command += ["--precision", "fp8", "--source", card.source, "--description", card.description]
+    command += [
+        "--checkpoint",
+        "fp8=Qwen/Qwen3-30B-A3B-FP8",
+        "--source",
+        card.source,
+        "--description",
+        card.description,
+    ]
     done = subprocess.run(
         [*command, "--license", card.license], capture_output=True, text=True, timeout=120, check=False
     )
