@@ -67,7 +67,8 @@ def decide(
     if reason is None:
         return plan
     told = replace(catalog, notes=(*catalog.notes, reason))
-    return make_plan(replace(request, offline=True), inventory, told, engine)
+    alone = replace(request, offline=True)
+    return planned(alone, inventory, told, engine, chooser=chooser, configure=configure)
 
 
 def survey(request: Request, inventory: Inventory, *, chooser: Chooser | None = None) -> Plan | Refusal:

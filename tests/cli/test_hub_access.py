@@ -20,6 +20,7 @@ from aim_engine.decide import decide
 from aim_engine.errors import HubUnreachableError, ModelAccessError
 from aim_engine.plan import Plan
 from aim_engine.request import read_request
+from aim_engine.selection.select import Chooser
 from tests.building import MODEL
 from tests.cli.conftest import Run
 from tests.fakes.hub import COMMIT, Hub, Model, hub_here
@@ -57,6 +58,16 @@ def to_serve(site: Path, tmp_path: Path) -> Decide:
         return plan
 
     return run
+
+
+def test_the_plan_without_the_hub_is_made_as_the_one_with_it(site: Path, hub: Hub, tmp_path: Path) -> None:
+    fill(tmp_path / "cache", hub.address)
+    request = read_request({"model": "org/good", "hardware": "cpu", "cache_dir": str(tmp_path / "cache")},
+                           {"HF_ENDPOINT": NOBODY_THERE})  # fmt: skip
+    plan = decide(request, to_serve=True, chooser=Chooser(name="the test", choose=lambda offered: offered[0]))
+    assert isinstance(plan, Plan)
+    assert plan.request.offline
+    assert plan.chosen_by == "the test"
 
 
 def client(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
