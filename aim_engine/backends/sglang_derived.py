@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from aim_engine.backends.vllm_derived import tensor_parallel_sizes
 from aim_engine.catalog.evidence import Evidence
 from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.recipe import ArgumentValue, Recipe, Variant
+from aim_engine.catalog.splitting import tensor_parallel_sizes
 from aim_engine.hardware.products import Product
 from aim_engine.values import slug
 

@@ -14,11 +14,10 @@ from aim_engine.catalog.architecture import Architecture
 from aim_engine.catalog.evidence import Evidence
 from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.recipe import ArgumentValue, Recipe, Variant
-from aim_engine.catalog.splitting import obstacles
+from aim_engine.catalog.splitting import tensor_parallel_sizes
 from aim_engine.hardware.products import Product
 from aim_engine.values import slug
 
-_SIZES = (1, 2, 4, 8)
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16"}
 _SOURCE = "the model's config.json and what is known of the GPU; nobody has tuned or tried it"
 _ENGINE = "vllm 0.32.0"  # whose parsers and switches are named here
@@ -97,11 +96,6 @@ def derive(card: ModelCard, model_id: str, product: Product) -> Recipe | None:
         description="Made from the model's own numbers: there is no recipe for it on this GPU.",
         generated=True,
     )
-
-
-def tensor_parallel_sizes(shape: Architecture, precision: str) -> tuple[int, ...]:
-    """Over how many GPUs the model's layers can be cut; an fp8 checkpoint is taken to be scaled in blocks."""
-    return tuple(size for size in _SIZES if not any(obstacles(shape, size, blocks=precision == "fp8")))
 
 
 def _words(

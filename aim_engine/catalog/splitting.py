@@ -51,3 +51,11 @@ def obstacles(shape: Architecture, size: int, *, blocks: bool, whole_experts: bo
             yield Obstacle(
                 kind="fp8-blocks", sentence=f"{share}, which is no whole number of fp8 blocks of {FP8_BLOCK}"
             )
+
+
+def tensor_parallel_sizes(shape: Architecture, precision: str) -> tuple[int, ...]:
+    """Over how many GPUs the model's layers can be cut; an fp8 checkpoint is taken to be scaled in blocks."""
+    return tuple(size for size in _SIZES if not any(obstacles(shape, size, blocks=precision == "fp8")))
+
+
+_SIZES = (1, 2, 4, 8)

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aim_engine.backends.vllm import derive, review
-from aim_engine.backends.vllm_derived import tensor_parallel_sizes
 from aim_engine.catalog.architecture import Architecture
 from aim_engine.catalog.model_card import ModelCard
+from aim_engine.catalog.splitting import tensor_parallel_sizes
 from aim_engine.hardware.products import all_products, product_by_name
 from tests.building import examples
 
