@@ -122,7 +122,9 @@ def _with_made_ones(
     context. If none does either, the refusal that has numbers.
     """
     made = spare_recipes(catalog, request, inventory)
-    if request.recipe is not None or not made or not isinstance(refusal.error, DoesNotFitError | NoRecipeError):
+    if request.recipe is not None:  # by a plan that came to one of these, in its container for instance
+        made = tuple(one for one in made if one.recipe_id == request.recipe)
+    if not made or not (request.recipe or isinstance(refusal.error, DoesNotFitError | NoRecipeError)):
         return refusal, catalog
     note = f"no recipe of this model does here ({refusal.error.message}), so one made of its own numbers is used"
     wide = replace(catalog, recipes=(*catalog.recipes, *made), notes=(*catalog.notes, note))

@@ -19,12 +19,14 @@ from aim_engine.plan import Plan, Refusal, make_plan
 from aim_engine.request import Request
 from aim_engine.selection.candidate import Judged
 from aim_engine.selection.memory import Ledger
+from aim_engine.selection.select import Chooser
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
     """The fewest GPUs of a kind that hold the model in a precision (`gpu_count`, with the ledger of one of them), or
-    None and `reason` why not; then `ledger` is that of the placement that lacks the least, where there is one.
+    None and `reason` why not; then `ledger` is that of the placement that lacks the least, where there is one. Of
+    several nodes the GPUs are one's.
     """
 
     product: str
@@ -67,6 +69,10 @@ def fits_here(card: ModelCard, request: Request, inventory: Inventory, precision
             for name in names for precision in precisions]  # fmt: skip
 
 
+# Several nodes are served whole; the page is about the fewest GPUs of each that would do.
+_FEWEST = Chooser(name="fit", choose=lambda offered: min(offered, key=lambda one: one.candidate.gpu_count))
+
+
 def _fit(card: ModelCard, request: Request, inventory: Inventory, product: Product) -> Fit:
     made = backend(request.backend).derive(card, request.required_model, product)
     if made is None:
@@ -74,7 +80,8 @@ def _fit(card: ModelCard, request: Request, inventory: Inventory, product: Produ
     wish = replace(
         request, metric="latency", precision="auto", recipe=None, gpu_count=None, force=False, min_evidence="derived"
     )
-    outcome = make_plan(wish, inventory, Catalog(recipes=(made,), card=card), advise=False)
+    outcome = make_plan(wish, inventory, Catalog(recipes=(made,), card=card), advise=False,
+                        chooser=_FEWEST if request.nodes > 1 else None)  # fmt: skip
     if isinstance(outcome, Refusal):
         return _refused(outcome, product, card)
     return _of(outcome, product, card)

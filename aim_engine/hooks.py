@@ -21,7 +21,7 @@ from aim_engine.plan import Plan
 from aim_engine.request import Request
 from aim_engine.selection.candidate import Judged
 from aim_engine.selection.select import Chooser
-from aim_engine.values import RefusedError, json_object
+from aim_engine.values import RefusedError, engine_options
 
 Select = Callable[[tuple[Judged, ...]], Judged]
 HealthCheck = Callable[[Endpoint], Health | bool]
@@ -155,7 +155,7 @@ def _texts(variables: Mapping[str, Any]) -> dict[str, str]:
 def _checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """The same checks as for AIM_ENGINE_ARGS: what comes back has been written as JSON and read again."""
     try:
-        return json_object(json.dumps(options))
+        return engine_options(json.dumps(options))
     except (RefusedError, TypeError, ValueError) as error:
         raise InputError(f"the configure hook returned options that cannot be passed on: {error}", hint=_JSON) from None
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from aim_engine.backends.base import ServeJob, Step
+from aim_engine.backends.base import Backend, NodeGroup, ServeJob, Step
+from aim_engine.catalog.recipe import Variant
+from aim_engine.hardware.installed import Engine
 from aim_engine.request import Request
-from aim_engine.selection.candidate import Candidate, Situation
+from aim_engine.selection.candidate import Candidate, OverNodes, Situation
 from aim_engine.selection.select import Selection
 from aim_engine.selection.served import checkpoint_of, revision_of
 
@@ -38,6 +40,12 @@ def job_of(situation: Situation, winner: Candidate, context: int | str | None) -
         tls_cert=request.tls_cert,
         tls_key=request.tls_key,
         hooked=request.hooked,
+        group=NodeGroup(
+            count=winner.nodes,
+            rank=request.node_rank,
+            address=request.leader_address or "",
+            port=request.leader_port,
+        ),
         engine=situation.engine,
         revision=revision_of(request, situation.catalog, winner.recipe, winner.variant),
     )
@@ -49,6 +57,15 @@ def _served_names(request: Request, winner: Candidate) -> tuple[str, ...]:
     if request.model_folder is not None:
         names.append(request.model_folder.absolute().name)
     return tuple(dict.fromkeys(name for name in names if name))
+
+
+def spreader(backend: Backend, request: Request, engine: Engine | None) -> OverNodes:
+    """The backend's way to split a variant over nodes, as the user's options want it."""
+
+    def over_nodes(variant: Variant, nodes: int, here: int) -> Variant:
+        return backend.over_nodes(variant, nodes, here, request.engine_args, engine)
+
+    return over_nodes
 
 
 def context_of(request: Request, winner: Candidate) -> int | str | None:

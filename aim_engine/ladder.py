@@ -45,6 +45,8 @@ def rungs(
     """Every step that the request allows and that changes the command, in the order in which they are tried; `others`
     are steps besides the backend's.
     """
+    if job.group.count > 1:  # what one node gave up the others would not know of: the whole group starts anew instead
+        return ()
     found = (_rung(backend, step, command, request) for step in (*backend.steps(job), *others))
     return tuple(sorted((one for one in found if one), key=lambda one: ORDER.index(one.name)))
 

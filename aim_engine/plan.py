@@ -20,7 +20,7 @@ from aim_engine.catalog.terms import ServingTerms
 from aim_engine.errors import AimError, InputError
 from aim_engine.hardware.installed import Engine
 from aim_engine.hardware.inventory import Gpu, Inventory
-from aim_engine.job import context_of, job_of, step_to_more_gpus
+from aim_engine.job import context_of, job_of, spreader, step_to_more_gpus
 from aim_engine.ladder import Rung, rungs
 from aim_engine.request import SETTINGS, Request
 from aim_engine.selection.candidate import Candidate, Judged, Situation
@@ -41,7 +41,8 @@ _START_BYTES_PER_SECOND = 100_000_000
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What will be served, on what, how, and why. `chosen_by` says who chose among what fits; `origins` maps settings,
-    engine options and variables to who set them; `warnings` need a person's attention, `notes` merely explain.
+    engine options and variables to who set them; `checkpoint_bytes` are those of the weights' files, where known;
+    `warnings` need a person's attention, `notes` merely explain.
     """
 
     request: Request
@@ -56,6 +57,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     ladder: tuple[Rung, ...] = ()
     chosen_by: str = RULES_CHOSE
+    checkpoint_bytes: int | None = None
 
     @property
     def recipe_id(self) -> str:
@@ -95,7 +97,9 @@ class Plan:
         """What was asked for, or a budget that grows with the bytes to read."""
         if self.request.start_timeout is not None:
             return self.request.start_timeout
-        weights = self.ledger.lines[0].bytes * self.winner.gpu_count if self.ledger else 0
+        # of several nodes all: they may read from one disk
+        held = self.winner.gpu_count * self.winner.nodes
+        weights = self.ledger.lines[0].bytes * held if self.ledger else 0
         return _START_BASE_SECONDS + weights // _START_BYTES_PER_SECOND
 
     @property
@@ -120,11 +124,14 @@ class Plan:
             "metric": request.metric,
             "gpu_count": winner.gpu_count,
             "tensor_parallel_size": winner.tensor_parallel_size,
-            "data_parallel_size": winner.replicas,
+            "pipeline_parallel_size": winner.pipeline_parallel_size,
+            "data_parallel_size": winner.copies,
+            "nodes": winner.nodes,
             "max_model_len": self.context_tokens,
             "concurrency": request.concurrency,
             "gpus": [asdict(gpu) for gpu in winner.gpus],
             "hardware_source": self.inventory.source,
+            "checkpoint_bytes": self.checkpoint_bytes,
             "memory": self.ledger.as_json() if self.ledger else {"lines": []},
             "occasion": winner.occasion.as_json() if winner.occasion else None,
             "engine": asdict(self.engine) if self.engine else None,
@@ -153,11 +160,16 @@ class Plan:
             "log_format": request.log_format,
             **request.log_file_json(),
             "start_timeout_seconds": self.start_timeout_seconds,
+            "stall_timeout_seconds": request.stall_timeout,
             "hang_timeout_seconds": request.hang_timeout,
+            "canary_seconds": request.canary_seconds,
             "drain_timeout_seconds": request.drain_timeout,
+            "sanity": request.sanity,
+            "computes_on_host": all(gpu.is_host for gpu in self.winner.gpus),
             "keep_alive": request.keep_alive,
             "fallback": request.fallback,
-            "max_retries": 2 if request.fallback else 0,
+            "max_retries": 2 if request.fallback and request.nodes == 1 else 0,
+            "group": request.group_json(),
         }
 
 
@@ -195,11 +207,15 @@ def make_plan(
     """
     if (request.tls_cert is None) != (request.tls_key is None):
         raise InputError("of AIM_TLS_CERT and AIM_TLS_KEY only one is set", hint="set both, or neither")
+    request.check_nodes()
     backend = find_backend(request.backend)
     if inventory.declared and engine and not all(gpu.vendor in engine.runs_on for gpu in inventory.gpus):
         engine = None  # the hardware is elsewhere, and so is the engine that will run on it
     unloaded = partial(backend.refused_format, engine=engine)
-    situation = Situation(request=request, inventory=inventory, catalog=catalog, engine=engine, unloaded=unloaded)
+
+    over_nodes = spreader(backend, request, engine)
+    situation = Situation(request=request, inventory=inventory, catalog=catalog, engine=engine, unloaded=unloaded,
+                          over_nodes=over_nodes)  # fmt: skip
     selection = select(situation, _terms_reader(backend, request, engine), chooser, backend.derive, advise=advise)
     if selection.winner is None:
         assert selection.refusal is not None
@@ -236,6 +252,7 @@ def _plan(situation: Situation, selection: Selection, winner: Candidate, backend
         context_tokens=context,
         engine=situation.engine,
         chosen_by=selection.chosen_by,
+        checkpoint_bytes=_file_bytes(situation, winner),
         ladder=rungs(backend, job, command, request, step_to_more_gpus(situation, selection, winner)),
         origins={**origins, **command.origins},
         warnings=(
@@ -253,6 +270,13 @@ def _plan(situation: Situation, selection: Selection, winner: Candidate, backend
             *command.notes,
         ),
     )
+
+
+def _file_bytes(situation: Situation, winner: Candidate) -> int | None:
+    """Of the weights of what is served, where its files were listed."""
+    request, read = situation.request, situation.catalog.checkpoint
+    same = request.model_folder is not None or checkpoint_of(request, winner.recipe) == request.model
+    return (read.file_bytes or None) if read and same else None
 
 
 def _loading(plan: Plan, catalog: Catalog) -> Loading:

@@ -158,6 +158,11 @@ def _sizes(card: ModelCard) -> str:
     return ", ".join(own) or "–"
 
 
+def profile_type(level: str) -> str:
+    """What AMD's operator calls a profile with evidence of that level."""
+    return _AMD_TYPE.get(level, "unoptimized")
+
+
 def operator_profiles(plan: Plan) -> list[dict[str, Any]]:
     """The plan in the shape that AMD's operator reads from `dry-run --format=json` (amd-enterprise-ai/aim-build)."""
     winner, recipe = plan.winner, plan.winner.recipe
@@ -171,14 +176,15 @@ def operator_profiles(plan: Plan) -> list[dict[str, Any]]:
         "gpu_count": winner.gpu_count,
         "precision": recipe.precision,
         "metric": plan.request.metric,
-        "type": _AMD_TYPE.get(plan.evidence_counts_as, "unoptimized"),
+        "type": profile_type(plan.evidence_counts_as),
     }
     profile = {
         "aim_id": plan.model,
         "model_id": plan.checkpoint,
         "metadata": metadata,
         "engine_args": {**winner.variant.args, **plan.request.engine_args},
-        "env_vars": dict(plan.command.env),
+        # the recipe's own: the operator sets them in the pods, whose folders are others than those of this container
+        "env_vars": dict(winner.variant.env),
     }
     return [
         {
@@ -238,9 +244,12 @@ def _on(judged: Judged) -> str:
 
 def _placement(plan: Plan) -> str:
     winner = plan.winner
-    if winner.recipe.gpu_type == "CPU":
-        return "the CPU"
     shape = f"tensor parallel {winner.tensor_parallel_size}"
+    if winner.nodes > 1:
+        shape = f"each of {winner.nodes} nodes, {shape}, pipeline parallel {winner.pipeline_parallel_size}"
+        shape += f", {winner.copies} data-parallel copies" if winner.copies > 1 else ""
+    if winner.recipe.gpu_type == "CPU":
+        return "the CPU" + (f" of {shape}" if winner.nodes > 1 else "")
     if winner.replicas > 1:
         shape += f", {winner.replicas} data-parallel replicas"
     many = f"{winner.gpu_count} of {len(plan.inventory.gpus)}"
@@ -259,8 +268,9 @@ def _context(plan: Plan) -> str:
 
 
 # The runtime's names of failures, as people say them.
-_FAILURES = {"cache": "no room for the context", "memory": "out of memory", "kernel": "a kernel fails",
-             "collective": "the GPUs cannot work together", "crash": "it crashes twice"}  # fmt: skip
+_FAILURES = {"cache": "no room for the context", "no cache": "no room for any context", "memory": "out of memory",
+             "kernel": "a kernel fails", "collective": "the GPUs cannot work together",
+             "crash": "it crashes twice"}  # fmt: skip
 
 
 def _ladder(plan: Plan) -> list[str]:

@@ -15,8 +15,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aim_engine.errors import InputError
+from aim_engine.secret_shapes import looks_like_one, may_hold_one
 from aim_engine.settings import DEFAULT_CACHE_DIR, LOG_FORMATS, LOG_LEVELS, SETTINGS, Setting, settings_table
-from aim_engine.values import DEFAULT_PORT_RANGE, PortRange, RefusedError, names_a_folder, secret_file, slug
+from aim_engine.values import (
+    DEFAULT_PORT_RANGE,
+    PortRange,
+    RefusedError,
+    SecretRefusedError,
+    names_a_folder,
+    secret_file,
+    slug,
+)
 
 __all__ = ["LOG_FORMATS", "LOG_LEVELS", "SETTINGS", "Request", "Setting", "read_request", "secrets_from_files",
            "settings_table"]  # fmt: skip
@@ -39,12 +48,17 @@ class Request:
     """
 
     model: str | None = None
+    nodes: int = 1
+    node_rank: int = 0
+    leader_address: str | None = None
+    leader_port: int = 29501
     revision: str | None = None
     precision: str = "auto"
     gpu_count: int | None = None
     metric: str = "latency"
     backend: str = "vllm"
     recipe: str | None = None
+    expect_plan: Mapping[str, Any] = field(default_factory=dict)
     force: bool = False
     min_evidence: str = "derived"
     max_model_len: int | Literal["auto"] | None = None
@@ -62,8 +76,11 @@ class Request:
     fallback: bool = True
     forget: bool = False
     start_timeout: float | None = None
+    stall_timeout: float | None = None
     hang_timeout: float = 120.0
+    canary_seconds: float = 60.0
     drain_timeout: float = 60.0
+    sanity: bool = False
     keep_alive: bool = False
     api_key: str | None = field(default=None, repr=False)
     hf_token: str | None = field(default=None, repr=False)
@@ -112,6 +129,43 @@ class Request:
         if self.log_dir is None:
             return None
         return self.log_dir.absolute() / f"{self.log_name or log_name(self.model, self.port)}.log"
+
+    def check_nodes(self) -> None:
+        """What is said of the nodes does not contradict itself.
+
+        Raises:
+            InputError: it does.
+        """
+        told_by = (one for one in SETTINGS if one.field in ("nodes", "node_rank"))
+        for setting in (one for one in told_by if self.origins.get(one.field) == "environment"):
+            given = {name: text for name in setting.variables if (text := self.environment.get(name, "").strip())}
+            if len(set(given.values())) > 1:
+                told = " and ".join(f"{name}={text}" for name, text in given.items())
+                raise InputError(f"{told} contradict each other", hint=f"leave {setting.variable} out")
+        if self.node_rank >= self.nodes:
+            there = f"among {self.nodes} nodes, 0 to {self.nodes - 1}" if self.nodes > 1 else "that of a node alone"
+            hint = "set AIM_NODES to how many nodes there are, and AIM_NODE_RANK to which this is"
+            raise InputError(f"AIM_NODE_RANK={self.node_rank} is not {there}", hint=hint)
+
+    def check_leader_port(self) -> None:
+        """That the leader, which is this node, gathers the others on a port of its own. Not for a plan of what will run
+        elsewhere: there the API and the sidecar have ports of their own.
+
+        Raises:
+            InputError: it has one of them already.
+        """
+        if self.nodes == 1 or self.node_rank or self.leader_port not in (self.port, self.health_port):
+            return
+        other = "AIM_PORT" if self.leader_port == self.port else "AIM_HEALTH_PORT"
+        raise InputError(
+            f"AIM_LEADER_PORT and {other} are both {self.leader_port}", hint="give the leader another port"
+        )
+
+    def group_json(self) -> dict[str, Any] | None:
+        """Which of several nodes this is, and where they gather, for a plan's `runtime`."""
+        if self.nodes == 1:
+            return None
+        return {"nodes": self.nodes, "rank": self.node_rank, "address": self.leader_address, "port": self.leader_port}
 
     def log_file_json(self) -> dict[str, Any]:
         """The same, and how it is rotated, for a plan's `runtime`."""
@@ -213,6 +267,7 @@ def _find(
         return "flag", "MODEL" if setting.field == "model" else setting.flag, typed
     given = [(name, environment[name]) for name in setting.variables if environment.get(name, "") != ""]
     if not given:
+        _check_empty(setting, environment)
         return "default", setting.variable, None
     name, text = given[0]
     for other, other_text in given[1:]:
@@ -224,11 +279,22 @@ def _find(
     return "environment", name, text
 
 
+def _check_empty(setting: Setting, environment: Mapping[str, str]) -> None:
+    """A key that is empty is one that somebody meant to give: a secret without its value, a variable misspelt. Taken
+    for none, everybody would be served.
+    """
+    name = next((one for one in setting.variables if one in environment), None)
+    if name is not None and not setting.may_be_empty:
+        raise InputError(f"{name} is set and empty", hint=f"give it a value, or unset {name} to serve without a key")
+
+
 def _parse(setting: Setting, name: str, text: str) -> Any:
     try:
         return setting.parse(text)
     except RefusedError as refusal:
-        shown = "its value" if setting.secret else repr(text if len(text) <= 80 else text[:77] + "...")
+        held = isinstance(refusal, SecretRefusedError) or (setting.is_json and may_hold_one(text))
+        hidden = setting.secret or held or looks_like_one(text)
+        shown = "its value" if hidden else repr(text if len(text) <= 80 else text[:77] + "...")
         raise InputError(f"{name}: {shown} is not legal", hint=f"{refusal}") from None
 
 

@@ -15,7 +15,9 @@ from aim_engine.values import (
     METRICS,
     PRECISIONS,
     choice,
+    engine_options,
     file_name,
+    host_name,
     integer,
     json_object,
     model_text,
@@ -34,6 +36,7 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
 
 MAX_GPU_COUNT = 64  # eight GPUs in eight partitions each
+MAX_NODES = 64
 DEFAULT_CACHE_DIR = "~/.cache/aim-engine"
 _LEAST_LOG_BYTES = 64 * 1024  # as long as one line may be
 _MOST_LOG_FILES = 100
@@ -41,7 +44,9 @@ _MOST_LOG_FILES = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """One setting: the variable and its aliases, the flag, the default as it would be typed, and what it means."""
+    """One setting: the variable and its aliases, the flag, the default as it would be typed, and what it means. A
+    variable that is empty is not set, unless it may not be empty.
+    """
 
     variable: str
     field: str
@@ -52,12 +57,17 @@ class Setting:
     aliases: tuple[str, ...] = ()
     extra_flags: tuple[str, ...] = ()
     secret: bool = False
+    may_be_empty: bool = True
     switch: bool = False
 
     @property
     def flag(self) -> str:
         """`--gpu-count` for AIM_GPU_COUNT."""
         return "--" + self.field.replace("_", "-")
+
+    @property
+    def is_json(self) -> bool:
+        return self.default == "{}"
 
     @property
     def file_variable(self) -> str | None:
@@ -72,7 +82,7 @@ class Setting:
 
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting(variable="AIM_MODEL", field="model", aliases=("AIM_MODEL_ID",), parse=model_text, default=None,
+    Setting(variable="AIM_MODEL", field="model", aliases=("AIM_MODEL_ID", "AIM_ID"), parse=model_text, default=None,
             legal="org/name or a folder",
             meaning="The model to serve: a Hugging Face id, or a local folder. Required."),
     Setting(variable="AIM_REVISION", field="revision", parse=revision_text, default=None,
@@ -84,6 +94,17 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(variable="AIM_GPU_COUNT", field="gpu_count", aliases=("AIM_ACCELERATOR_COUNT",), extra_flags=("--gpus",),
             parse=integer(1, MAX_GPU_COUNT, none_word="auto"), default="auto", legal=f"auto or 1-{MAX_GPU_COUNT}",
             meaning="Exactly this many of the visible GPUs; a partition counts as one."),
+    Setting(variable="AIM_NODES", field="nodes", aliases=("LWS_GROUP_SIZE",), parse=integer(1, MAX_NODES), default="1",
+            legal=f"1-{MAX_NODES}",
+            meaning="Serve one model on so many nodes together, all of them alike; AIM_GPU_COUNT is that of one."),
+    Setting(variable="AIM_NODE_RANK", field="node_rank", aliases=("LWS_WORKER_INDEX",), parse=integer(0, MAX_NODES - 1),
+            default="0", legal=f"0-{MAX_NODES - 1}",
+            meaning="Which of them this is: 0 is the leader, which has the API; the others are workers."),
+    Setting(variable="AIM_LEADER_ADDRESS", field="leader_address", aliases=("LWS_LEADER_ADDRESS",), parse=host_name,
+            default=None, legal="a host name or an address",
+            meaning="Where the other nodes find the leader; its own, too. Needed to serve on several."),
+    Setting(variable="AIM_LEADER_PORT", field="leader_port", parse=integer(1, 65535), default="29501", legal="1-65535",
+            meaning="The port on which the leader gathers the engines of all nodes."),
     Setting(variable="AIM_METRIC", field="metric", parse=choice(*METRICS), default="latency",
             legal=" ".join(METRICS), meaning="What to tune for."),
     Setting(variable="AIM_BACKEND", field="backend", aliases=("AIM_ENGINE",), parse=text_line, default="vllm",
@@ -91,6 +112,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(variable="AIM_RECIPE", field="recipe", aliases=("AIM_PROFILE_ID",), parse=text_line, default=None,
             legal="a recipe id",
             meaning="Pin one recipe. It is still checked; a mismatch is an error unless AIM_FORCE=1."),
+    Setting(variable="AIM_EXPECT_PLAN", field="expect_plan", parse=json_object, default="{}", legal="a JSON object",
+            meaning="What the plan must come to, as render kubernetes writes it; a difference ends it with code 10."),
     Setting(variable="AIM_FORCE", field="force", parse=switch, default="0", switch=True, legal="0 1",
             meaning="Use the pinned recipe although a check failed."),
     Setting(variable="AIM_MIN_EVIDENCE", field="min_evidence", parse=choice(*EVIDENCE_LEVELS), default="derived",
@@ -101,7 +124,7 @@ SETTINGS: tuple[Setting, ...] = (
             meaning="Context length in tokens. recipe takes the recipe's; auto the longest that fits."),
     Setting(variable="AIM_CONCURRENCY", field="concurrency", parse=integer(1, 100_000), default="1",
             legal="1 or more", meaning="Requests of full context length that must fit in memory at once."),
-    Setting(variable="AIM_ENGINE_ARGS", field="engine_args", parse=json_object, default="{}", legal="a JSON object",
+    Setting(variable="AIM_ENGINE_ARGS", field="engine_args", parse=engine_options, default="{}", legal="a JSON object",
             meaning='Engine options laid over the recipe\'s, for instance {"max-num-seqs": 64}.'),
     Setting(variable="AIM_HOST", field="host", parse=text_line, default="0.0.0.0", legal="an address",
             meaning="The address that the API and the health sidecar listen on."),
@@ -131,15 +154,24 @@ SETTINGS: tuple[Setting, ...] = (
             meaning="1 = plan as if nothing had been served here yet: nothing measured, nothing given up."),
     Setting(variable="AIM_START_TIMEOUT", field="start_timeout", parse=seconds(1, none_word="auto"), default="auto",
             legal="auto or seconds", meaning="How long a start may take. auto derives it from the model's size."),
+    Setting(variable="AIM_STALL_TIMEOUT", field="stall_timeout", parse=seconds(0, none_word="auto"), default="auto",
+            legal="auto or seconds",
+            meaning="How long a start may stand still. auto takes each phase's own limit; 0 = any time."),
     Setting(variable="AIM_HANG_TIMEOUT", field="hang_timeout", parse=seconds(1), default="120", legal="seconds",
             meaning="How long work may stand still before the engine counts as hung."),
+    Setting(variable="AIM_CANARY_SECONDS", field="canary_seconds", parse=seconds(0), default="60", legal="seconds",
+            meaning="How long an engine may have nothing to do before it is asked for one token, to see that it "
+                    "still answers; 0 = it is not asked while it is idle."),
     Setting(variable="AIM_DRAIN_TIMEOUT", field="drain_timeout", parse=seconds(0), default="60", legal="seconds",
             meaning="How long requests in flight may finish after a stop was asked for."),
+    Setting(variable="AIM_SANITY", field="sanity", parse=switch, default="0", switch=True, legal="0 1",
+            meaning="1 = ask a few fixed questions before ready; answers that are not sane keep it from being ready."),
     Setting(variable="AIM_KEEP_ALIVE", field="keep_alive", parse=switch, default="0", switch=True, legal="0 1",
             meaning="1 = after a fatal error stay up and inspectable: live 200, ready 503 with the reason."),
     Setting(variable="AIM_API_KEY", field="api_key", aliases=("VLLM_API_KEY",), parse=secret_text, default=None,
-            legal="a secret", secret=True,
-            meaning="Asked for on every route of the API but /health. Environment only, never a flag."),
+            legal="a secret", secret=True, may_be_empty=False,
+            meaning="Asked for on every route of the API but /health. Environment only, never a flag; set and empty is "
+                    "an error."),
     Setting(variable="HF_TOKEN", field="hf_token", parse=secret_text, default=None, legal="a secret", secret=True,
             meaning="Hugging Face token for gated models. Environment only, never a flag."),
     Setting(variable="AIM_TLS_CERT", field="tls_cert", parse=path_text, default=None, legal="a file",

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aim_engine.secret_shapes import KEY, masked, place_of_one
+
 # The words that requests, recipes and model cards share.
 PRECISIONS = ("fp4", "fp8", "int4", "int8", "bf16", "fp16")
 METRICS = ("latency", "throughput")
@@ -29,6 +31,10 @@ _NO_HUB_ID = re.compile(r"--|\.\.|\.git$")
 
 class RefusedError(ValueError):
     """A value that a setting's parser will not take; the text says what is legal."""
+
+
+class SecretRefusedError(RefusedError):
+    """A value with a secret where none may stand: it is not to be quoted."""
 
 
 def choice(*legal: str, also: Mapping[str, str] | None = None) -> Callable[[str], str]:
@@ -103,24 +109,50 @@ def switch(text: str) -> bool:
     raise RefusedError("use 1 or 0 (true, yes, on, false, no and off are understood too)")
 
 
-def json_object(text: str) -> dict[str, Any]:
+_OPTIONS = '{"max-num-seqs": 64}'
+_EXPECTATION = '{"recipe_id": "qwen3-32b-mi300x-bf16"}'
+
+
+def json_object(text: str, *, example: str = _EXPECTATION) -> dict[str, Any]:
     try:
         value = json.loads(
             text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_refuse_repeats
         )
         json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate can be written in JSON, but not passed on
     except (ValueError, RecursionError) as error:
-        raise RefusedError(f'use a JSON object such as {{"max-num-seqs": 64}}; this is not JSON: {error}') from None
+        raise RefusedError(f"use a JSON object such as {example}; this is not JSON: {error}") from None
     if not isinstance(value, dict):
-        raise RefusedError(f'use a JSON object such as {{"max-num-seqs": 64}}, not a {type(value).__name__}')
+        raise RefusedError(f"use a JSON object such as {example}, not a {type(value).__name__}")
+    return value
+
+
+def engine_options(text: str) -> dict[str, Any]:
+    """Options of an engine, as they may stand in its command line, a plan and a manifest: without any secret."""
+    value = json_object(text, example=_OPTIONS)
     for key in value:
         if not re.fullmatch(r"[A-Za-z][\w.-]*", key):
-            raise RefusedError(f"{key!r} is not the name of an engine option; write names without dashes in front")
+            shown = repr(masked(key))
+            raise RefusedError(f"{shown} is not the name of an engine option; write names without dashes in front")
         if any("\x00" in word for word in _words(value[key])):
             raise RefusedError(f"{key} holds a NUL character, which no command line can carry")
     if len({key.replace("_", "-") for key in value}) < len(value):
         raise RefusedError("one option is there twice, with dashes and with underscores")
+    _refuse_secrets(value)
     return value
+
+
+def _refuse_secrets(options: Mapping[str, Any]) -> None:
+    """None within an option. A whole one that is a secret (api-key) has a setting, which the engine's own part tells
+    of.
+    """
+    for key, value in options.items():
+        whole = KEY.fullmatch(key) and "." not in key
+        found = None if whole else place_of_one({key: value})
+        if found is not None:
+            raise SecretRefusedError(
+                f"use no secret in it: {found} looks like one, and a command line, a plan and a manifest are read by "
+                "many; let the engine read it from a variable (--env NAME) or a file of its own"
+            )
 
 
 def _refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -193,6 +225,17 @@ def secret_file(path: str) -> str:
 
 
 _LARGEST_SECRET_FILE = 64 * 1024
+_HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9.])?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]{1,44}", re.ASCII)
+
+
+def host_name(text: str) -> str:
+    """A name or an IP address of a machine, without scheme, port or brackets."""
+    name = text.strip()
+    if not _HOST_NAME.fullmatch(name) or name.count(":") == 1:
+        raise RefusedError("use a host name or an IP address alone: leader.example.org, 10.0.0.7")
+    return name
+
+
 _read_port = integer(1, 65535)
 
 

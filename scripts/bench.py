@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from scripts.bench_catalogue import bench_catalogue
 from scripts.bench_container import why_no_engine
 from scripts.bench_detect import bench_detect
+from scripts.bench_drain import bench_drain
 from scripts.bench_hub import bench_hub
 from scripts.bench_image import bench_image
 from scripts.bench_launch import bench_launch
@@ -30,18 +31,22 @@ from scripts.bench_ledger import bench_ledger
 from scripts.bench_matrix import bench_matrix
 from scripts.bench_numbers import BenchError, Result, as_rows, say
 from scripts.bench_plan import bench_plan
+from scripts.bench_recover import bench_recover
 from scripts.bench_serve import bench_exec, bench_memory, bench_ready
+from scripts.bench_steady import MINUTES, bench_steady
 from scripts.bench_throughput import bench_throughput
 from scripts.bench_validate import bench_validate
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("benchmarks", metavar="NAME", nargs="*", default=["all"], choices=[*BENCHMARKS, "all"],
-                        help=f"{', '.join(BENCHMARKS)} or all (the default)")  # fmt: skip
+    parser.add_argument("benchmarks", metavar="NAME", nargs="*", default=["all"], choices=[*BENCHMARKS, STEADY, "all"],
+                        help=f"{', '.join([*BENCHMARKS, STEADY])} or all but that (the default)")  # fmt: skip
     parser.add_argument("--runs", type=int, help="how often each thing is run (default: 21 for plan and catalogue, "
                         "11 for detect and launch, 10 for the way to the exec of the image's server, 2 for memory, 3 "
-                        "for validate, 5 otherwise; rounds of throughput, cases of matrix: 150)")  # fmt: skip
+                        "for validate, 5 otherwise; rounds of throughput, cases of matrix: 150, stops of "
+                        "drain: 20)")  # fmt: skip
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="how long steady loads (default: %(default)g)")
     parser.add_argument("--json", action="store_true", help="JSON instead of a Markdown table")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started is ended then, too
@@ -50,7 +55,7 @@ def main() -> int:
     try:
         for name in names_of(options.benchmarks):
             say(f"{name} ...")
-            results += BENCHMARKS[name](options.runs)
+            results += bench_steady(options.minutes) if name == STEADY else BENCHMARKS[name](options.runs)
     except (BenchError, OSError) as error:
         say(str(error))
         return 1
@@ -106,7 +111,10 @@ BENCHMARKS: dict[str, Callable[[int | None], list[Result]]] = {
     "launch": bench_launch,
     "image": bench_image,
     "throughput": bench_throughput,
+    "drain": bench_drain,
+    "recover": bench_recover,
 }
+STEADY = "steady"  # only where it is named: for half an hour nothing else can be done meanwhile
 
 OF_DOCKER = ("launch", "image", "throughput")
 

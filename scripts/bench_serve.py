@@ -35,6 +35,7 @@ class Run:
     started: float
     port: int
     state: Path
+    health_port: int = 0
 
 
 def bench_exec(runs: int | None) -> list[Result]:
@@ -43,9 +44,9 @@ def bench_exec(runs: int | None) -> list[Result]:
 
 
 def _exec_seconds() -> float:
-    with _serve() as run:
+    with serving_tiny() as run:
         while not (found := executed_at(run.state)):
-            _still_running(run)
+            still_running(run)
             time.sleep(0.01)
         return found - run.started
 
@@ -60,7 +61,7 @@ def executed_at(state: Path) -> float | None:
 
 def bench_ready(runs: int | None) -> list[Result]:
     """To the first answered token, through AIM Engine and by the very same command run bare, in turns."""
-    with _serve() as run:  # warms the caches that both use, and shows what the command is
+    with serving_tiny() as run:  # warms the caches that both use, and shows what the command is
         first_answer(run)
         plan = json.loads((run.state / "plan.json").read_text(encoding="utf-8"))
     samples = in_turns({"aim": _aim_seconds, "bare": lambda: _bare_seconds(plan["command"])}, runs or 5)
@@ -72,7 +73,7 @@ def bench_ready(runs: int | None) -> list[Result]:
 
 
 def _aim_seconds() -> float:
-    with _serve() as run:
+    with serving_tiny() as run:
         return first_answer(run)
 
 
@@ -92,7 +93,7 @@ def bench_memory(runs: int | None) -> list[Result]:
     """The proportional set size of AIM Engine's own processes, all together, once the server is ready."""
     samples = []
     for _ in range(runs or 2):
-        with _serve() as run:
+        with serving_tiny() as run:
             first_answer(run)
             time.sleep(3)
             samples.append(_own_megabytes(run))
@@ -129,18 +130,20 @@ def _pss_megabytes(pid: int) -> float:
 
 
 @contextmanager
-def _serve() -> Iterator[Run]:
+def serving_tiny(
+    *more: str, model: Path = MODEL, environment: Mapping[str, str] | None = None
+) -> Iterator[Run]:  # fmt: skip
     """`aim-engine serve` of the tiny model, ended when the block is left."""
     make_model()
     port, health_port = serving.free_ports(2)
     scratch = Path(tempfile.mkdtemp(prefix="aim-bench-"))
-    argv = [AIM_ENGINE, "serve", str(MODEL), "--hardware", "cpu", "--host", "127.0.0.1"]
-    argv += ["--port", str(port), "--health-port", str(health_port), "--state-dir", str(scratch / "state")]
+    argv = [AIM_ENGINE, "serve", str(model), "--hardware", "cpu", "--host", "127.0.0.1"]
+    argv += ["--port", str(port), "--health-port", str(health_port), "--state-dir", str(scratch / "state"), *more]
     try:
         started = time.monotonic()
-        server = serving.start(argv, log=scratch / "log", env={**os.environ, "AIM_OFFLINE": "1"})
+        server = serving.start(argv, log=scratch / "log", env={**os.environ, "AIM_OFFLINE": "1", **(environment or {})})
         with ended(server):
-            yield Run(server, started, port, scratch / "state")
+            yield Run(server, started, port, scratch / "state", health_port)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -165,12 +168,12 @@ def make_model() -> None:
 def first_answer(run: Run) -> float:
     """Seconds from the start to the first answered completion of one token."""
     while serving.ask(run.port, "/v1/completions", FIRST_QUESTION, timeout=60)[0] != 200:
-        _still_running(run)
+        still_running(run)
         time.sleep(0.05)
     return time.monotonic() - run.started
 
 
-def _still_running(run: Run) -> None:
+def still_running(run: Run) -> None:
     if run.server.has_ended:
         raise BenchError(f"the server ended with {run.server.process.returncode}:\n{run.server.log_tail(15)}")
     if time.monotonic() - run.started > START_LIMIT_SECONDS:

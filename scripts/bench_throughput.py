@@ -169,7 +169,8 @@ def _round(base: str, number: int) -> Round:
 
 def _start_all(base: str, stack: ExitStack) -> dict[str, Side]:
     """One after the other, each until it answers. The bare ones get the command of the image's plan."""
-    one_core = {"VLLM_CPU_OMP_THREADS_BIND": str(_here()[-1])}
+    # one thread: two on one core would each spin while the other has the work
+    one_core = {"VLLM_CPU_OMP_THREADS_BIND": str(_here()[-1]), "OMP_NUM_THREADS": "1"}
     image = run_image(stack.enter_context(scratch()), concurrency=STREAMS, env=one_core)
     stack.enter_context(removed(image)).first_answer()
     command = bare(image.command(), PYTHON)

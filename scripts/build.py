@@ -7,24 +7,19 @@ are downloaded by the host's pip, as it is configured, into build/wheels.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import subprocess
 import sys
 import tomllib
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from aim_engine import __version__
 from aim_engine.backends.registry import BUILT_IN
-from aim_engine.catalog.load import catalog_folders, load_everything
-from aim_engine.catalog.recipe import Recipe, Variant
 from aim_engine.errors import AimError, DockerError, InputError
-from aim_engine.values import METRICS
 from scripts.cpu_base import CpuBase, is_here
 from scripts.steps import ROOT, Steps
 
@@ -72,7 +67,6 @@ def build(steps: Steps, options: argparse.Namespace) -> None:
     wheels(steps)
     values = {
         "VERSION": __version__,
-        "RECOMMENDED_DEPLOYMENTS": deployments_text(options.backend or DEFAULT_BACKEND),
         **revision(),
     }
     if base:
@@ -148,8 +142,9 @@ def require_engine() -> None:
 def wheels(steps: Steps) -> None:
     """Put what a base will lack where the build finds it. Where that fails, the build asks pip's index itself."""
     folder = ROOT / "build" / "wheels"
-    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    wanted = [each for each in dependencies if each.startswith(OFTEN_LACKING)]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lacking = [each for each in project["dependencies"] if each.startswith(OFTEN_LACKING)]
+    wanted = lacking + project["optional-dependencies"]["stacks"]
     stamp = folder / "stamp"
     if stamp.is_file() and stamp.read_text() == "\n".join(wanted):
         return
@@ -159,49 +154,6 @@ def wheels(steps: Steps) -> None:
         stamp.write_text("\n".join(wanted))
     else:
         steps.say("that did not work; the image's build will ask pip's index")
-
-
-def deployments_text(backend: str = DEFAULT_BACKEND) -> str:
-    """The recommended deployments as one JSON text."""
-    return json.dumps(recommended_deployments(backend), separators=(",", ":"))
-
-
-def recommended_deployments(backend: str = DEFAULT_BACKEND) -> list[dict[str, str | int]]:
-    """What AMD's operator reads from an image: for each model, GPU and metric the variant that would be chosen where as
-    many GPUs are free as it likes. Not every variant: every container carries its image's labels, and one argument of
-    a program is at most 128 KiB (Linux, MAX_ARG_STRLEN).
-    """
-    recipes, cards, problems = load_everything(catalog_folders())
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    own = {card.model_id: card.precision for card in cards}
-    best: dict[tuple[str, str, str], tuple[Recipe, Variant]] = {}
-    for recipe in recipes:
-        for variant in recipe.variants if recipe.gpu_type != "CPU" else ():
-            for metric in (variant.metric,) if variant.metric else METRICS:
-                key, offered = (recipe.model_id, recipe.gpu_type, metric), (recipe, variant)
-                rank = partial(_rank, own.get(recipe.model_id), metric)
-                if variant.enabled and variant.backend == backend:
-                    best[key] = min(best.get(key, offered), offered, key=rank)
-    return [
-        {
-            "modelId": model_id,
-            "gpuModel": gpu_type,
-            "gpuCount": variant.gpu_count,
-            "precision": recipe.precision,
-            "metric": metric,
-            "profileId": recipe.recipe_id,
-            "description": recipe.description or f"{model_id} in {recipe.precision}",
-        }
-        for (model_id, gpu_type, metric), (recipe, variant) in best.items()
-    ]
-
-
-def _rank(own_precision: str | None, metric: str, offered: tuple[Recipe, Variant]) -> tuple[object, ...]:
-    """As the selection ranks them: the checkpoint's own precision, tuned for the metric, the width."""
-    recipe, variant = offered
-    width = -variant.gpu_count if metric == "latency" else variant.gpu_count
-    return recipe.precision != own_precision, variant.metric is None, width, recipe.recipe_id
 
 
 def revision() -> dict[str, str]:

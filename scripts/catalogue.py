@@ -17,8 +17,8 @@ from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.recipe import Recipe, Variant
 from aim_engine.hardware.products import all_products, product_names
 from aim_engine.values import EVIDENCE_LEVELS, PRECISIONS
+from scripts.pages import ROOT, renewed
 
-ROOT = Path(__file__).resolve().parents[1]
 _MODELINE = "# yaml-language-server:"
 
 _PAGE = """\
@@ -114,12 +114,7 @@ def _placed(variant: Variant) -> str:
 
 
 def main() -> int:
-    found = stale()
-    for path, text in found.items():
-        print(path.relative_to(ROOT), file=sys.stderr)
-        if "--check" not in sys.argv:
-            path.write_text(text)
-    return 1 if found and "--check" in sys.argv else 0
+    return renewed(stale())
 
 
 if __name__ == "__main__":

@@ -70,7 +70,8 @@ def install(python: Path, build: Path, of_base: dict[str, str]) -> None:
     """Install what is lacking: from the wheels, and if they do not suffice, as pip is configured."""
     import tomllib
 
-    wanted = tomllib.loads((build / "pyproject.toml").read_text())["project"]["dependencies"]
+    project = tomllib.loads((build / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["stacks"]
     held = build / "versions-of-the-base.txt"
     held.write_text("".join(f"{name}=={version}\n" for name, version in of_base.items()))
     pip = [str(python), "-m", "pip"]

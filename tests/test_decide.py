@@ -286,3 +286,16 @@ def test_what_is_left_idle_or_lower_than_the_model_s_own_is_said(model: str, fla
     said = " ".join(plan.notes)
     assert note in said
     assert bool(note) == ("--replicas" in said or "own precision is" in said)
+
+
+def test_a_made_recipe_that_a_plan_came_to_can_be_pinned() -> None:
+    """As containers and pods do, which plan again: its file's recipes do not fit four GPUs, so one was made."""
+    asked = {"model": "deepseek-ai/DeepSeek-R1", "hardware": "MI355X:4", "offline": "1"}
+    found = decide(read_request(asked, {}))
+    assert isinstance(found, Plan)
+    assert found.winner.recipe.generated
+    again = decide(read_request({**asked, "recipe": found.recipe_id, "gpu_count": "4"}, {}))
+    assert isinstance(again, Plan)
+    assert again.command.argv == found.command.argv
+    other = decide(read_request({**asked, "recipe": "derived-mi355x-bf16", "gpu_count": "4"}, {}))
+    assert isinstance(other, Refusal)

@@ -25,9 +25,14 @@ VALUES: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "revision": ("refs/pr/1", "refs/pr/1", ("a b", "../x", "a..b", "-x", "x//y", "x/", "é", "x.lock", "a" * 300)),
     "precision": ("FP8", "fp8", ("fp32", "8", "fp 8")),
     "gpu_count": ("64", 64, ("0", "65", "-1", "four", "4.0", "٣", "1e1", "999999999999999999999")),
+    "nodes": ("2", 2, ("0", "65", "two", "auto")),
+    "node_rank": ("1", 1, ("-1", "64", "first")),
+    "leader_address": ("fd00::7", "fd00::7", ("http://a", "a:29501", "a b", "-a", "[::1]", "a/b", "é", "")),
+    "leader_port": ("29600", 29600, ("0", "65536", "x")),
     "metric": ("throughput", "throughput", ("speed", "latencies")),
     "backend": ("sglang", "sglang", (" ", "a\nb")),
     "recipe": ("my-recipe", "my-recipe", ("\t",)),
+    "expect_plan": ('{"gpu_count": 4}', {"gpu_count": 4}, ("{", "[1]", "3")),
     "force": ("yes", True, ("2", "maybe")),
     "min_evidence": ("served", "served", ("proved",)),
     "max_model_len": ("4096", 4096, ("0", "-5", "4k", "long")),
@@ -50,8 +55,11 @@ VALUES: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "fallback": ("off", False, ("none",)),
     "forget": ("1", True, ("all",)),
     "start_timeout": ("600", 600.0, ("0", "never", "12345678")),
+    "stall_timeout": ("0", 0.0, ("-1", "never")),
     "hang_timeout": ("30", 30.0, ("0.5", "x")),
+    "canary_seconds": ("0", 0.0, ("-1", "often")),
     "drain_timeout": ("0", 0.0, ("-1", "x")),
+    "sanity": ("1", True, ("mostly",)),
     "keep_alive": ("1", True, ("forever",)),
     "api_key": ("s3cret", "s3cret", (" s3cret", "s3\ncret", "s3cret\x7f")),
     "hf_token": ("hf_s3cret", "hf_s3cret", ("hf_s3cret ",)),
@@ -152,6 +160,66 @@ def test_the_remedy_names_the_legal_values(field: str, text: str, hint: str) -> 
     assert hint in caught.value.hint
 
 
+TOKEN = "hf_" + "aB3" * 12
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        ({"kv-transfer-config": {"token": "s3cret"}}, "kv-transfer-config.token"),
+        ({"kv-transfer-config": {"extra": [{"authToken": "s3cret"}]}}, "kv-transfer-config.extra.authToken"),
+        ({"kv-transfer-config": '{"redis_password": "s3cret"}'}, "kv-transfer-config.redis_password"),
+        ({"kv-transfer-config.api_key": "s3cret"}, "kv-transfer-config.api_key"),
+        ({"tokenizer": "hf_s3cret"}, "tokenizer"),
+        ({"middleware": ["a", f"x={TOKEN}"]}, "middleware"),
+        ({"additional-config": {"url": "redis://u:s3cret@host"}}, "additional-config.url"),
+        ({"additional-config": {"credentials": 123456}}, "additional-config.credentials"),
+    ],
+)
+def test_a_secret_within_an_engine_option_is_refused_and_not_repeated(value: dict[str, Any], place: str) -> None:
+    for flags, variables in (({"engine_args": json.dumps(value)}, {}), ({}, {"AIM_ENGINE_ARGS": json.dumps(value)})):
+        with pytest.raises(InputError) as caught:
+            read_request(flags, variables)
+        assert f"{place} looks like one" in caught.value.hint
+        assert "--env NAME" in caught.value.hint
+        told = caught.value.message + caught.value.hint
+        assert not [one for one in ("s3cret", "123456", TOKEN) if one in told]
+
+
+def test_a_secret_behind_an_escape_is_not_repeated_either() -> None:
+    with pytest.raises(InputError) as caught:
+        read_request({"engine_args": '{"a": {"\\u0074oken": "s3cret"}}'}, {})
+    assert "s3cret" not in caught.value.message + caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"hf-overrides": {"eos_token": "</s>", "hf_text_config": {"max_tokens": 5}}, "max-num-batched-tokens": 8192},
+        {"hf_overrides": {"a": "b"}, "load-format": "hf", "kv-transfer-config": {"token": "", "use_secret": True}},
+        {"api-key": "x", "hf-token": "hf_x"},  # whose settings the engine's own part names
+    ],
+)
+def test_what_only_sounds_like_a_secret_is_an_option(value: dict[str, Any]) -> None:
+    assert read_request({"engine_args": json.dumps(value)}, {}).engine_args == value
+
+
+@pytest.mark.parametrize("field", ["engine_args", "expect_plan"])
+@pytest.mark.parametrize("text", ['{"a": {"api_key": "s3cret"}', "{'password': 's3cret'}", f'{{"a": "{TOKEN}"'])
+def test_json_that_cannot_be_read_is_not_repeated_where_it_may_hold_a_secret(field: str, text: str) -> None:
+    with pytest.raises(InputError, match="its value is not legal") as caught:
+        read_request({field: text}, {})
+    assert "line 1 column" in caught.value.hint
+    assert not [one for one in ("s3cret", TOKEN) if one in caught.value.message + caught.value.hint]
+
+
+def test_an_expectation_that_is_no_json_is_told_what_one_is() -> None:
+    with pytest.raises(InputError) as caught:
+        read_request({"expect_plan": "{recipe_id: x}"}, {})
+    assert "{recipe_id: x}" in caught.value.message
+    assert '{"recipe_id": "' in caught.value.hint
+
+
 def test_a_long_bad_value_is_cut_short_in_the_message() -> None:
     with pytest.raises(InputError) as caught:
         read_request({"precision": "x" * 5000}, {})
@@ -165,8 +233,8 @@ def test_the_words_for_nothing_in_particular() -> None:
 
 
 def test_an_empty_variable_counts_as_absent() -> None:
-    """Compose files and charts write them that way."""
-    request = read_request({}, {setting.variable: "" for setting in SETTINGS})
+    """Compose files and charts write them that way. But for the API's key: see below."""
+    request = read_request({}, {setting.variable: "" for setting in SETTINGS if setting.may_be_empty})
     assert set(request.origins.values()) == {"default"}
     assert read_request({}, {"AIM_MODEL": "", "AIM_MODEL_ID": "a/b"}).model == "a/b"
 
@@ -234,6 +302,17 @@ def test_a_flag_is_never_taken_for_a_service_link() -> None:
 def test_the_two_ports_must_differ() -> None:
     with pytest.raises(InputError, match="are both 8080"):
         read_request({"port": "8080"}, {})
+
+
+@pytest.mark.parametrize("name", ["AIM_API_KEY", "VLLM_API_KEY"])
+def test_a_key_that_is_empty_is_not_none(name: str) -> None:
+    """Whoever set it meant to have one; a token is only missed where a model is gated."""
+    with pytest.raises(InputError, match=f"^{name} is set and empty") as caught:
+        read_request({}, {name: ""})
+    assert caught.value.code == 10
+    assert f"unset {name}" in caught.value.hint
+    assert read_request({}, {"HF_TOKEN": ""}).hf_token is None
+    assert read_request({}, {"AIM_API_KEY": "", "VLLM_API_KEY": "k"}).api_key == "k"
 
 
 @pytest.mark.parametrize("name", ["AIM_API_KEY", "VLLM_API_KEY", "HF_TOKEN"])
@@ -404,3 +483,40 @@ def test_a_closed_file(tmp_path: Path) -> None:
 def test_no_file_variable_for_what_is_no_secret() -> None:
     assert [s.file_variable for s in SETTINGS if s.file_variable] == ["AIM_API_KEY_FILE", "HF_TOKEN_FILE"]
     assert any("AIM_MODEL_FILE" in warning for warning in read_request({}, {"AIM_MODEL_FILE": "/x"}).warnings)
+
+
+# --- several nodes ---------------------------------------------------------------------------------------------------
+
+LWS = {"LWS_GROUP_SIZE": "2", "LWS_WORKER_INDEX": "1", "LWS_LEADER_ADDRESS": "m-0.m.ns"}
+
+
+def test_the_variables_of_a_leader_worker_set_say_which_node_this_is() -> None:
+    request = read_request({}, LWS)
+    assert (request.nodes, request.node_rank, request.leader_address) == (2, 1, "m-0.m.ns")
+    assert request.group_json() == {"nodes": 2, "rank": 1, "address": "m-0.m.ns", "port": 29501}
+    assert read_request({}, {}).group_json() is None
+    request.check_nodes()
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ({**LWS, "AIM_NODES": "3"}, "AIM_NODES=3 and LWS_GROUP_SIZE=2 contradict each other"),
+        ({**LWS, "AIM_NODE_RANK": "0"}, "AIM_NODE_RANK=0 and LWS_WORKER_INDEX=1 contradict each other"),
+        ({"AIM_NODES": "2", "AIM_NODE_RANK": "2"}, "AIM_NODE_RANK=2 is not among 2 nodes, 0 to 1"),
+        ({"AIM_NODE_RANK": "1"}, "AIM_NODE_RANK=1 is not that of a node alone"),
+    ],
+)
+def test_what_is_said_of_nodes_may_not_contradict_itself(environment: dict[str, str], sentence: str) -> None:
+    with pytest.raises(InputError) as error:
+        read_request({}, environment).check_nodes()
+    assert error.value.message == sentence
+    assert "\n" not in error.value.hint
+
+
+def test_what_is_said_twice_alike_or_typed_contradicts_nothing() -> None:
+    read_request({}, {**LWS, "AIM_NODES": "2"}).check_nodes()
+    read_request({"nodes": "4"}, {**LWS}).check_nodes()
+    own = read_request({}, {**LWS, "AIM_LEADER_ADDRESS": "10.0.0.7"})
+    own.check_nodes()
+    assert own.leader_address == "10.0.0.7", "an address may be told better"

@@ -81,12 +81,25 @@ class ServerCommand:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NodeGroup:
+    """The equal nodes that serve one model together: how many, which of them this is, and where the first one gathers
+    them ("" where nobody has said yet).
+    """
+
+    count: int = 1
+    rank: int = 0
+    address: str = ""
+    port: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServeJob:
     """What to serve, where and how: the recipe's `args` and `env`; `overrides` the user's options over them;
     `environment` the user's variables, which win; `model` a hub id or a folder; the placement on `gpus` out of
     `visible_gpus`, among which `visibility` ("HIP_VISIBLE_DEVICES=2,3") has chosen already. `gpu_type` and `precision`
     are the recipe's; `revision` is the commit (or branch or tag) of the model on the hub, where it is fixed.
     `context_tokens` and `kv_bytes` (per GPU) come from the memory ledger, where there is one.
+    `group` are the nodes of which this one's part is asked for.
     `hooked` names the overrides and variables that the configure hook set, `optional` the recipe's options and
     variables that may be left out where the installed engine has nothing of the kind.
     """
@@ -118,6 +131,7 @@ class ServeJob:
     revision: str | None = None
     hooked: frozenset[str] = frozenset()
     optional: tuple[str, ...] = ()
+    group: NodeGroup = field(default_factory=NodeGroup)
 
     def giver(self, name: str, otherwise: str) -> str:
         """Who gave an option or a variable that is not the recipe's."""
@@ -195,6 +209,16 @@ class Backend(Protocol):
 
     def derive(self, card: ModelCard, model_id: str, product: Product) -> Recipe | None:
         """A recipe for a model that has none on that GPU; None where not enough is known of the model."""
+
+    def over_nodes(
+        self, variant: Variant, nodes: int, here: int, overrides: Mapping[str, Any], engine: Engine | None
+    ) -> Variant:
+        """The variant's part on one of so many equal nodes, with `here` GPUs each: its arguments say how the model is
+        split over the GPUs of all of them, its GPU count is that of one.
+
+        Raises:
+            InputError: this engine does not serve over nodes, or cannot be split as the user's options say.
+        """
 
     def refused_format(self, method: str, vendor: str, engine: Engine | None) -> str:
         """Why weights that are quantised by that method are not loaded on that vendor's devices, or ""."""

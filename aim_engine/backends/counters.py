@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 
 # vLLM's names (vllm/v1/metrics/loggers.py); kv_cache_usage_perc was gpu_cache_usage_perc until 0.9, and is a part of 1
-_NAMES: Mapping[str, str] = {
+NAMES: Mapping[str, str] = {
     "vllm:num_requests_running": "running",
     "vllm:num_requests_waiting": "waiting",
     "vllm:kv_cache_usage_perc": "kv_cache_usage",
@@ -38,16 +38,25 @@ _NAMES: Mapping[str, str] = {
 }
 _SHARES = ("kv_cache_usage",)  # a part of 1 for each of the engine's copies: averaged, where all else is summed
 _SAMPLE = re.compile(r"^(?P<name>[a-zA-Z_:][\w:]*)(?:\{.*\})? +(?P<value>\S+)(?: +-?\d+)?$", re.MULTILINE | re.ASCII)
+# told to sleep by its user (vllm/v1/metrics/loggers.py, record_sleep_state): 0 while it is not awake
+_AWAKE = re.compile(
+    r'^vllm:engine_sleep_state\{[^}]*sleep_state="awake"[^}]*\} +(?P<value>\S+)', re.MULTILINE | re.ASCII
+)
 
 
 def read_counters(text: str) -> dict[str, float]:
     """Every counter we know that is in the text; what is no finite number is left out."""
     found: dict[str, list[float]] = {}
     for sample in _SAMPLE.finditer(text):
-        name, value = _NAMES.get(sample["name"]), finite(sample["value"])
+        name, value = NAMES.get(sample["name"]), finite(sample["value"])
         if name is not None and value is not None:
             found.setdefault(name, []).append(value)
     return {name: sum(values) / (len(values) if name in _SHARES else 1) for name, values in found.items()}
+
+
+def is_asleep(text: str) -> bool:
+    """Whether the text says that an engine sleeps; what it is asked then waits until it is woken."""
+    return any(finite(sample["value"]) == 0 for sample in _AWAKE.finditer(text))
 
 
 def finite(value: object) -> float | None:

@@ -22,7 +22,7 @@ from aim_engine.backends.vllm_versions import parse_version
 from aim_engine.catalog.model_card import ModelCard
 from aim_engine.catalog.recipe import ArgumentValue, Recipe, Variant
 from aim_engine.catalog.terms import ServingTerms
-from aim_engine.errors import AimError, CatalogError
+from aim_engine.errors import AimError, CatalogError, InputError
 from aim_engine.hardware.installed import Engine
 from aim_engine.hardware.inventory import Gpu
 from aim_engine.hardware.products import Product
@@ -83,6 +83,13 @@ def _build_of_torch(search_path: tuple[str, ...]) -> Platform | None:
 
 def _is_set(word: str, text: str) -> bool:
     return bool(re.search(rf"^{word}\b[^=\n]*= *['\"]", text, re.MULTILINE))
+
+
+def over_nodes(variant: Variant, nodes: int, here: int, overrides: Mapping[str, Any], engine: Engine | None) -> Variant:
+    """Not yet: its leader and its workers are told of each other otherwise than vLLM's, and nobody has tried it."""
+    raise InputError(
+        f"AIM Engine does not start sglang on more than one node (AIM_NODES={nodes})", hint="use AIM_BACKEND=vllm"
+    )
 
 
 def read_terms(

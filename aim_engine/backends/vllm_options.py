@@ -14,6 +14,7 @@ from typing import Any
 from aim_engine.backends import vllm_platforms as platforms
 from aim_engine.backends import vllm_versions as versions
 from aim_engine.backends.base import MOST_WHOLE, Complaint, ServeJob
+from aim_engine.backends.vllm_nodes import SPLITS, node_options, of_this_node
 from aim_engine.backends.vllm_translation import Translated, translate
 from aim_engine.catalog.recipe import ArgumentValue
 from aim_engine.errors import CatalogError, EngineRefusedError, InputError
@@ -35,6 +36,10 @@ _OWNED = {
     "ssl-certfile": "AIM_TLS_CERT",
     "ssl-keyfile": "AIM_TLS_KEY",
     "uds": "AIM_PORT",
+    "nnodes": "AIM_NODES",
+    "node-rank": "AIM_NODE_RANK",
+    "master-addr": "AIM_LEADER_ADDRESS",
+    "master-port": "AIM_LEADER_PORT",
 }
 _OUT_OF_HANDS = ("config", "headless")
 _GUARD = "aim_engine.runtime.guard.Guard"
@@ -43,7 +48,7 @@ _REPEATED = ("middleware",)
 
 
 # A recipe may say how the model is split over GPUs and how long its context is; the rest is not its to set.
-_RECIPE_MAY = ("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size", "max-model-len")
+_RECIPE_MAY = (*SPLITS, "max-model-len")
 
 
 _WHOLE = f"a whole number from 1 to {MOST_WHOLE}"
@@ -144,7 +149,8 @@ def serve_options(job: ServeJob, words: Translated, notes: list[str]) -> tuple[d
     """Every option with who set it, weakest first: recipe, the user's AIM_ENGINE_ARGS, then what AIM Engine owns."""
     user = dashed(job.overrides)
     for option, setting in _OWNED.items():
-        if option in user:
+        # over several nodes a user may say how the model is split, and the plan was made with that
+        if option in user and not (job.group.count > 1 and option in SPLITS):
             raise InputError(f"{_giver(job, option)}: {option} is set by {setting}", hint=f"use {setting} instead")
     for option in user:
         if option in _OUT_OF_HANDS:
@@ -232,10 +238,10 @@ def _owned(job: ServeJob) -> dict[str, Any]:
         "disable-access-log-for-endpoints": "/health,/metrics,/load",
         "shutdown-timeout": int(job.drain_seconds),
         "middleware": [_GUARD],
+        **node_options(job),
     }
-    return {
-        option: value for option, value in wanted.items() if value is not None and versions.has_option(option, version)
-    }
+    known = {name: value for name, value in wanted.items() if value is not None and versions.has_option(name, version)}
+    return of_this_node(job, known)
 
 
 def _revisions(job: ServeJob) -> dict[str, Any]:

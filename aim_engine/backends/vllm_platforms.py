@@ -44,8 +44,9 @@ class Platform:
     """One build of vLLM. `runs_on` are vendors of accelerators; `batch_tokens` pairs a device's least memory with the
     default tokens of one step, largest first; `explicit_cache` that the KV cache's size must be given, because the
     engine's own measure of a shared host's memory is not to be relied on; `visible_variables` pick devices: the
-    first is the one to set, and any of them in the user's environment is a choice already made; `caches` are variables
-    and the folder below the cache that each shall name; `compiles_kernels` that AITER may be beside it.
+    first is the one to set, and any of them in the user's environment is a choice already made; `eager_env` is set
+    beside `env` where the model is not to be compiled; `caches` are variables and the folder below the cache that
+    each shall name; `compiles_kernels` that AITER may be beside it.
     `kernel_block_tokens`, `latent_block_tokens`, `in_flight_batches`, `recurrent_element_bytes` and `mxfp4_step` are
     what catalog/terms.py says they are.
     """
@@ -63,6 +64,7 @@ class Platform:
     explicit_cache: bool = False
     visible_variables: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    eager_env: Mapping[str, str] = field(default_factory=dict)
     caches: Mapping[str, str] = field(default_factory=dict)
     compiles_kernels: bool = False
 
@@ -98,6 +100,9 @@ PLATFORMS = (
         # Without a separate worker process the engine core runs the model itself: one import of vLLM less, which is
         # a third of a small model's start (23 s against 16 s with vLLM 0.32 on two cores).
         env={"VLLM_ENABLE_V1_MULTIPROCESSING": "0"},
+        # `enforce-eager` leaves the sampler: the first request for log-probabilities compiles a function of it
+        # (v1/sample/ops/logprobs.py), which on a CPU needs g++, and where there is none the whole engine dies of it.
+        eager_env={"TORCHDYNAMO_DISABLE": "1"},
     ),
     Platform(
         name="cuda",

@@ -10,31 +10,19 @@ import re
 
 from pydantic_core import PydanticCustomError
 
+from aim_engine.secret_shapes import KEY, SHAPE, VARIABLE
+
 _NAMES = (
     ("visibility", r"(HIP|CUDA|ROCR|AMD|NVIDIA)_VISIBLE_DEVICES|GPU_DEVICE_ORDINAL|CUDA_DEVICE_ORDER",
      "it chooses among the user's GPUs; leave it out, AIM Engine sets what is needed"),
     ("loader", r"LD_(PRELOAD|AUDIT|LIBRARY_PATH)|PYTHON(PATH|STARTUP|HOME|USERBASE|INSPECT|BREAKPOINT)|PATH|BASH_ENV"
      r"|GCONV_PATH|HSA_TOOLS_LIB",
      "it changes what programs are loaded; leave it out, or set it in the image"),
-    ("secret", r".*(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|_PASS|_PWD|CREDENTIALS?"
-     r"|(API|ACCESS|PRIVATE|SECRET)_?KEY)|AWS_.*",
+    ("secret", VARIABLE,
      "it holds a secret, and recipes are printed; leave it out and give it to the container (AIM_API_KEY, HF_TOKEN)"),
     ("setting", r"AIM_.*", "it is a setting of AIM Engine; leave it out"),
 )  # fmt: skip
 _FORBIDDEN = tuple((kind, re.compile(pattern, re.IGNORECASE), why) for kind, pattern, why in _NAMES)
-
-# What publishers' keys begin with (their own documentation; GitHub's "token formats"), and passwords in addresses.
-_SECRET = re.compile(
-    r"\bhf_[A-Za-z0-9]{20,}|\bsk-[A-Za-z0-9_-]{20,}|\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{20,}"
-    r"|\b(AKIA|ASIA)[A-Z0-9]{16}\b|\bxox[abpr]-[\w-]{10,}|\beyJ[\w-]{10,}\.[\w-]{10,}\.|-----BEGIN [A-Z ]*PRIVATE KEY"
-    r"|://[^/\s:@]+:[^/\s@]+@"
-)
-# Keys inside an option's JSON; a model's own config has names such as eos_token there, which are none.
-_SECRET_KEY = re.compile(
-    r"(.*[_-])?(password|passwd|passphrase|secret|credentials?|(api|access|private|secret)[_-]?key"
-    r"|(hf|auth|access|api|bearer|secret)[_-]token)",
-    re.IGNORECASE,
-)
 
 
 def check_name(name: str) -> str:
@@ -55,7 +43,7 @@ def check_text(value: str) -> str:
     Raises:
         PydanticCustomError: it does; the text is not in the message.
     """
-    if _SECRET.search(value):
+    if SHAPE.search(value):
         raise PydanticCustomError(
             "secret", "looks like a key or a password, and recipes are printed; take it out, and have it replaced"
         )
@@ -68,15 +56,10 @@ def check_inner_key(key: str) -> None:
     Raises:
         PydanticCustomError: its name says that a secret is there.
     """
-    if _SECRET_KEY.fullmatch(key):
+    if KEY.fullmatch(key):
         raise PydanticCustomError(
             "secret", f"holds a secret by its name ({key}), and recipes are printed; leave it out of the recipe"
         )
-
-
-def masked(text: str) -> str:
-    """The text without what looks like a secret in it: to quote from a file that may be wrong anywhere."""
-    return _SECRET.sub("(a secret)", text)
 
 
 def forbidden_names() -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -50,10 +51,15 @@ def what_is_missing(model_id: str, hub_cache: Path, *, revision: str = "main", t
     lacking += _missing_shards(folder, present)
     if not any(name.endswith((*_WEIGHTS, *_RARER_WEIGHTS)) for name in present):
         lacking = [*lacking, "weights"]
-    if tokenizer and not any(part in name for name in present for part in _TOKENIZER):
+    if tokenizer and not holds_tokenizer(present):
         lacking.append("a tokenizer")
     more = f" and {len(lacking) - 2} more" if len(lacking) > 2 else ""
     return f"has {model_id} without {', '.join(lacking[:2])}{more}" if lacking else ""
+
+
+def holds_tokenizer(names: Iterable[str]) -> bool:
+    """Whether a tokenizer may be read from one of these files."""
+    return any(part in name for name in names for part in _TOKENIZER)
 
 
 def remember(model_id: str, hub_cache: Path, revision: str, commit: str) -> None:

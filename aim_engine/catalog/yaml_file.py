@@ -16,8 +16,8 @@ from typing import Any
 import yaml
 from pydantic_core import ValidationError
 
-from aim_engine.catalog.forbidden import masked
 from aim_engine.catalog.problem_kinds import KINDS
+from aim_engine.secret_shapes import masked
 
 LegalKeys = Mapping[tuple[str, ...], Iterable[str]]
 

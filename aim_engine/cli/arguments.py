@@ -12,8 +12,9 @@ from aim_engine.request import SETTINGS, Request, Setting
 
 # What only a running server needs; the commands that merely plan leave these flags out of their help.
 _SERVING = {
-    "keep_alive", "image_cache", "start_timeout", "hang_timeout", "drain_timeout", "fallback", "state_dir", "log_level",
-    "log_format", "log_dir", "log_name", "log_file_size", "log_file_count",
+    "keep_alive", "sanity", "image_cache", "start_timeout", "stall_timeout", "hang_timeout", "canary_seconds",
+    "drain_timeout", "fallback", "state_dir", "log_level", "log_format", "expect_plan", "log_dir", "log_name",
+    "log_file_size", "log_file_count",
 }  # fmt: skip
 # What only `launch` needs.
 LAUNCHING = {"port_range", "engine_registry"}
@@ -87,7 +88,7 @@ def add_model(parser: argparse.ArgumentParser, *, help_text: str = "Hugging Face
 # What says how much memory a model needs and where; nothing of a server.
 FITTING = frozenset({
     "precision", "max_model_len", "concurrency", "hardware", "detect_timeout", "backend", "engine_args", "models_dir",
-    "recipes_dir", "cache_dir", "offline", "revision", "hub_timeout",
+    "recipes_dir", "cache_dir", "offline", "revision", "hub_timeout", "nodes",
 })  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from aim_engine.cli.arguments import typed_flags
 from aim_engine.errors import InputError
+from aim_engine.secret_shapes import looks_like_one
 from aim_engine.values import RefusedError, size
 
 if TYPE_CHECKING:
@@ -54,9 +55,9 @@ def wishes_typed(arguments: argparse.Namespace, extra: Mapping[str, str], **more
         image=arguments.image,
         name=arguments.name,
         network=arguments.network,
-        memory_bytes=_size(arguments.memory, "--memory"),
-        memory_swap_bytes=-1 if arguments.memory_swap == "-1" else _size(arguments.memory_swap, "--memory-swap"),
-        shm_bytes=_size(arguments.shm_size, "--shm-size"),
+        memory_bytes=size_typed(arguments.memory, "--memory"),
+        memory_swap_bytes=-1 if arguments.memory_swap == "-1" else size_typed(arguments.memory_swap, "--memory-swap"),
+        shm_bytes=size_typed(arguments.shm_size, "--shm-size"),
         user=arguments.user,
         restart=arguments.restart,
         seccomp=None if arguments.seccomp == "default" else arguments.seccomp,
@@ -118,6 +119,22 @@ def variables_typed(words: list[str], environment: Mapping[str, str]) -> dict[st
     return checked_variables(found)
 
 
+def variables_written(words: list[str]) -> dict[str, str]:
+    """Those with a value, for a file that others read.
+
+    Raises:
+        InputError: a name cannot be a variable, or is a setting's; or a value is a secret by its shape.
+    """
+    found = variables_typed([word for word in words if "=" in word], {})
+    for name, value in found.items():
+        if looks_like_one(value):
+            raise InputError(
+                f"--env {name}=...: its value holds a key or a password, and the file would be read by others",
+                hint=f"use --env {name}: whoever uses the file supplies the value (for a cluster, from the secret)",
+            )
+    return found
+
+
 def _pair(word: str, flag: str) -> tuple[str, str]:
     name, equals, value = word.partition("=")
     if not name or not equals:
@@ -125,7 +142,12 @@ def _pair(word: str, flag: str) -> tuple[str, str]:
     return name, value
 
 
-def _size(text: str | None, flag: str) -> int | None:
+def size_typed(text: str | None, flag: str) -> int | None:
+    """A typed size in bytes.
+
+    Raises:
+        InputError: it is none.
+    """
     if text is None:
         return None
     try:

@@ -52,8 +52,9 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
     everywhere = request.origins.get("hardware", "default") == "default"
     card, found = _found(request, everywhere=everywhere)
     if arguments.json:
-        terminal.result_json({"model_id": request.required_model, "source": card.source, "concurrency":
-                              request.concurrency, "fits": [one.as_json() for one in found]})  # fmt: skip
+        asked = {"concurrency": request.concurrency, "nodes": request.nodes}
+        rows = [one.as_json() for one in found]
+        terminal.result_json({"model_id": request.required_model, "source": card.source, **asked, "fits": rows})
     else:
         terminal.result("\n".join(_page(request, card, found, terminal.paint, everywhere=everywhere)))
     if not any(one.gpu_count for one in found):
@@ -85,9 +86,11 @@ def _found(request: Request, *, everywhere: bool) -> tuple[ModelCard, list[Fit]]
 
 def _page(request: Request, card: ModelCard, found: Sequence[Fit], paint: Paint, *, everywhere: bool) -> list[str]:
     at_once = f"{request.concurrency} request{'s' if request.concurrency > 1 else ''} of full length at once"
-    lines = [paint("strong", f"{request.required_model}, {at_once}"), ""]
+    over = f", over {request.nodes} nodes" if request.nodes > 1 else ""
+    lines = [paint("strong", f"{request.required_model}, {at_once}{over}"), ""]
     if everywhere:
-        lines += table([("gpu", "memory", "precision", "gpus", "context", "a gpu", ""), *map(_row, found)], paint)
+        count = "of each" if over else "gpus"
+        lines += table([("gpu", "memory", "precision", count, "context", "a gpu", ""), *map(_row, found)], paint)
     for one in () if everywhere else found:
         lines += _ledger_page(one, paint)
     while lines[-1] == "":

@@ -6,6 +6,7 @@ import argparse
 import gc
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -84,6 +85,7 @@ def _run(words: list[str], terminal: Terminal, environment: dict[str, str]) -> i
     command = _ALIASES.get(first, first)
     if first and not first.startswith("-") and command not in _COMMANDS:
         raise _no_command(first)
+    _check_values(words)
     parser = build_parser(command if command in _COMMANDS else None)
     if not words:
         terminal.say(parser.format_help())
@@ -94,6 +96,13 @@ def _run(words: list[str], terminal: Terminal, environment: dict[str, str]) -> i
     module = importlib.import_module(f"aim_engine.cli.{_ALIASES.get(arguments.command, arguments.command)}")
     code: int = module.run(arguments, terminal, environment)
     return code
+
+
+def _check_values(words: list[str]) -> None:
+    """argparse takes the value of `--flag=--` away and hands on an empty list (Python 3.11 to 3.12)."""
+    for word in words[: words.index("--")] if "--" in words else words:
+        if re.fullmatch(r"(--[a-z][-a-z]*=|-[a-zA-Z])--", word):
+            raise UsageError(f"{word!r}: '--' is no value of a flag", hint="aim-engine COMMAND --help lists the flags")
 
 
 def _no_command(word: str) -> UsageError:

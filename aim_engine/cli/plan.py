@@ -10,6 +10,7 @@ from aim_engine.cli.hub_bar import HubBar
 from aim_engine.cli.terminal import Terminal
 from aim_engine.decide import decide
 from aim_engine.errors import DoesNotFitError, NoAcceleratorError, NoRecipeError, UsageError
+from aim_engine.expected import check_expected
 from aim_engine.plan import Plan, Refusal
 from aim_engine.report import operator_profiles, plan_text, refusal_text
 from aim_engine.request import read_request
@@ -34,6 +35,7 @@ def add_to(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str, str]) -> int:
     request = read_request(typed_flags(arguments), environment)
+    request.check_leader_port()
     if arguments.command == "dry-run" and arguments.format != "text":
         return _for_operator(arguments, request, terminal)
     if arguments.format == "yaml":
@@ -49,6 +51,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
         else:
             terminal.say(refusal_text(outcome))
         raise outcome.error
+    check_expected(outcome)
     if as_json:
         terminal.result_json(outcome.as_json())
     else:
@@ -59,14 +62,17 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
 def _for_operator(arguments: argparse.Namespace, request: Any, terminal: Terminal) -> int:
     """The discovery contract: a JSON array and nothing else on stdout; no match is an empty one and exit 0."""
     profiles: list[dict[str, Any]] = []
+    why = ""
     try:
         outcome = decide(request)
         if isinstance(outcome, Plan):
             profiles = operator_profiles(outcome)
         else:
-            terminal.say(f"no profile: {outcome.error.message}")
+            why = outcome.error.message
     except (NoAcceleratorError, NoRecipeError, DoesNotFitError) as error:
-        terminal.say(f"no profile: {error.message}")
+        why = error.message
+    if why and request.log_level != "error":  # a pod's log is both streams, and AMD's operator reads it as JSON
+        terminal.say(f"no profile: {why}")
     if arguments.format == "yaml":
         import yaml
 

@@ -34,8 +34,22 @@ def add_to(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str, str]) -> int:
-    from aim_engine.runtime import handover
+    """Whatever ends it before the server's parent takes over is left where Kubernetes looks for it, too."""
+    from aim_engine.runtime.ending import leave_words
+    from aim_engine.runtime.handover import StopAskedError
 
+    try:
+        _plan_and_serve(arguments, terminal, environment)
+    except AimError as error:
+        leave_words(error.as_json())
+        raise
+    except StopAskedError as stop:
+        leave_words(stop.words)
+        terminal.say(json.dumps(stop.words))
+    return 0
+
+
+def _plan_and_serve(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str, str]) -> None:
     flags = typed_flags(arguments)
     try:
         request = _with_state_folder(read_request(flags, environment))
@@ -47,11 +61,7 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
             _stay(error, legible)
         raise
     _copy_narration(request, terminal)
-    try:
-        _serve(request, terminal)
-    except handover.StopAskedError as stop:
-        terminal.say(json.dumps(stop.words))
-        return 0
+    _serve(request, terminal)
 
 
 def _copy_narration(request: Request, terminal: Terminal) -> None:
@@ -120,6 +130,7 @@ def _serve(request: Request, terminal: Terminal) -> NoReturn:
         log.warning(warning)
     found: Plan | Refusal | None = None
     try:
+        _check_nodes(request)
         found = decide(request, to_serve=True, progress=HubBar(request.model, log.info, lively=False))
         plan = _accepted(found, request, terminal)
     except AimError as error:
@@ -129,13 +140,24 @@ def _serve(request: Request, terminal: Terminal) -> NoReturn:
         log.info(line)
     for warning in plan.warnings[len(request.warnings) :]:
         log.warning(warning)
-    if said := exposure(request, this_site(request.environment)):
+    if request.node_rank == 0 and (said := exposure(request, this_site(request.environment))):
         log.warning(said)
     handover.run(plan.as_json(), spare)
 
 
+def _check_nodes(request: Request) -> None:
+    """A plan for several nodes needs nobody; serving on them does."""
+    request.check_leader_port()
+    if request.nodes > 1 and request.leader_address is None:
+        raise InputError(
+            f"this is node {request.node_rank} of {request.nodes}, and nobody has said where the leader is",
+            hint="set AIM_LEADER_ADDRESS on every node to the address by which the others reach node 0",
+        )
+
+
 def _accepted(found: Plan | Refusal, request: Request, terminal: Terminal) -> Plan:
     """The plan, if there is one that can be served here."""
+    from aim_engine.expected import check_expected
     from aim_engine.plan import Refusal
 
     if isinstance(found, Refusal):
@@ -145,6 +167,7 @@ def _accepted(found: Plan | Refusal, request: Request, terminal: Terminal) -> Pl
             terminal.say(refusal_text(found, terminal.paint))
         raise found.error
     _check_servable(found)
+    check_expected(found)
     return found
 
 

@@ -53,6 +53,7 @@ def _text(found: Any, terminal: Terminal) -> Iterator[str]:
     if seen.status:
         yield from _section(terminal, "Now", _facts(_now(seen, found.running.rates)))
         yield from _section(terminal, "Phases", _phases(seen.status))
+        yield from _section(terminal, "Start", _start(seen.status))
         yield from _section(terminal, "Attempts", _attempts(seen.status))
         yield from _section(terminal, "Given up, so that it runs", _given_up(seen.status))
     yield from _section(terminal, "Memory of one device", _memory(plan, _map(seen.status, "memory")))
@@ -98,6 +99,19 @@ def _phases(status: Mapping[str, Any]) -> Iterator[str]:
             yield f"{one.get('phase', '')!s:<{_WIDTH}} {duration(one['seconds'])}"
 
 
+def _start(status: Mapping[str, Any]) -> Iterator[str]:
+    """The engine's own phases, and how far the newest is."""
+    start = _map(status, "start")
+    for one in _list(start, "phases"):
+        if isinstance(one, Mapping) and isinstance(one.get("seconds"), int | float):
+            yield f"{one.get('phase', '')!s:<{_WIDTH}} {duration(one['seconds'])}"
+    left, basis = start.get("eta_seconds"), start.get("eta_basis")
+    if start.get("phase") != "ready" and start:
+        if start.get("words"):
+            yield str(start["words"])
+        yield f"{duration(left)} left: {basis}" if isinstance(left, int | float) else f"time left not known: {basis}"
+
+
 def _attempts(status: Mapping[str, Any]) -> Iterator[str]:
     """Only where there was more than one, or the one has failed."""
     attempts = [one for one in _list(status, "attempts") if isinstance(one, Mapping)]
@@ -106,6 +120,8 @@ def _attempts(status: Mapping[str, Any]) -> Iterator[str]:
             failure = one.get("failure")
             outcome = failure.get("message") if isinstance(failure, Mapping) else "it runs"
             yield f"{one.get('number', '?')}: {outcome}"
+            if one.get("evidence"):
+                yield f"   evidence: {one['evidence']}"
 
 
 def _given_up(status: Mapping[str, Any]) -> Iterator[str]:
@@ -136,6 +152,8 @@ def _ended(ending: Any) -> Iterator[str]:
         yield from ending.error.details
         if ending.error.hint:
             yield f"remedy: {ending.error.hint}"
+    if ending.words.get("evidence"):
+        yield f"evidence: {ending.words['evidence']}"
 
 
 def _facts(pairs: Iterator[tuple[str, str]]) -> list[str]:

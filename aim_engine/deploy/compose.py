@@ -1,23 +1,19 @@
 """ContainerSpecs → the text of a compose file (compose-spec.io), the same for the same specs.
 
-Every text is quoted, so that nothing in it (on, 010, 12:30) is another type to a YAML 1.1 reader, and every `$` that
-is not ours is doubled, so that nothing in it is interpolated.
+Every text is quoted, and every `$` that is not ours is doubled, so that nothing in it is interpolated.
 """
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 from typing import Any
-
-import yaml
 
 from aim_engine.deploy.balancer import DEFAULT_IMAGE, OWN_PORT, Balancer
 from aim_engine.deploy.inside import Mount, PassedVariable
 from aim_engine.deploy.names import checked_text
 from aim_engine.deploy.spec import GIB, ContainerSpec
+from aim_engine.deploy.yaml_text import Block, comment_lines, yaml_text
 
-_HEADER_WIDTH = 116
 _HOW = (
     "docker compose -f FILE up -d --wait",
     "    (Compose 2; docker-compose 1.29 has no --wait: leave it out, and look at the health with docker ps)",
@@ -33,37 +29,14 @@ class _Raw(str):
     """A text of ours whose `$` compose shall read."""
 
 
-class _Dumper(yaml.SafeDumper):
-    """SafeDumper that quotes texts that are values, indents lists, and writes no aliases."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        super().increase_indent(flow, False)
-
-
-class _Quoted(str):
-    """A text that is written in double quotes."""
-
-
-class _Block(str):
-    """A text of several lines, written as they are."""
-
-
-_Dumper.add_representer(_Block, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|"))
-_Dumper.add_representer(_Quoted, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
-
-
 def compose_text(*specs: ContainerSpec, balancer: Balancer | None = None) -> str:
     """The file: a service for each, and the balancer before them.
 
     Raises:
         InputError: a text of a spec cannot be written in a file that is UTF-8.
     """
-    document = _marked(compose_document(*specs, balancer=balancer))
-    body = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10**9)
-    return "\n".join([*_header(specs[0], balancer), "", body.rstrip(), ""])
+    document = compose_document(*specs, balancer=balancer)
+    return "\n".join([*_header(specs[0], balancer), "", yaml_text(document), ""])
 
 
 def compose_document(*specs: ContainerSpec, balancer: Balancer | None = None) -> dict[str, Any]:
@@ -147,7 +120,7 @@ def _balancer_service(balancer: Balancer) -> dict[str, Any]:
         # the configuration as a variable, because a compose file can hold a file since Compose 2.23 only
         "entrypoint": ["sh", "-ec", _START],
         "user": balancer.user,
-        "environment": {"NGINX_CONFIGURATION": _Block(balancer.configuration)},
+        "environment": {"NGINX_CONFIGURATION": Block(balancer.configuration)},
         "networks": [balancer.network or "default"],
         "read_only": True,
         "tmpfs": ["/tmp:rw,noexec,nosuid,nodev,size=1g,mode=1777"],  # noqa: S108
@@ -179,10 +152,13 @@ def _swap(size_bytes: int) -> str | int:
     return size_bytes if size_bytes < 0 else _size(size_bytes)
 
 
-def _reference(variable: PassedVariable) -> _Raw:
-    """The variable's value of whoever starts the container; never a value of ours."""
-    fallback = ":?set it: it was set when this file was made" if variable.required else ":-"
-    return _Raw(f"${{{variable.name}{fallback}}}")
+def _reference(variable: PassedVariable) -> _Raw | None:
+    """The variable's value of whoever starts the container; never a value of ours. None hands it on where it is set,
+    and else leaves it unset: an empty key is refused.
+    """
+    if not variable.required:
+        return None
+    return _Raw(f"${{{variable.name}:?set it: it was set when this file was made}}")
 
 
 def _groups(spec: ContainerSpec) -> list[str]:
@@ -218,16 +194,7 @@ def _header(spec: ContainerSpec, balancer: Balancer | None) -> list[str]:
         lines += _GROUP_HINT
     passed = ", ".join(one.name for one in spec.passed)
     lines.append(f"{passed}: taken from the environment of `docker compose`; no value of theirs is in this file")
-    return [f"# {piece}".rstrip() for line in lines for piece in _wrapped(_printable(line))]
-
-
-def _wrapped(line: str) -> list[str]:
-    return textwrap.wrap(line, _HEADER_WIDTH, drop_whitespace=True, subsequent_indent="    ") or [""]
-
-
-def _printable(line: str) -> str:
-    """The line without what would end the comment or play with the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return comment_lines(lines)
 
 
 def _escaped(value: Any) -> Any:
@@ -238,16 +205,7 @@ def _escaped(value: Any) -> Any:
         return [_escaped(one) for one in value]
     if isinstance(value, _Raw) or not isinstance(value, str):
         return str(value) if isinstance(value, str) else value
-    kind = _Block if isinstance(value, _Block) else str
+    kind = Block if isinstance(value, Block) else str
     return kind(
         checked_text(value, "a compose file is", "rename the file or folder, or mount it by hand").replace("$", "$$")
     )
-
-
-def _marked(value: Any) -> Any:
-    """The same with every text that is a value marked to be quoted."""
-    if isinstance(value, Mapping):
-        return {key: _marked(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_marked(one) for one in value]
-    return _Quoted(value) if isinstance(value, str) and not isinstance(value, _Block) else value

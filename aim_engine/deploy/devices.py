@@ -18,7 +18,8 @@ from aim_engine.plan import Plan
 class Access:
     """How a vendor's devices reach a container: files needed always, a GPU's own file, and the folder of all; the
     vendor's kind of CDI devices; its container runtime, and the variable by which that is told the GPUs. `image` is
-    the image that is made for them, `visibility_variable` the one by which processes that see all of them choose.
+    the image that is made for them, `visibility_variable` the one by which processes that see all of them choose. In a
+    cluster `cluster_resource` is what its device plugin offers, `cluster_labels` what its node labels begin with.
     """
 
     image: str
@@ -29,6 +30,8 @@ class Access:
     cdi_kind: str = ""
     runtime: str = ""
     runtime_variable: str = ""
+    cluster_resource: str = ""
+    cluster_labels: str = ""
 
 
 _ACCESS = {
@@ -43,6 +46,9 @@ _ACCESS = {
         cdi_kind="amd.com/gpu",
         runtime="amd",
         runtime_variable="AMD_VISIBLE_DEVICES",
+        # github.com/ROCm/k8s-device-plugin, its docs/user-guide
+        cluster_resource="amd.com/gpu",
+        cluster_labels="amd.com",
     ),
     "cpu": Access(image="aim-engine-unified-cpu"),
 }

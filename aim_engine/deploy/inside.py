@@ -34,7 +34,7 @@ MOUNTED = {
 # address are published, the folders mounted, the hardware is what the container has.
 _NOT_SAID = {
     "model", "recipe", "gpu_count", "host", "port", "health_port", "cache_dir", "state_dir", "image_cache", "hardware",
-    "port_range", "engine_registry", "log_dir", "log_name", *MOUNTED,
+    "port_range", "engine_registry", "log_dir", "log_name", "node_rank", "leader_address", *MOUNTED,
 }  # fmt: skip
 # A container without GPUs still sees the host's in /sys, and would take it for an error that it cannot open them; so
 # where the plan is for the CPU it is told so.

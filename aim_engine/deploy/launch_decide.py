@@ -166,6 +166,15 @@ def spec_of(job: Job, plan: Plan, name: str, client: DockerClient | None, place:
     )
 
 
+def _check_alone(request: Request) -> None:
+    if request.nodes > 1:
+        raise InputError(
+            f"AIM_NODES={request.nodes}: a container is launched on this host alone",
+            hint="start the image on every node with AIM_NODES, AIM_NODE_RANK and AIM_LEADER_ADDRESS, or use "
+            "aim-engine render kubernetes",
+        )
+
+
 def container_as_wished(
     plan: Plan, wishes: Wishes, *, cdi_devices: tuple[str, ...] = (), runtime: str | None = None
 ) -> ContainerSpec:
@@ -174,6 +183,7 @@ def container_as_wished(
     Raises:
         InputError: a wish cannot be fulfilled.
     """
+    _check_alone(plan.request)
     return container_spec(
         plan,
         image=image_name(plan, wishes.image),

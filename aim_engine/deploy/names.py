@@ -18,19 +18,25 @@ from aim_engine.values import slug
 _LONGEST_NAME = 63
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", re.ASCII)  # moby/moby, daemon/names: RestrictedNamePattern
 HOST_NETWORK = "host"
-_IMAGE = re.compile(r"[A-Za-z0-9][\w.:/@-]{0,511}", re.ASCII)  # distribution/reference, loosely; no leading dash
+# distribution/reference, reference.go and regexp.go: a host and its port, a path of small letters, a tag, a digest
+_HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::\d{1,5})?/"
+_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_IMAGE = re.compile(
+    rf"(?=.{{1,512}}\Z)(?:{_HOST})?{_PART}(?:/{_PART})*(?::\w[\w.-]{{0,127}})?(?:@[a-z][a-z0-9+._-]*:[0-9a-f]{{32,}})?",
+    re.ASCII,
+)
 _LARGEST_ID = 2**31 - 1  # opencontainers/runc, libcontainer/user: maxID
 _USER = re.compile(r"\d{1,10}(:\d{1,10})?", re.ASCII)
 
 
-def container_name(plan: Plan) -> str:
+def container_name(plan: Plan, *, longest: int = _LONGEST_NAME) -> str:
     """`aim-engine-qwen-qwen3-32b-4gpu-bf16-vllm`; a folder gives its last name, a name without letters its digest."""
     winner = plan.winner
     folder = plan.request.model_folder
     model = plan.model if folder is None else Path(folder).absolute().name
     devices = "cpu" if winner.recipe.gpu_type == "CPU" else f"{winner.gpu_count}gpu"
     tail = f"{devices}-{slug(winner.recipe.precision)}-{slug(winner.variant.backend)}"
-    room = _LONGEST_NAME - len(f"aim-engine--{tail}")
+    room = longest - len(f"aim-engine--{tail}")
     return f"aim-engine-{_short(slug(model), model, max(room, 12))}-{tail}"
 
 

@@ -192,13 +192,18 @@ def _ports(plan: Plan) -> tuple[Port, ...]:
     )
 
 
-def _memory_bytes(plan: Plan) -> int | None:
-    """A limit for a model in the host's own memory, in whole GiB, where its needs are known and less than is there."""
+def host_memory_bytes(plan: Plan) -> int | None:
+    """What a model in the host's own memory needs, in whole GiB; None for one in GPUs, or of unknown needs."""
     if plan.ledger is None or access_of(plan).always:
         return None
     needed = int(plan.ledger.total_bytes * _CPU_MEMORY_FACTOR) + _CPU_MEMORY_MARGIN
-    limit = -(-needed // GIB) * GIB
-    return limit if limit < plan.winner.gpus[0].memory_bytes else None
+    return -(-needed // GIB) * GIB
+
+
+def _memory_bytes(plan: Plan) -> int | None:
+    """A limit for such a model, where that is less than is there."""
+    needed = host_memory_bytes(plan)
+    return needed if needed is not None and needed < plan.winner.gpus[0].memory_bytes else None
 
 
 def _labels(plan: Plan) -> dict[str, str]:

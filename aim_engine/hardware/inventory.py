@@ -87,6 +87,11 @@ class Gpu:
         return f"GPU {self.index} ({self.pci_address})" if self.usable else f"the GPU at {self.pci_address}"
 
     @property
+    def is_host(self) -> bool:
+        """True for the CPU as an accelerator."""
+        return self.product == "CPU"
+
+    @property
     def is_partition(self) -> bool:
         """True for a part of a GPU: its compute mode is any but SPX."""
         return self.partition is not None and not self.partition.startswith("SPX")

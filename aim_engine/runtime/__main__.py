@@ -32,6 +32,10 @@ def _main() -> int:
         from aim_engine.runtime import sidecar
 
         return sidecar.main(arguments)
+    if program == "inventory":
+        from aim_engine.runtime import inventory
+
+        return inventory.main(arguments)
     raise SystemExit(f"unknown program {program!r}")
 
 

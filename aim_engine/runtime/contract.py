@@ -56,10 +56,18 @@ class Contract:
     log_level: str
     log_format: str
     start_timeout_seconds: float
+    stall_timeout_seconds: float | None  # None for each phase's own limit, 0 for none
     hang_timeout_seconds: float
     drain_timeout_seconds: float
     keep_alive: bool
     max_retries: int
+    sanity: bool = False  # fixed questions before it is ready
+    canary_every_seconds: float = 0.0
+    computes_on_host: bool = False
+    nodes: int = 1
+    node_rank: int = 0
+    leader_address: str = ""
+    leader_port: int = 0
     ladder: tuple[Rung, ...] = ()
     given_up: tuple[str, ...] = ()  # names of rungs that are taken from the start
 
@@ -73,6 +81,18 @@ def _rung(rung: Mapping[str, Any]) -> Rung:
         env=dict(rung["env"]),
         unset=tuple(rung["unset"]),
     )
+
+
+def _seconds_or_none(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _group(words: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Which of several nodes this is."""
+    if not words:
+        return {}
+    return {"nodes": int(words["nodes"]), "node_rank": int(words["rank"]), "leader_address": str(words["address"]),
+            "leader_port": int(words["port"])}  # fmt: skip
 
 
 def read_contract(plan: Mapping[str, Any]) -> Contract:
@@ -107,10 +127,15 @@ def read_contract(plan: Mapping[str, Any]) -> Contract:
             log_level=runtime.get("log_level", "info"),
             log_format=runtime.get("log_format", "text"),
             start_timeout_seconds=float(runtime["start_timeout_seconds"]),
+            stall_timeout_seconds=_seconds_or_none(runtime.get("stall_timeout_seconds")),
             hang_timeout_seconds=float(runtime["hang_timeout_seconds"]),
             drain_timeout_seconds=float(runtime["drain_timeout_seconds"]),
             keep_alive=bool(runtime.get("keep_alive", False)),
+            sanity=bool(runtime.get("sanity", False)),
             max_retries=int(runtime.get("max_retries", 0)) if runtime.get("fallback", True) else 0,
+            canary_every_seconds=float(runtime.get("canary_seconds", 0.0)),
+            computes_on_host=bool(runtime.get("computes_on_host", False)),
+            **_group(runtime.get("group")),
             ladder=tuple(map(_rung, plan.get("ladder", ()))),
             given_up=tuple(plan.get("given_up", ())),
         )

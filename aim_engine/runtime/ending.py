@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -29,6 +31,10 @@ _TERMINATION_BYTES = 4096
 # A vLLM that is starting may swallow a SIGTERM: its engine process is being waited for. The second one ends it.
 _START_TERMS = 3
 _START_TERM_SECONDS = 2.0
+# Within which the guard has told what is in flight, where less was given to finish it (guard.py looks every 0.25 s).
+_RECEIPT_SECONDS = 1.0
+# Within which all nodes of a group hear that they are to stop.
+_LEADER_SIGNAL_SECONDS = 5.0
 
 
 class Ending:
@@ -57,7 +63,7 @@ class Ending:
         if isinstance(failed, dict):
             return failed
         receipt = receipt_in(self._state.path(files.TEMPORARY))
-        if finished:
+        if finished or (receipt and not receipt["cut"]):  # nobody misses what an idle server's own end would have been
             return _words("Drained", 0, f"stopped as {name} asked", receipt)
         code = 128 + int(self._signals.asked or signal.SIGTERM)
         return _words("Killed", code, f"stopped as {name} asked, and killed: {reason}", receipt)
@@ -73,11 +79,42 @@ class Ending:
             self._end_group(server)
 
     def _drain_ready(self, server: Identity, name: str) -> bool:
+        if self._contract.node_rank:
+            return self._end_worker(server, name)
         seconds = self._contract.drain_timeout_seconds
         self._log.info(f"{name}: requests in flight may finish, for up to {seconds:g} s")
         # only the server itself: its engine process would drop what is in flight
         processes.send(server, signal.SIGTERM)
-        return self._gone(server, seconds)
+        return self._gone(server, seconds) or self._told(server)
+
+    def _told(self, server: Identity) -> bool:
+        """Wait until the guard has told what is cut, which it may not have had the time for; True where the server has
+        ended meanwhile.
+        """
+
+        def told() -> bool:
+            return bool(receipt_in(self._state.path(files.TEMPORARY))) or not processes.is_alive(server)
+
+        self._signals.wait(_RECEIPT_SECONDS, told, step=0.02)
+        return not processes.is_alive(server)
+
+    def _end_worker(self, server: Identity, name: str) -> bool:
+        """A worker has no requests of its own; the leader's need it until the leader has drained, which is asked to
+        stop at the same time where the whole group is.
+        """
+        from aim_engine.runtime.node_group import ask_leader  # here: few runs are of several nodes
+
+        seconds, began = self._contract.drain_timeout_seconds, time.monotonic()
+        self._log.info(f"{name}: the leader may finish its requests, for up to {seconds:g} s")
+
+        def done() -> bool:
+            phase = (ask_leader(self._contract) or {}).get("phase", "failed")
+            alone = phase != "draining" and time.monotonic() - began > _LEADER_SIGNAL_SECONDS
+            return phase == "failed" or alone or not processes.is_alive(server)
+
+        self._signals.wait(seconds, done, step=0.5)
+        processes.send(server, signal.SIGTERM)
+        return True
 
     def _end_starting(self, server: Identity, name: str) -> bool:
         self._log.info(f"{name}: the engine is not ready yet; ending it")
@@ -130,7 +167,7 @@ class Ending:
             self._log.warning("a process does not end; it may be waiting for the driver")
         self._signals.pause(0)  # reaps the last
         self._state.remove(files.SOCKET, files.DAEMON_PID, files.SERVER, files.READY)
-        _remove_folder(self._state.path(files.TEMPORARY))
+        remove_folder(self._state.path(files.TEMPORARY))
 
     def _wait_for_daemon(self) -> None:
         def ended() -> bool:
@@ -141,7 +178,7 @@ class Ending:
             self._signals.wait(3, ended, step=0.02)
 
 
-def _remove_folder(folder: str) -> None:
+def remove_folder(folder: str) -> None:
     if os.path.isdir(folder):  # noqa: PTH112 - slim
         import shutil  # here: only for a run that got as far as an engine
 
@@ -179,15 +216,21 @@ def say_last_words(
     line = json.dumps(words, ensure_ascii=False)
     with suppress(OSError):
         state.write(files.WORDS, words)
-    data = line.encode("utf-8", "backslashreplace")
+    leave_words(words, termination_log)
+    say(f"{people}{line}\n".encode("utf-8", "backslashreplace"))
+
+
+def leave_words(words: Mapping[str, Any], termination_log: str = TERMINATION_LOG) -> None:
+    """In the file that Kubernetes shows, where there is one: it made it."""
+    data = json.dumps(words, ensure_ascii=False).encode("utf-8", "backslashreplace")
     with suppress(OSError):
         if os.path.isfile(termination_log):  # noqa: PTH113 - slim
             with open(termination_log, "wb") as file:  # noqa: PTH123 - slim
                 file.write(data[:_TERMINATION_BYTES])
-    say(people.encode("utf-8", "backslashreplace") + data + b"\n")
 
 
 def _for_people(words: dict[str, Any]) -> str:
     """As the command line shows its own errors."""
     lines = [f"error: {words['message']}", *(f"  {detail}" for detail in words.get("details", ()))]
-    return "\n".join([*lines, *([f"remedy: {words['hint']}"] if words.get("hint") else [])]) + "\n"
+    lines += [f"{name}: {words[key]}" for name, key in (("remedy", "hint"), ("evidence", "evidence")) if words.get(key)]
+    return "\n".join(lines) + "\n"

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 READY = b"READY\n"
 DONE = b"RESULT 2\nOK"
 _CUT = "Undecodable: b"
+MISSED = "the watch was started again meanwhile; what the engine said before that is in the log only"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +70,11 @@ def _pairs(line: str) -> dict[str, str]:
 
 
 class Lines:
-    """The last lines of a stream that arrives in pieces."""
+    """The last lines of a stream that arrives in pieces. Where its beginning was `missed`, they say so first."""
 
-    def __init__(self, most: int = 200) -> None:
+    def __init__(self, most: int = 200, *, missed: bool = False) -> None:
         self._most = most
+        self._missed = missed
         self._lines: list[str] = []
         self._rest = ""
 
@@ -84,7 +86,8 @@ class Lines:
         return lines
 
     def last(self) -> list[str]:
-        return [line for line in (*self._lines, self._rest) if line]
+        found = [line for line in (*self._lines, self._rest) if line]
+        return [MISSED, *found] if self._missed else found
 
     def clear(self) -> None:
-        self._lines, self._rest = [], ""
+        self._lines, self._rest, self._missed = [], "", False

@@ -10,10 +10,19 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aim_engine.errors import AimError, EngineCrashedError, EngineRefusedError
-from aim_engine.runtime.signatures import SIGNATURES, Signature
+from aim_engine.errors import (
+    AimError,
+    EngineCrashedError,
+    EngineHungError,
+    EngineRefusedError,
+    EngineStartTimeoutError,
+)
+from aim_engine.runtime.signature import Signature
+from aim_engine.runtime.signatures import SIGNATURES
 
 CRASH = "crash"  # nobody knows why
+HOST_MEMORY = "host memory"
+_ENDED_BY_US = {EngineStartTimeoutError: "slow start", EngineHungError: "hung"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +40,12 @@ class Failure:
     def permanent(self) -> bool:
         """Another attempt with the same settings would end the same way."""
         return not self.error.retryable
+
+
+def ended_by_us(reason: AimError) -> Failure:
+    """The failure of an engine that was ended because it came too late, or hung."""
+    kind = next((kind for error, kind in _ENDED_BY_US.items() if isinstance(reason, error)), CRASH)
+    return Failure(error=reason, kind=kind)
 
 
 USAGE_STATUS = 2  # argparse
@@ -54,7 +69,7 @@ def classify(
     text = "\n".join(_plain(line) for line in lines)
     tail = _telling_lines(lines)
     for signature in SIGNATURES:
-        if was_ready and not signature.serving:
+        if not (signature.serving if was_ready else signature.starting):
             continue
         if found := _last_match(signature.pattern, text):
             return Failure(error=_make(signature, found, was_ready, tail, model), lines=tail, kind=signature.kind)
@@ -86,7 +101,7 @@ def _killed_for_memory(reason: str, tail: tuple[str, ...], *, itself: bool, was_
         "less, or serve a smaller model",
         details=tail,
     )
-    return Failure(error=error, lines=tail, kind="host memory")
+    return Failure(error=error, lines=tail, kind=HOST_MEMORY)
 
 
 def _make(signature: Signature, found: re.Match[str], was_ready: bool, tail: tuple[str, ...], model: str) -> AimError:
@@ -131,13 +146,15 @@ def _plain(line: str) -> str:
 
 
 _EXCEPTION = re.compile(r"(?:[\w.]+\.)?\w*(?:Error|Exception): .+")
-# What vLLM says of every failed start; the cause stands above it (vllm/v1/engine/utils.py).
-_NO_CAUSE = "Engine core initialization failed"
+# What vLLM says of every failed start and of every dead engine; the cause stands above it (vllm/v1/engine/utils.py,
+# vllm/v1/engine/exceptions.py).
+_NO_CAUSE = ("Engine core initialization failed", "EngineCore encountered an issue")
 
 
 def _cause(tail: Sequence[str]) -> str:
     """The last exception that says something."""
-    found = [match[0] for line in tail if (match := _EXCEPTION.search(line)) and _NO_CAUSE not in line]
+    telling = [line for line in tail if not any(text in line for text in _NO_CAUSE)]
+    found = [match[0] for line in telling if (match := _EXCEPTION.search(line))]
     return found[-1][:300] if found else ""
 
 

@@ -51,6 +51,8 @@ _STOPPING = json.dumps(
 ).encode()
 _TRY_AGAIN_LATER = 1013  # RFC 6455's registry of close codes
 _WORK = ("POST", "PUT", "PATCH", "DELETE")  # to look on is allowed to the last
+# Of the health sidecar (`canary`): its requests are nobody's, and so in no receipt.
+CANARY_HEADER = b"x-aim-canary"
 
 
 class Guard:
@@ -81,19 +83,20 @@ class Guard:
             await _refuse(scope, receive, send)
             return
         work = scope["type"] == "websocket" or scope["method"] in _WORK
+        counts = work and not _is_canary(scope["headers"])
         if work and self._is_stopping():
-            self.refused += 1
+            self.refused += counts
             self._tell()
             await _refuse(scope, receive, send, body=_STOPPING, status=503)
             return
         self.in_flight += 1
-        self.working += work
+        self.working += counts
         try:
             await self._app(scope, receive, send)
         finally:
             self.in_flight -= 1
-            self.working -= work
-            if work and self._is_stopping():
+            self.working -= counts
+            if counts and self._is_stopping():
                 self.finished += 1
                 self._tell()
 
@@ -132,6 +135,10 @@ def _knows(key: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bool:
         elif lowered == b"x-api-key" and hmac.compare_digest(value.strip(), key):
             return True
     return False
+
+
+def _is_canary(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    return any(name.lower() == CANARY_HEADER for name, _ in headers)
 
 
 def _is_preflight(scope: Scope) -> bool:

@@ -1,8 +1,24 @@
 """Is it well: what was observed, over time, in; a verdict out.
 
-Pure. `advance` folds one observation into what is remembered, `judge` says what that means. Busy is not hung: a
-verdict of hung needs work that waits and a counter that stands still (vLLM answers /health with 200 while its engine
-process is frozen, while it drains, and before it ever ran a forward pass).
+Pure. `advance` folds one observation into what is remembered, `judge` says what that means, and `canary_due` whether
+the engine is to be asked for a token to find out. (vLLM answers /health with 200 while its engine process is frozen,
+while it drains, and before it ever ran a forward pass.)
+
+Busy is not hung. Hung means that there is work (requests that the server has open, or that the engine has in its
+queue) and that for the time limit
+
+- no counter of the engine has moved: not the steps that gave tokens, nor the share of the KV cache. The latter tells a
+  long prefill in several steps, which vLLM 0.32 counts nowhere else: `iteration_tokens_total` moves only with a step
+  that has output (vllm/v1/engine/async_llm.py), the cache's share is sent after every step (scheduler.make_stats);
+- and nothing was computed that can be seen from outside. Where the host itself is the accelerator that is the CPU time
+  of the engine's processes, and it tells one long step from a halt. Beside a GPU CPU time says nothing, a kernel that
+  hangs is waited for by spinning; there only compilers count (AITER's and Triton's first use of a kernel), see
+  `cpu_time`. A process that is stopped (SIGSTOP, a debugger) computes nothing, whatever its siblings spin. Computing
+  without any counter is believed for `_COMPUTING_TIMES` of the limit: an endless loop computes too.
+
+Work that the server has open and the engine does not know of is either a client that does not read its answer, or an
+engine that does not take anything in: the canary tells. It is not sent while the two agree that there is work, nor
+while a stop is asked for; what answers it with an error (a full queue, say) has not failed.
 """
 
 from __future__ import annotations
@@ -13,6 +29,12 @@ PHASES = ("planning", "starting", "loading", "probing", "ready", "draining", "fa
 
 # Longer than a watch needs to notice an end and to say what it does about it.
 _UNATTENDED_SECONDS = 15.0
+# Of one core: threads that only wait (ZeroMQ's, a monitor's) take a few percent; a busy machine leaves this much.
+_COMPUTING_SHARE = 0.1
+_COMPUTING_TIMES = 5.0
+_CANARY_SHARE = 0.5  # of the time limit: two that fail take the whole
+_DOUBT_SHARE = 0.25
+_MOST_CANARY_FAILURES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +46,16 @@ class Observation:
     healthy: bool | None = None  # /health: 200, another status, no answer
     silent: bool = False  # a connection was taken, and nothing answered
     probe: str | None = None  # "" answered; otherwise the engine's own error text
-    load: float | None = None  # requests that the server works on
+    probe_hint: str = ""  # what to do about that
+    load: float | None = None  # requests that the server has open, the canary not counted
+    queue: float | None = None  # requests that the engine runs or lets wait
+    waiting: float | None = None  # those of them that wait
     iterations: float | None = None  # steps that the engine made
+    marks: tuple[float, ...] = ()  # whatever else of its counters moves as it works
+    worked_seconds: float | None = None  # CPU time that counts as its work, as far as there is work
+    asleep: bool = False  # it was told to sleep (vLLM's sleep mode)
+    canary: str | None = None  # one that ended since the last look: "answered", "refused", "silent"
+    canary_since: float | None = None  # one that is waited for
     stage: str | None = None
     stop_asked: bool = False
     retry_pending: bool = False
@@ -41,11 +71,28 @@ class Memory:
     was_healthy: bool = False
     ready_since: float | None = None
     probe_error: str = ""
+    probe_hint: str = ""
     load: float = 0.0
+    queue: float = 0.0
+    waiting_since: float | None = None  # that any wait, without a moment in which none did
     iterations: float | None = None
-    moved_at: float = 0.0  # when the counter last moved, or there was nothing to do
+    marks: tuple[float, ...] = ()
+    moved_at: float = 0.0  # when a counter last moved, or there was nothing to do
+    advanced_at: float = 0.0  # when a counter last moved
+    idle_since: float | None = None
+    worked_seconds: float | None = None
+    worked_from: float = 0.0  # when they were read
+    computed_at: float | None = None  # when it was last seen to compute
     heard_at: float = 0.0  # when the server last answered anything
     gone_since: float | None = None
+    canary_from: float | None = None  # when the one that is waited for was sent
+    canary_at: float = 0.0  # when one last ended
+    canary_failures: int = 0  # in a row
+    hung: str = ""  # why it counts as hung
+
+    @property
+    def work(self) -> float:
+        return max(self.load, self.queue)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +103,31 @@ class Verdict:
     ready: bool = False
     live: bool = True
     hung: bool = False
+    lost: bool = False  # a node of the group, and with it the rest
     reason: str = ""
     hint: str = ""
+
+
+def canary_seconds(hang_timeout_seconds: float) -> float:
+    """How long an answer to a canary may take."""
+    return _CANARY_SHARE * hang_timeout_seconds
+
+
+def canary_due(memory: Memory, seen: Observation, *, every_seconds: float, hang_timeout_seconds: float) -> bool:
+    """Whether to ask for a token now: of an engine that has long had nothing to do, or that is in doubt.
+    `every_seconds` of 0 leaves the doubt.
+    """
+    if memory.ready_since is None or not seen.healthy or seen.asleep or seen.stop_asked:
+        return False
+    if seen.canary_since is not None or memory.canary_from is not None:
+        return False
+    if memory.work > 0:
+        doubt_seconds = _DOUBT_SHARE * hang_timeout_seconds
+        doubtful = memory.load <= 0 or memory.queue <= 0
+        return doubtful and seen.at - max(memory.moved_at, memory.canary_at) >= doubt_seconds
+    if every_seconds <= 0 or memory.idle_since is None:
+        return False
+    return memory.canary_failures > 0 or seen.at - max(memory.idle_since, memory.canary_at) >= every_seconds
 
 
 def advance(memory: Memory, seen: Observation) -> Memory:
@@ -74,18 +144,68 @@ def advance(memory: Memory, seen: Observation) -> Memory:
     if seen.probe == "" and memory.ready_since is None:
         memory = replace(memory, ready_since=seen.at, probe_error="", moved_at=seen.at)
     elif seen.probe:
-        memory = replace(memory, probe_error=seen.probe)
-    return _count(memory, seen)
+        memory = replace(memory, probe_error=seen.probe, probe_hint=seen.probe_hint)
+    return _heed_canary(_count(memory, seen), seen)
+
+
+def heed(memory: Memory, verdict: Verdict) -> Memory:
+    """A server that hung is to be ended; what still moves as its processes end makes it no better."""
+    return replace(memory, hung=verdict.reason) if verdict.hung else memory
 
 
 def _count(memory: Memory, seen: Observation) -> Memory:
     if seen.load is None:
         return memory  # nothing is known, so nothing changes: neither a proof of work nor of a halt
-    idle_before = memory.load <= 0  # what came since may have come just now
-    memory = replace(memory, load=seen.load)
-    if seen.load <= 0 or idle_before or seen.iterations != memory.iterations:
-        return replace(memory, iterations=seen.iterations, moved_at=seen.at)
-    return memory
+    idle_before = memory.work <= 0  # what came since may have come just now
+    moved = (seen.iterations, seen.marks) != (memory.iterations, memory.marks)
+    memory = _count_computing(memory, seen)
+    waits = bool(seen.waiting)
+    memory = replace(
+        memory,
+        load=seen.load,
+        queue=seen.queue or 0.0,
+        iterations=seen.iterations,
+        marks=seen.marks,
+        advanced_at=seen.at if moved else memory.advanced_at,
+        canary_failures=0 if moved else memory.canary_failures,
+        waiting_since=(memory.waiting_since if memory.waiting_since is not None else seen.at) if waits else None,
+    )
+    idle = memory.work <= 0
+    if moved or not idle:
+        memory = replace(memory, idle_since=seen.at if idle else None)
+    elif memory.idle_since is None:
+        memory = replace(memory, idle_since=seen.at)
+    return replace(memory, moved_at=seen.at) if idle or idle_before or moved else memory
+
+
+def _count_computing(memory: Memory, seen: Observation) -> Memory:
+    """The first figure after a while without work is only where to count from."""
+    known, now = memory.worked_seconds, seen.worked_seconds
+    if known is not None and now is not None:
+        share = _COMPUTING_SHARE * (seen.at - memory.worked_from)
+        if now > known and now - known >= share:
+            memory = replace(memory, computed_at=seen.at)
+    return replace(memory, worked_seconds=now, worked_from=seen.at)
+
+
+def _heed_canary(memory: Memory, seen: Observation) -> Memory:
+    """What came of the canary. Silence counts where it alone would have been work, and nothing moved meanwhile."""
+    if seen.canary_since is not None:
+        return replace(memory, canary_from=seen.canary_since)
+    if seen.canary is None:
+        return replace(memory, canary_from=None)
+    sent_at = memory.canary_from if memory.canary_from is not None else seen.at
+    memory = replace(memory, canary_from=None, canary_at=seen.at)
+    if seen.canary == "silent" and memory.work <= 0 and memory.advanced_at < sent_at:
+        return replace(memory, canary_failures=memory.canary_failures + 1)
+    if seen.canary == "answered":
+        memory = replace(memory, moved_at=seen.at, advanced_at=seen.at)
+    return replace(memory, canary_failures=0)
+
+
+def still_seconds(memory: Memory, at: float) -> float:
+    """How long the state has stood as it is although there is work; 0 where there is none."""
+    return max(0.0, at - memory.moved_at) if memory.work > 0 else 0.0
 
 
 def judge(memory: Memory, seen: Observation, *, hang_timeout_seconds: float) -> Verdict:
@@ -100,18 +220,37 @@ def judge(memory: Memory, seen: Observation, *, hang_timeout_seconds: float) -> 
 
 
 def _while_serving(memory: Memory, seen: Observation, hang_timeout_seconds: float) -> Verdict:
-    stalled = seen.at - memory.moved_at
+    if memory.hung:
+        return _hung(memory.hung)
     if seen.at - memory.heard_at >= hang_timeout_seconds:
         return _hung(f"the server takes connections, and has not answered for {seen.at - memory.heard_at:.0f} s")
-    # what a silent server has to do is not known: its last count may be older than its silence
-    if memory.load > 0 and stalled >= hang_timeout_seconds and not seen.silent:
-        waiting = "1 request waits" if memory.load == 1 else f"{memory.load:g} requests wait"
-        return _hung(f"{waiting}, and the engine has not advanced for {stalled:.0f} s")
+    if reason := _halt(memory, seen, hang_timeout_seconds):
+        return _hung(reason)
     if seen.healthy is False:
         return Verdict(phase="failed", reason="the engine process has died", hint="the server ends itself in seconds")
     if seen.healthy is None and not seen.silent:
         return Verdict(phase="failed", reason="the server does not take connections")
     return Verdict(phase="ready", ready=True)
+
+
+def _halt(memory: Memory, seen: Observation, hang_timeout_seconds: float) -> str:
+    """Why the engine counts as hung, or ""."""
+    # what a silent server has to do is not known: its last count may be older than its silence
+    if seen.asleep or seen.silent:
+        return ""
+    if memory.canary_failures >= _MOST_CANARY_FAILURES:
+        each = canary_seconds(hang_timeout_seconds)
+        return f"the engine is idle, and twice in a row it has not answered a request for one token within {each:g} s"
+    stalled = still_seconds(memory, seen.at)
+    if stalled < hang_timeout_seconds:
+        return ""
+    waiting = "1 request waits" if memory.work == 1 else f"{memory.work:g} requests wait"
+    computed = memory.computed_at
+    if computed is not None and seen.at - computed < hang_timeout_seconds:
+        if stalled < _COMPUTING_TIMES * hang_timeout_seconds:
+            return ""
+        return f"{waiting}, and the engine has computed for {stalled:.0f} s without getting anywhere"
+    return f"{waiting}, and the engine has not advanced for {stalled:.0f} s"
 
 
 def _hung(reason: str) -> Verdict:
@@ -134,7 +273,8 @@ def _without_server(memory: Memory, seen: Observation) -> Verdict:
 
 def _while_starting(memory: Memory, seen: Observation) -> Verdict:
     if memory.probe_error:
-        return Verdict(phase="probing", reason=memory.probe_error, hint="the engine refused a request for one token")
+        hint = memory.probe_hint or "the engine refused a request for one token"
+        return Verdict(phase="probing", reason=memory.probe_error, hint=hint)
     if memory.was_healthy:
         return Verdict(phase="probing", reason="waiting for the first token; the first request may compile kernels")
     if seen.stage is not None:

@@ -6,7 +6,7 @@ In: servers that began and failures that ended them. Out: the same as a file. De
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from aim_engine.runtime import state as files
@@ -39,6 +39,11 @@ class History:
         failure = self._attempts[-2]["failure"] if len(self._attempts) > 1 else None
         return str(failure["message"]) if failure else ""
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether the newest attempt has not ended, as far as is known."""
+        return bool(self._attempts) and self._attempts[-1]["ended"] is None
+
     def seconds(self) -> float:
         """How long the newest attempt has taken, without the time in which everything was frozen."""
         if not self._attempts:
@@ -64,7 +69,7 @@ class History:
 
     def begin(self, pid: int, *, oom_kills: int = 0) -> None:
         """A server runs, or ran; nothing changes when it is known already."""
-        if self._attempts and self._attempts[-1]["ended"] is None:
+        if self.goes_on:
             return
         self._attempts.append(
             {
@@ -85,6 +90,17 @@ class History:
         """The newest attempt failed; its number."""
         self._attempts[-1].update(ended=time.time(), failure=failure.error.as_json())
         return int(self._attempts[-1]["number"])
+
+    @property
+    def newest(self) -> Mapping[str, Any]:
+        """The newest attempt, or nothing."""
+        return self._attempts[-1] if self._attempts else {}
+
+    def tell_evidence(self, path: str | None) -> None:
+        """Where it is kept what was seen of the newest attempt's failure."""
+        if self._attempts and path is not None:
+            self._attempts[-1]["evidence"] = path
+            self.save()
 
     def save(self) -> None:
         self._state.write(

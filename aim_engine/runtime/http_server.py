@@ -29,10 +29,13 @@ class HealthServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, host: str, port: int, snapshot: Callable[[], Snapshot]) -> None:
+    def __init__(
+        self, host: str, port: int, snapshot: Callable[[], Snapshot], heard: Callable[[str], object] = str
+    ) -> None:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         self.address_family = family
         self.snapshot = snapshot
+        self.heard = heard
         self._free = threading.Semaphore(_MOST_CONNECTIONS)
         self._open: dict[socket.socket, float] = {}
         super().__init__(address[:2], _Handler)  # type: ignore[arg-type]
@@ -101,7 +104,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0].partition("#")[0]
-        self._send(reply(path if path == "/" else path.rstrip("/"), self.server.snapshot()))
+        path = path if path == "/" else path.rstrip("/")
+        self.server.heard(path)
+        self._send(reply(path, self.server.snapshot()))
 
     do_HEAD = do_GET  # noqa: N815 - the base class names them
 

@@ -6,16 +6,15 @@ Looks into the Hugging Face cache for what is there already; asks no network. Ju
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from aim_engine.hardware.inventory import Firmware, Gpu, Holder
 from aim_engine.hardware.preflight.check import Checkpoint, Needs, Presence
+from aim_engine.runtime.fetched import bytes_here, hub_folder, whole_bytes
 
-_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 _GPU_FIELDS = frozenset(field.name for field in fields(Gpu))
 
 
@@ -30,9 +29,10 @@ def needs_of(plan: Mapping[str, Any], environment: Mapping[str, str]) -> Needs:
         port=runtime["port"],
         health_port=runtime["health_port"],
         gpus=tuple(_gpu(words) for words in plan.get("gpus", ())),
-        tensor_parallel_size=plan.get("tensor_parallel_size", 1),
+        # a layer's parts may lie on other nodes too
+        tensor_parallel_size=min(plan.get("tensor_parallel_size", 1), max(1, len(plan.get("gpus", ())))),
         budget_bytes=memory.get("budget_bytes"),
-        checkpoint=_checkpoint(plan, Path(environment.get("HF_HUB_CACHE") or home / "hub")),
+        checkpoint=_checkpoint(plan, hub_folder(environment, runtime["cache_dir"])),
         has_token=has_token(environment, home),
         offline=_switched_on({**environment, **plan["command"]["env"]}.get("HF_HUB_OFFLINE", "")),
         engine_version=(plan.get("engine") or {}).get("version"),
@@ -62,13 +62,13 @@ def _gpu(words: Mapping[str, Any]) -> Gpu:
 
 def _checkpoint(plan: Mapping[str, Any], hub_cache: Path) -> Checkpoint:
     name = plan["huggingface_id"]
-    size, reckoned = _size(plan)
+    size, reckoned = whole_bytes(plan)
     if name.startswith("/"):
         return Checkpoint(name=name, folder=Path(name), presence="whole", size_bytes=size, missing_bytes=0)
     here = _presence(plan, hub_cache)
     missing = 0 if here == "whole" else None
     if size is not None and here in ("part", "absent"):
-        missing = max(0, size - sum(_bytes_here(_home(name, hub_cache), plan.get("revision") or "main")))
+        missing = max(0, size - bytes_here(name, hub_cache, plan.get("revision") or "main"))
     return Checkpoint(
         name=name,
         folder=hub_cache,
@@ -80,39 +80,14 @@ def _checkpoint(plan: Mapping[str, Any], hub_cache: Path) -> Checkpoint:
     )
 
 
-def _size(plan: Mapping[str, Any]) -> tuple[int | None, bool]:
-    """Bytes of the whole checkpoint, and whether they are only reckoned: the ledger's line is that of one GPU."""
-    for line in (plan.get("memory") or {}).get("lines", ()):
-        if line["name"] == "weights":
-            return line["bytes"] * plan.get("tensor_parallel_size", 1), line["basis"] == "assumed"
-    return None, False
-
-
 def _presence(plan: Mapping[str, Any], hub_cache: Path) -> Presence:
     """How much of a hub model the cache holds; nothing is said of another kind of store."""
-    from aim_engine.catalog.hub_cache import cached_folder  # here: whoever made a plan has it loaded already
+    from aim_engine.catalog.hub_cache import cached_folder, home_of  # here: whoever made a plan has it loaded already
 
     name = plan["huggingface_id"]
     if "://" in name:
         return "unknown"
     if cached_folder(name, hub_cache, plan.get("revision") or "main") is not None:
         return "whole"
-    there = os.path.exists(_home(name, hub_cache))  # noqa: PTH110 - says no where Path.exists raises
+    there = os.path.exists(home_of(name, hub_cache))  # noqa: PTH110 - says no where Path.exists raises
     return "part" if there else "absent"
-
-
-def _home(name: str, hub_cache: Path) -> Path:
-    """Where the cache keeps a model (huggingface_hub's guide "Understand caching")."""
-    return hub_cache / f"models--{name.replace('/', '--')}"
-
-
-def _bytes_here(home: Path, revision: str) -> Iterator[int]:
-    """The weights of that snapshot, and what of others has been fetched so far. Other snapshots do not count."""
-    named, found = home / "refs" / revision, [*(home / "blobs").glob("*.incomplete")]
-    with suppress(OSError, UnicodeDecodeError):
-        commit = named.read_text().strip() if named.exists() else revision
-        found += (home / "snapshots" / commit).iterdir() if commit else ()
-    for path in found:
-        if path.name.endswith((*_WEIGHTS, ".incomplete")):
-            with suppress(OSError):  # a link to what is not there
-                yield path.stat().st_size

@@ -10,7 +10,7 @@ import fcntl
 import os
 import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +60,10 @@ def take_folder(folder: str) -> tuple[State, int]:
 
 
 def _prepare(plan: Mapping[str, Any], contract: Contract, state: State, site: Site | None) -> None:
-    check_port(contract.host, contract.port, "AIM_PORT")
+    if contract.node_rank == 0:  # a worker has no API
+        check_port(contract.host, contract.port, "AIM_PORT")
+    if contract.nodes > 1 and contract.node_rank == 0:
+        check_port("0.0.0.0", contract.leader_port, "AIM_LEADER_PORT")
     check_port(contract.host, contract.health_port, "AIM_HEALTH_PORT")
     check_cache(Path(contract.cache_dir))
     warnings = check_site(plan, contract, site)
@@ -68,6 +71,7 @@ def _prepare(plan: Mapping[str, Any], contract: Contract, state: State, site: Si
         check_certificate(*contract.tls_files)
     if contract.model.startswith("/"):
         check_model_folder(Path(contract.model))
+        check_tokenizer(Path(contract.model), contract.command.argv)
     told = lay_out(plan, contract)
     for note in told.get("notes", ())[len(plan.get("notes", ())) :]:
         Log("preflight", level=contract.log_level, style=contract.log_format).info(note)
@@ -180,6 +184,21 @@ def check_certificate(certificate: str, key: str) -> None:
             f"AIM_TLS_CERT={certificate} or AIM_TLS_KEY={key} cannot be read by uid {os.getuid()}: {error.strerror}",
             hint="mount both files, and make them readable for that user",
         ) from None
+
+
+def check_tokenizer(folder: Path, argv: Sequence[str]) -> None:
+    """A local model has one, unless the engine is told of another: it would make one of nothing, and serve noise (vLLM
+    0.32 with transformers 5 does so for Qwen3).
+    """
+    from aim_engine.catalog.hub_cache import holds_tokenizer  # here: whoever made a plan has it loaded already
+
+    if any(word.startswith(("--tokenizer", "--skip-tokenizer-init")) for word in argv):
+        return
+    with suppress(OSError):
+        if not holds_tokenizer(path.name for path in folder.iterdir()):
+            raise ModelAccessError(
+                f"{folder} holds no tokenizer", hint="put tokenizer.json and tokenizer_config.json of the model there"
+            )
 
 
 def check_model_folder(folder: Path) -> None:

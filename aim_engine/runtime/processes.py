@@ -15,7 +15,10 @@ from typing import NamedTuple
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PR_SET_CHILD_SUBREAPER = 36
-_SEGMENT = re.compile(rb" (/dev/shm/(?:psm_|sem\.mp-)[^ /\n]+)$", re.MULTILINE)
+# Python's (multiprocessing), RCCL's (rccl/src/misc/shmutils.cc), vLLM's (v1/kv_offload, cpu_communicator.py)
+_SEGMENT = re.compile(
+    rb" (/dev/shm/(?:psm_|sem\.mp-|nccl-|vllm_)[^ /\n]+|/dev/shm/[^ /\n]+-cpushm[^ /\n]*)$", re.MULTILINE
+)
 
 _HELD = re.compile(rb"^(RssAnon|RssFile|RssShmem|VmSwap):\s+(\d+) kB$", re.MULTILINE)
 
@@ -34,18 +37,30 @@ class Process(NamedTuple):
     state: str
     parent: int
     group: int
+    session: int
 
 
-def look(pid: int) -> Process | None:
-    """The process as it is now, or None."""
+def stat_of(pid: int) -> tuple[bytes, list[bytes]] | None:
+    """The name of a process, as the kernel keeps it, and the fields of /proc/PID/stat that follow it: the first is the
+    third of proc(5), its state. None where there is no such process.
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - slim
             text = file.read()
     except OSError:
         return None
     # the name, in brackets, may hold spaces and brackets itself: proc(5)
-    fields = text[text.rindex(b")") + 2 :].split()
-    return Process(Identity(pid, int(fields[19])), fields[0].decode(), int(fields[1]), int(fields[2]))
+    begin, end = text.index(b"("), text.rindex(b")")
+    return text[begin + 1 : end], text[end + 2 :].split()
+
+
+def look(pid: int) -> Process | None:
+    """The process as it is now, or None."""
+    found = stat_of(pid)
+    if found is None:
+        return None
+    fields = found[1]
+    return Process(Identity(pid, int(fields[19])), fields[0].decode(), *map(int, fields[1:4]))
 
 
 def read_identity(path: str) -> Identity | None:
@@ -146,7 +161,7 @@ def _is_tracker(pid: int) -> bool:
 
 
 def segments_of(pids: Iterable[int]) -> set[str]:
-    """The shared memory that Python made (psm_*, sem.mp-*) and these processes have mapped."""
+    """The shared memory that libraries made, by its names, and these processes have mapped."""
     found: set[str] = set()
     for pid in pids:
         try:

@@ -6,10 +6,11 @@ Pure: no socket, no file.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from aim_engine.runtime.exposition import engine_lines, escape_label, metric
 from aim_engine.runtime.health import PHASES, Verdict
 
 ROUTES: Mapping[str, str] = {
@@ -17,7 +18,8 @@ ROUTES: Mapping[str, str] = {
     "/health/live": "200, or 503 once the engine hangs or nobody tends to it",
     "/health/startup": "200 once the engine was ready",
     "/health/ready": "200 while requests are answered, else 503 with the reason",
-    "/status": "phase, timeline, attempts, the plan in short, memory predicted and actual, the engine's counters",
+    "/status": "phase, how far the start is, timeline, attempts, the plan in short, memory, the engine's counters, its "
+    "work, what AIM_SANITY found, what was kept of a failure",
     "/plan": "the whole plan",
     "/metrics": "Prometheus text",
 }
@@ -42,6 +44,11 @@ class Snapshot:
     counters: Mapping[str, float]
     now: float
     memory: Mapping[str, Any] = field(default_factory=dict)
+    start: Mapping[str, Any] = field(default_factory=dict)
+    sanity: Mapping[str, Any] | None = None
+    work: Mapping[str, Any] = field(default_factory=dict)
+    canary: Mapping[str, Any] = field(default_factory=dict)
+    nodes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +62,7 @@ class Reply:
 
 def reply(path: str, snapshot: Snapshot) -> Reply:
     """Answer a GET of `path`."""
-    verdict = snapshot.verdict
+    verdict = _told(snapshot)
     answers: dict[str, Callable[[], Reply]] = {
         "/": lambda: _json(200, {"routes": ROUTES}),
         "/health/live": lambda: _json(200 if verdict.live else 503, _words(verdict)),
@@ -65,6 +72,8 @@ def reply(path: str, snapshot: Snapshot) -> Reply:
         "/plan": lambda: _json(200, snapshot.plan),
         "/metrics": lambda: Reply(status=200, content_type=_PROMETHEUS, body=metrics(snapshot).encode()),
     }
+    if path.startswith("/node/") and snapshot.nodes.get("rank") == 0:  # of its workers
+        return _json(200, _words(verdict))
     answer = answers.get(path)
     return answer() if answer is not None else refusal(404, f"there is no {path}")
 
@@ -83,13 +92,22 @@ def _words(verdict: Verdict) -> dict[str, str]:
     return {"phase": verdict.phase, "reason": verdict.reason, "hint": verdict.hint}
 
 
+def _told(snapshot: Snapshot) -> Verdict:
+    """The verdict; of a start that is not the first one also why there is another."""
+    verdict, attempts = snapshot.verdict, snapshot.attempts
+    before = (attempts[-2].get("failure") or {}).get("message") if len(attempts) > 1 else None
+    if not before or verdict.phase not in ("starting", "loading", "probing"):
+        return verdict
+    return replace(verdict, reason=f"{verdict.reason} (attempt {attempts[-1].get('number')}, after: {before})")
+
+
 def _was_ready(snapshot: Snapshot) -> bool:
     return snapshot.verdict.ready or any(entry.get("phase") == "ready" for entry in snapshot.timeline)
 
 
 def status(snapshot: Snapshot) -> dict[str, Any]:
     """The body of /status."""
-    verdict = snapshot.verdict
+    verdict = _told(snapshot)
     started = snapshot.timeline[0]["at"] if snapshot.timeline else snapshot.now
     return {
         "phase": verdict.phase,
@@ -99,12 +117,18 @@ def status(snapshot: Snapshot) -> dict[str, Any]:
         "live": verdict.live,
         "pid": snapshot.pid,
         "uptime_seconds": round(snapshot.now - started, 3),
+        "start": snapshot.start,
         "timeline": phases(snapshot),
         "attempts": [_attempt(attempt) for attempt in snapshot.attempts],
         "given_up": _given_up(snapshot),
         "plan": {key: snapshot.plan[key] for key in _SUMMARY if key in snapshot.plan},
         "engine": snapshot.counters,
+        "work": snapshot.work,
+        "canary": snapshot.canary,
         "memory": snapshot.memory,
+        "sanity": snapshot.sanity,
+        "evidence": newest_evidence(snapshot),
+        **({"nodes": snapshot.nodes} if snapshot.nodes else {}),
     }
 
 
@@ -113,6 +137,11 @@ def _given_up(snapshot: Snapshot) -> list[dict[str, str]]:
     taken = snapshot.attempts[-1].get("without", ()) if snapshot.attempts else ()
     words = {rung["name"]: rung["gives_up"] for rung in snapshot.plan.get("ladder", ())}
     return [{"name": name, "gives_up": words.get(name, name)} for name in taken]
+
+
+def newest_evidence(snapshot: Snapshot) -> str | None:
+    """The folder that the newest failure of which anything was kept is told in."""
+    return next((str(one["evidence"]) for one in reversed(snapshot.attempts) if one.get("evidence")), None)
 
 
 def _attempt(attempt: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,7 +155,7 @@ def phases(snapshot: Snapshot) -> list[dict[str, Any]]:
     ends = [entry["at"] for entry in merged[1:]] + [snapshot.now]
     return [
         {"phase": entry["phase"], "at": entry["at"], "seconds": round(end - entry["at"], 3)}
-        for entry, end in zip(merged, ends, strict=True)
+        for entry, end in zip(merged, ends, strict=False)  # somebody may have removed the timeline
     ]
 
 
@@ -141,27 +170,44 @@ def metrics(snapshot: Snapshot) -> str:
     plan = snapshot.plan
     info = {key: str(plan.get(key, "")) for key in ("recipe_id", "model_id", "huggingface_id", "backend", "precision")}
     lines = [
-        *_metric("aim_engine_ready", "gauge", "1 while requests are answered", int(snapshot.verdict.ready)),
-        *_metric("aim_engine_live", "gauge", "0 once the engine hangs or is dead", int(snapshot.verdict.live)),
+        *metric("aim_engine_ready", "gauge", "1 while requests are answered", int(snapshot.verdict.ready)),
+        *metric("aim_engine_live", "gauge", "0 once the engine hangs or is dead", int(snapshot.verdict.live)),
         "# HELP aim_engine_phase The phase the run is in.",
         "# TYPE aim_engine_phase gauge",
         *(f'aim_engine_phase{{phase="{phase}"}} {int(phase == snapshot.verdict.phase)}' for phase in PHASES),
-        *_metric("aim_engine_restarts_total", "counter", "Times the engine was started again",
-                 max(0, len(snapshot.attempts) - 1)),
+        *metric("aim_engine_given_up", "gauge", "Things that the engine is served without, after failures",
+                len(_given_up(snapshot))),
+        *metric("aim_engine_restarts_total", "counter", "Times the engine was started again",
+                max(0, len(snapshot.attempts) - 1)),
         "# HELP aim_engine_info What is served.",
         "# TYPE aim_engine_info gauge",
         "aim_engine_info{" + ",".join(f'{name}="{escape_label(value)}"' for name, value in info.items()) + "} 1",
     ]  # fmt: skip
+    if snapshot.canary:
+        lines += [
+            "# HELP aim_engine_canaries_total One-token requests of our own to an idle engine, by what came of them.",
+            "# TYPE aim_engine_canaries_total counter",
+            *(f'aim_engine_canaries_total{{outcome="{outcome}"}} {snapshot.canary.get(outcome, 0)}'
+              for outcome in ("answered", "refused", "silent")),
+        ]  # fmt: skip
+    if snapshot.work:
+        lines += metric("aim_engine_still_seconds", "gauge", "How long work has waited without any progress",
+                        snapshot.work["still_seconds"])  # fmt: skip
     seconds = start_seconds(snapshot)
     if seconds is not None:
-        lines += _metric("aim_engine_start_seconds", "gauge", "From the start to the first answer", round(seconds, 3))
+        lines += metric("aim_engine_start_seconds", "gauge", "From the start to the first answer", round(seconds, 3))
+    if snapshot.timeline:
+        lines += metric("aim_engine_start_time_seconds", "gauge", "When the run began, in Unix time",
+                        snapshot.timeline[0]["at"])  # fmt: skip
+    if snapshot.pid is not None:  # what an engine counted that is gone says nothing of the next
+        lines += engine_lines(snapshot.counters)
+    lines += _start_phases(snapshot.start.get("phases", ()))
     return "\n".join(lines) + "\n"
 
 
-def _metric(name: str, kind: str, meaning: str, value: float) -> tuple[str, str, str]:
-    return f"# HELP {name} {meaning}.", f"# TYPE {name} {kind}", f"{name} {value}"
-
-
-def escape_label(value: str) -> str:
-    """A label's value as the text format wants it (prometheus.io/docs/instrumenting/exposition_formats)."""
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+def _start_phases(steps: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Of the newest start; the phase that goes on has its time so far."""
+    name = "aim_engine_start_phase_seconds"
+    samples = [f'{name}{{phase="{step["phase"]}"}} {step["seconds"]}' for step in steps]
+    head = [f"# HELP {name} How long each phase of the newest start took.", f"# TYPE {name} gauge"]
+    return head + samples if samples else []

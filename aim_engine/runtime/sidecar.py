@@ -10,20 +10,28 @@ import os
 import signal
 import threading
 import time
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from aim_engine.hardware.preflight.check import this_site
 from aim_engine.runtime import state as files
 from aim_engine.runtime.awake import TICK_SECONDS, Awake
+from aim_engine.runtime.canary import Canary
 from aim_engine.runtime.contract import Contract, read_contract
-from aim_engine.runtime.health import Memory, Observation, Verdict, advance, judge
+from aim_engine.runtime.health import Memory, Observation, Verdict, advance, canary_due, heed, judge
 from aim_engine.runtime.http_server import HealthServer
 from aim_engine.runtime.log import Log
+from aim_engine.runtime.node_group import Workers
+from aim_engine.runtime.observations import Observations, work
 from aim_engine.runtime.poller import Poller
 from aim_engine.runtime.remember import MemoryReport
 from aim_engine.runtime.routes import Snapshot
+from aim_engine.runtime.start_report import StartReport
 from aim_engine.runtime.state import State
 from aim_engine.runtime.supervisord import STATE_VARIABLE
+
+if TYPE_CHECKING:
+    from aim_engine.runtime.sanity import Sanity
 
 _STARTING_SECONDS = 0.1
 _PROBING_SECONDS = 0.02  # most answer the probe at once
@@ -40,11 +48,20 @@ def main(arguments: list[str]) -> int:
     key = os.environ.get("AIM_API_KEY") or os.environ.get("VLLM_API_KEY")
     awake = Awake()
     threading.Thread(target=_tick, args=(awake,), daemon=True).start()
-    poller = Poller(state=state, contract=contract, key=key, clock=awake.now)
-    sidecar = Sidecar(state, contract, plan, poller, log, inside=this_site(os.environ).in_container)
+    of_poller, of_sidecar = _kinds(contract)
+    poller = of_poller(state=state, contract=contract, key=key, clock=awake.now)
+    sidecar = of_sidecar(state, contract, plan, poller, log, inside=this_site(os.environ).in_container)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     sidecar.run()
     return 0
+
+
+def _kinds(contract: Contract) -> tuple[type[Poller], type[Sidecar]]:
+    if contract.node_rank == 0:
+        return Poller, Sidecar
+    from aim_engine.runtime.worker_sidecar import WorkerPoller, WorkerSidecar  # here: it is made of what is below
+
+    return WorkerPoller, WorkerSidecar
 
 
 def _tick(awake: Awake) -> None:
@@ -67,20 +84,29 @@ class Sidecar:
         self._log = log
         self._inside = inside  # a container
         self._memory = Memory()
+        self._canary = Canary(contract, poller.key)
+        self._observations = Observations(state)
         self._report = MemoryReport(state, plan, log)
+        self._start = StartReport(state, contract, plan, log)
         self._seen = Observation(at=poller.clock(), server=None)
         self._verdict = Verdict(phase="starting", reason="the engine is about to start")
         self._said: tuple[str, str] = ("", "")
         self._failed = ""
+        self._sanity: Sanity | None = None
+        self._workers = Workers(nodes=contract.nodes)
 
     def run(self) -> None:
-        server = HealthServer(self._contract.host, self._contract.health_port, self.snapshot)
+        server = HealthServer(self._contract.host, self._contract.health_port, self.snapshot, self.hear)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.5}, daemon=True).start()
         parent = os.getppid()
         while os.getppid() == parent:
             self.try_to_look()
             server.end_slow_connections()
             time.sleep(self._pause_seconds())
+
+    def hear(self, path: str) -> None:
+        """A question that may be a worker's."""
+        self._workers.hear(path, self._poller.clock())
 
     def _pause_seconds(self) -> float:
         if self._verdict.ready or self._verdict.phase == "draining":
@@ -102,17 +128,34 @@ class Sidecar:
 
     def look(self) -> None:
         """Look once, and write down what follows from it."""
-        self._seen = self._poller.look()
+        self._seen = self._with_canary(self._poller.look())
         self._memory = advance(self._memory, self._seen)
-        verdict = judge(self._memory, self._seen, hang_timeout_seconds=self._contract.hang_timeout_seconds)
+        limit = self._contract.hang_timeout_seconds
+        verdict = judge(self._memory, self._seen, hang_timeout_seconds=limit)
+        self._memory = heed(self._memory, verdict)
+        verdict = self._workers.judged(verdict, at=self._seen.at, ready_since=self._memory.ready_since)
+        self._observations.take(self._seen, self._memory, verdict, self._poller.counters)
+        every = self._contract.canary_every_seconds
+        if self._seen.server and canary_due(self._memory, self._seen, every_seconds=every, hang_timeout_seconds=limit):
+            self._canary.send(self._seen.server, self._seen.at)
         if self._memory.ready_since is not None and self._memory.server and not self._state.exists(files.READY):
             pid, start = self._memory.server
             if self._seen.server == self._memory.server:
                 self._state.write(files.READY, {"pid": pid, "start": start, "monotonic": time.monotonic()})
-        self._verdict = verdict
+        self._verdict = self._start.look(verdict, broken=bool(self._memory.probe_error))
         self._tell(verdict)
+        self._tell_sanity()
         if verdict.ready and self._memory.server and (seen := self._poller.memory) is not None:
             self._report.take(self._memory.server, seen)
+
+    def _with_canary(self, seen: Observation) -> Observation:
+        """The same with what is known of the canary, and without it in the load and in the queue."""
+        since = self._canary.since(seen.server)
+        outcome = self._canary.take()
+        own = 1.0 if since is not None and outcome is None else 0.0
+        load = max(0.0, seen.load - own) if seen.load is not None else None
+        queue = max(0.0, seen.queue - own) if seen.queue is not None else None
+        return replace(seen, load=load, queue=queue, canary=outcome, canary_since=since if outcome is None else None)
 
     def _tell(self, verdict: Verdict) -> None:
         said = (verdict.phase, verdict.reason)
@@ -125,7 +168,13 @@ class Sidecar:
         self._said = said
         pid = self._seen.server[0] if self._seen.server else None
         self._state.write(files.HEALTH, {"phase": verdict.phase, "ready": verdict.ready, "hung": verdict.hung,
-                                         "reason": verdict.reason, "pid": pid})  # fmt: skip
+                                         "lost": verdict.lost, "reason": verdict.reason, "pid": pid})  # fmt: skip
+
+    def _tell_sanity(self) -> None:
+        found = self._poller.sanity
+        if found is not None and found != self._sanity:
+            (self._log.error if found.passed is False else self._log.info)(found.sentence)
+        self._sanity = found
 
     def _addresses(self) -> str:
         """Where to send what, for the person who waited for it."""
@@ -136,6 +185,9 @@ class Sidecar:
         # the host's ports are not known inside
         inner = " (the container's own ports: outside, those that they are published as)" if self._inside else ""
         return f"{api[0]}://{host}:{self._contract.port}/v1 serves {body.get('model')}; health at {health}{inner}"
+
+    def _nodes(self) -> dict[str, Any]:
+        return self._workers.as_json(self._poller.clock()) if self._contract.nodes > 1 else {}
 
     def snapshot(self) -> Snapshot:
         """What the routes show now. A stop that was asked for shows at once, not at the next look."""
@@ -152,4 +204,9 @@ class Sidecar:
             counters=dict(self._poller.counters),
             now=time.time(),
             memory=self._report.shown(self._seen.server),
+            start=self._start.shown(verdict),
+            sanity=sanity.as_json() if (sanity := self._poller.sanity) else None,
+            work=work(self._memory, self._seen.at),
+            canary=self._canary.as_json(),
+            nodes=self._nodes(),
         )

@@ -5,35 +5,16 @@ Data; each names where its text comes from. How they are looked for is in `failu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from aim_engine.errors import (
-    AimError,
     CacheError,
     DoesNotFitError,
-    EngineCrashedError,
     EngineRefusedError,
     HubUnreachableError,
     InputError,
     ModelAccessError,
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Signature:
-    """A text that tells a failure. `kind` names what failed, for the ladder; `serving` says that it tells as much of an
-    engine that was ready. Groups of `pattern` may be used in `sentence` and `hint` as {name}; {mend_files} is what
-    to do about a model's damaged files.
-    """
-
-    pattern: str
-    kind: str
-    error: type[AimError]
-    sentence: str
-    hint: str
-    source: str
-    serving: bool = False
-
+from aim_engine.runtime.device_signatures import DEVICE_SIGNATURES
+from aim_engine.runtime.signature import Signature
 
 # The first that matches wins: the specific before the general, the cause before its consequence.
 SIGNATURES: tuple[Signature, ...] = (
@@ -55,11 +36,12 @@ SIGNATURES: tuple[Signature, ...] = (
         serving=True,
     ),
     Signature(
-        pattern=r"To serve at least one request with the model's max seq len|No available memory for the cache blocks",
-        kind="cache",
+        pattern=r"To serve at least one request with the model's max seq len|No available memory for the cache blocks"
+        r"|Cannot auto-fit max_model_len: not enough",
+        kind="no cache",
         error=DoesNotFitError,
         sentence="the weights leave no memory for the KV cache",
-        hint="use more GPUs (AIM_GPU_COUNT), a lower precision (AIM_PRECISION) or a shorter AIM_MAX_MODEL_LEN",
+        hint="use more GPUs (AIM_GPU_COUNT), a lower precision (AIM_PRECISION) or a smaller model",
         source="vllm/v1/core/kv_cache_utils.py",
         serving=True,
     ),
@@ -92,66 +74,7 @@ SIGNATURES: tuple[Signature, ...] = (
         source="vllm/v1/worker/cpu_worker.py",
         serving=True,
     ),
-    Signature(
-        pattern=r"(?:HIP|CUDA) out of memory|torch\.OutOfMemoryError|hipErrorOutOfMemory|CUDA error: out of memory",
-        kind="memory",
-        error=DoesNotFitError,
-        sentence="the GPU ran out of memory",
-        hint="use a shorter AIM_MAX_MODEL_LEN, more GPUs (AIM_GPU_COUNT) or a lower precision (AIM_PRECISION)",
-        source="c10/hip/HIPCachingAllocator.cpp, c10/cuda/CUDACachingAllocator.cpp",
-        serving=True,
-    ),
-    Signature(
-        pattern=r"(?P<what>Memory access fault by GPU node-?\d+[^\n]{0,120})",
-        kind="kernel",
-        error=EngineCrashedError,
-        sentence="a kernel touched memory that is not its own: {what}",
-        hint="AIM_ENGINE_ARGS may name another attention backend; report it with the engine's log",
-        source="ROCR-Runtime, runtime/hsa-runtime/core/runtime/runtime.cpp",
-        serving=True,
-    ),
-    Signature(
-        pattern=r"(?P<what>(?:HIP|CUDA) error: (?:invalid device function|no kernel image is available[^\n]{0,60}"
-        r"|an illegal memory access[^\n]{0,40}|unspecified launch failure)|hipErrorNoBinaryForGpu[^\n]{0,80}"
-        r"|(?:ImportError|ModuleNotFoundError|RuntimeError|AssertionError)[^\n]{0,80}\baiter\b[^\n]{0,120})",
-        kind="kernel",
-        error=EngineCrashedError,
-        sentence="a GPU kernel failed: {what}",
-        hint="VLLM_ROCM_USE_AITER=0 does without AITER's kernels; a newer engine image may have others",
-        source="hip/hip_runtime_api.h (hipGetErrorString), github.com/ROCm/aiter",
-        serving=True,
-    ),
-    Signature(
-        pattern=r"(?P<what>HSA_STATUS_ERROR_\w+[^\n]{0,120}|(?:HIP|CUDA) error: (?:no (?:ROCm|CUDA)-capable device"
-        r"|device (?:not ready|lost|busy)|the device is unavailable)[^\n]{0,60}|hipErrorNoDevice\b|hipErrorDeinit\w+)",
-        kind="device",
-        error=EngineCrashedError,
-        sentence="a GPU is lost: {what}",
-        hint="look at the driver's log (dmesg) and at aim-engine doctor; a GPU may need a reset by its host",
-        source="ROCR-Runtime, inc/hsa.h; hip/hip_runtime_api.h (hipGetErrorString)",
-        serving=True,
-    ),
-    Signature(
-        pattern=r"(?P<what>(?:DistBackendError: )?(?:NCCL|RCCL) (?:error|WARN)[^\n]{0,160}"
-        r"|nccl(?:System|Internal|UnhandledCuda|Remote)Error[^\n]{0,120}|hipIpc(?:Open|Get)MemHandle[^\n]{0,120})",
-        kind="collective",
-        error=EngineCrashedError,
-        sentence="the GPUs cannot work together: {what}",
-        hint="check /dev/shm (--shm-size 16g or --ipc=host) and the links between the GPUs (aim-engine doctor); "
-        "NCCL_DEBUG=INFO says more",
-        source="torch/csrc/distributed/c10d/NCCLUtils.hpp, rccl/src/include/nccl.h",
-        serving=True,
-    ),
-    Signature(
-        pattern=r"_multiprocessing\.SemLock\(\n(?:[^\n]*[\^~]\n)?[^\n]*Error: \[Errno \d+\] (?P<what>[^\n]+)"
-        r"|\w*Error: \[Errno \d+\] (?P<old>[^\n:]+: '/?(?:psm_|sem\.mp-|dev/shm/)[^'\n]*')",
-        kind="shared memory",
-        error=CacheError,
-        sentence="the engine cannot use /dev/shm: {what}{old}",
-        hint="start the container without --ipc none, and with --shm-size 8g or --ipc=host (in Kubernetes: an emptyDir "
-        "of medium Memory at /dev/shm)",
-        source="multiprocessing/synchronize.py, multiprocessing/shared_memory.py",
-    ),
+    *DEVICE_SIGNATURES,
     Signature(
         pattern=r"No space left on device|Disk quota exceeded",
         kind="disk",
@@ -185,6 +108,18 @@ SIGNATURES: tuple[Signature, ...] = (
         source="huggingface_hub/errors.py, huggingface_hub/utils/_validators.py",
     ),
     Signature(
+        pattern=r"An error happened while trying to locate the file on the Hub|NameResolutionError"
+        r"|Temporary failure in name resolution|50[234] Server Error"
+        r"|Max retries exceeded with url: \S*huggingface"
+        r"|\bhttpx2?\.(?:RemoteProtocolError|Connect\w+|Read\w+|PoolTimeout|ProxyError): "
+        r"|Server error '50\d [^\n']*' for url",
+        kind="hub",
+        error=HubUnreachableError,
+        sentence="the hub did not answer",
+        hint="check the network, or download the model first and set AIM_OFFLINE=1",
+        source="huggingface_hub/file_download.py (_raise_on_head_call_error), httpx2, urllib3/exceptions.py, requests",
+    ),
+    Signature(
         pattern=r"LocalEntryNotFoundError|OfflineModeIsEnabled|We couldn't connect to 'https://huggingface\.co'"
         r"|outgoing traffic has been disabled",
         kind="not cached",
@@ -192,15 +127,6 @@ SIGNATURES: tuple[Signature, ...] = (
         sentence="the model is not in the cache, and the hub was not to be asked or did not answer",
         hint="download it to AIM_CACHE_DIR first, or unset AIM_OFFLINE",
         source="huggingface_hub/errors.py, transformers/utils/hub.py",
-    ),
-    Signature(
-        pattern=r"NameResolutionError|Temporary failure in name resolution|50[234] Server Error"
-        r"|Max retries exceeded with url: \S*huggingface",
-        kind="hub",
-        error=HubUnreachableError,
-        sentence="the hub did not answer",
-        hint="check the network, or download the model first and set AIM_OFFLINE=1",
-        source="urllib3/exceptions.py, requests",
     ),
     Signature(
         pattern=r"Error while deserializing header|SafetensorError|does not appear to have a file named config\.json"
@@ -213,12 +139,31 @@ SIGNATURES: tuple[Signature, ...] = (
     ),
     Signature(
         pattern=r"(?P<what>There is no module or parameter named [^\n]{1,120}|The size of tensor a [^\n]{1,120}"
-        r"|Following weights were not initialized[^\n]{0,120})",
+        r"|Following weights were not initialized[^\n]{0,120}"
+        r"|start \(\d+\) \+ length \(\d+\) exceeds dimension size[^\n]{0,20}"
+        r"|assert param\w*\.shape == loaded_weight\.shape)",
         kind="checkpoint",
         error=ModelAccessError,
         sentence="the checkpoint's tensors are not those of its architecture: {what}",
         hint="the model's files belong to different models or versions; {mend_files}",
         source="vllm/model_executor/models/utils.py, vllm/model_executor/model_loader/default_loader.py",
+    ),
+    Signature(
+        pattern=r"(?:contains|references) custom code [^\n]{0,200}?must be executed to correctly load"
+        r"|requires you to execute the configuration file|consider setting `trust_remote_code=True`",
+        kind="remote code",
+        error=InputError,
+        sentence="the model needs code of its own, and the engine does not run that unless told to",
+        hint="read that code first; AIM_ENGINE_ARGS='{{\"trust-remote-code\": true}}' runs it",
+        source="transformers/dynamic_module_utils.py, vllm/transformers_utils/config.py",
+    ),
+    Signature(
+        pattern=r"tokeniz[^\n]*, in \w*from_pretrained\n(?:[^\n]*\n){1,40}?[^\n]*JSONDecodeError: (?P<what>[^\n]+)",
+        kind="checkpoint",
+        error=ModelAccessError,
+        sentence="the model's tokenizer is damaged: {what}",
+        hint="{mend_files}",
+        source="transformers/tokenization_utils_base.py",
     ),
     Signature(
         pattern=r"model type `?(?P<what>[\w-]+)`? but Transformers does not recognize this architecture",
@@ -247,6 +192,15 @@ SIGNATURES: tuple[Signature, ...] = (
         source="vllm/model_executor/models/registry.py",
     ),
     Signature(
+        pattern=r"The supplied chat template[^\n(]*\((?P<what>[^)\n]+)\) (?:appears|looks)",
+        kind="option",
+        error=EngineRefusedError,
+        sentence="there is no chat template {what}",
+        hint="give AIM_ENGINE_ARGS the path of a chat-template that this user can read where the engine runs, or leave "
+        "it out",
+        source="vllm/renderers/chat_utils.py",
+    ),
+    Signature(
         pattern=r"invalid tool call parser: (?P<what>\S+)|(?P<old>invalid reasoning parser: \S+)"
         r"|(?:Reasoning|Tool) parser '(?P<other>[^']*)' not found",
         kind="option",
@@ -264,6 +218,15 @@ SIGNATURES: tuple[Signature, ...] = (
         sentence="the attention kernel does not support this model: {what}",
         hint="use another attention backend or another model",
         source="vllm/v1/attention/backends, csrc/cpu",
+    ),
+    Signature(
+        pattern=r"(?P<what>No working C\+\+ compiler found)|(?P<other>Failed to find C compiler)",
+        kind="option",
+        error=EngineRefusedError,
+        sentence="the engine has to compile something, and there is no compiler: {what}{other}",
+        hint="set TORCHDYNAMO_DISABLE=1, or install g++ and gcc where the engine runs",
+        source="torch/_inductor/exc.py (InvalidCxxCompiler), triton/runtime/build.py; seen with vLLM 0.32 in an image"
+        " without g++",
     ),
     Signature(
         pattern=r"(?:vllm|sglang)(?: serve)?: error: (?P<what>.+)|api_server\.py: error: (?P<old>.+)"
@@ -291,13 +254,5 @@ SIGNATURES: tuple[Signature, ...] = (
         sentence="the engine refused its configuration",
         hint="correct AIM_ENGINE_ARGS or the recipe; the engine's log says which value",
         source="pydantic, vllm/config",
-    ),
-    Signature(
-        pattern=r"[Ff]ailed to infer device type",
-        kind="device",
-        error=EngineRefusedError,
-        sentence="the engine found no device it can run on",
-        hint="pass the GPUs to the container: --device /dev/kfd --device /dev/dri",
-        source="vllm/config/device.py",
     ),
 )

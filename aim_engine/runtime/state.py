@@ -21,6 +21,7 @@ PROGRESS = "progress.json"  # watch: how far the engine says it got
 ATTEMPTS = "attempts.json"  # watch: every start and how it ended
 FIGURES = "figures.json"  # watch: what the engine's log says of its memory
 MEMORY = "memory.json"  # sidecar: predicted beside actual, of the server that became ready
+OBSERVATIONS = "observations.json"  # sidecar: the last counts of the engine's work
 SEGMENTS = "segments.json"  # watch: shared memory the server was seen to use
 STOP = "stop"  # boot: an end was asked for
 WORDS = "last-words.json"  # watch or boot: why it ended
@@ -32,8 +33,8 @@ DAEMON_PID = "supervisord.pid"
 LOCK = "lock"
 TEMPORARY = "tmp"  # a folder, the engine's; boot removes it
 
-OF_ONE_RUN = (RUN, SERVER, READY, HEALTH, PROGRESS, ATTEMPTS, FIGURES, MEMORY, SEGMENTS, STOP, WORDS, TIMELINE, SOCKET,
-              DAEMON_LOG, DAEMON_PID)  # fmt: skip
+OF_ONE_RUN = (RUN, SERVER, READY, HEALTH, PROGRESS, ATTEMPTS, FIGURES, MEMORY, OBSERVATIONS, SEGMENTS, STOP, WORDS,
+              TIMELINE, SOCKET, DAEMON_LOG, DAEMON_PID)  # fmt: skip
 
 
 class State:

@@ -104,8 +104,14 @@ def main(arguments: list[str]) -> int:
         return 0
     os.environ[STATE_VARIABLE] = state_dir
     os.environ[PROGRAM_VARIABLE] = shlex.join([*INTERPRETER, PROGRAMS])
-    configuration = State(state_dir).path(files.CONFIG)
-    daemon.main(["-c", configuration, *_user()])
+    state, parent = State(state_dir), os.getppid()
+    try:
+        daemon.main(["-c", state.path(files.CONFIG), *_user()])
+    finally:
+        if os.getppid() != parent:
+            from aim_engine.runtime.orphaned import end_the_rest  # here: as long as it lives, the parent does it
+
+            end_the_rest(state)
     return 0
 
 

@@ -9,27 +9,29 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import select
 import signal
 import time
-from typing import Any
 
-from aim_engine.backends.figures import with_line
-from aim_engine.errors import AimError, EngineHungError, EngineStartTimeoutError
+from aim_engine.errors import AimError, EngineCrashedError
 from aim_engine.runtime import out_of_memory, processes
 from aim_engine.runtime import state as files
-from aim_engine.runtime.attempts import decide
+from aim_engine.runtime.attempts import decide, in_words
 from aim_engine.runtime.awake import Awake
 from aim_engine.runtime.contract import Contract, read_contract
 from aim_engine.runtime.control import Control, ControlError, Program
+from aim_engine.runtime.daemon_log import how_it_ended
 from aim_engine.runtime.events import DONE, READY, Event, Lines, Reader
-from aim_engine.runtime.failures import Failure, classify
+from aim_engine.runtime.evidence import ENDED_SECONDS, HUNG_SECONDS, Evidence, Scene
+from aim_engine.runtime.failures import Failure, classify, ended_by_us
 from aim_engine.runtime.history import History
+from aim_engine.runtime.limits import Standing, over, seconds_left
 from aim_engine.runtime.log import Log
+from aim_engine.runtime.members import LOST, OWN_END_SECONDS, Members
+from aim_engine.runtime.orphaned import end_the_rest, leave
 from aim_engine.runtime.processes import Identity, Process
-from aim_engine.runtime.progress import stage_of
 from aim_engine.runtime.remains import Remains
+from aim_engine.runtime.starting import Starting
 from aim_engine.runtime.state import State
 from aim_engine.runtime.supervisord import STATE_VARIABLE
 
@@ -37,9 +39,7 @@ _TICK_SECONDS = 0.5
 _HURRIED_TICK_SECONDS = 0.02
 _NOTE_EVERY_SECONDS = 5.0
 _LAST_LINES_SECONDS = 3.0  # on a busy machine a flood of lines is still on its way
-_STARTS_IN_ALL = 3.0  # the time of so many starts is what all attempts may take together
 _ENDED = ("PROCESS_STATE_EXITED", "PROCESS_STATE_FATAL", "PROCESS_STATE_STOPPED", "PROCESS_STATE_UNKNOWN")
-_EXIT_LINE = re.compile(r"exited: server \((?P<how>.+?)(?:; (?:not )?expected)?\)")
 
 
 def main(arguments: list[str]) -> int:
@@ -48,7 +48,11 @@ def main(arguments: list[str]) -> int:
     state = State(os.environ[STATE_VARIABLE])
     contract = read_contract(state.read(files.PLAN) or {})
     log = Log("watch", level=contract.log_level, style=contract.log_format)
-    Watch(state, contract, Control(state.path(files.SOCKET)), log).run()
+    signal.signal(signal.SIGTERM, lambda *_: leave(state))
+    try:
+        Watch(state, contract, Control(state.path(files.SOCKET)), log).run()
+    finally:  # also where a dead supervisord no longer takes what we write
+        end_the_rest(state)
     return 0
 
 
@@ -64,22 +68,28 @@ class Watch:
         self._remains = Remains(state, int((state.read(files.RUN) or {}).get("pid", 0)))
         self._history = History(state, given_up=contract.given_up)
         self._reader = Reader()
-        self._lines = Lines()
+        self._lines = Lines(missed=self._history.goes_on)  # of a watch that was started again
         self._given_up = state.exists(files.WORDS)
-        self._figures: dict[str, int] = state.read(files.FIGURES) or {}
+        self._starting = Starting(state, contract, os.environ)
         self._server: Identity | None = None
         self._pidfd: int | None = None
         self._gone_since: float | None = None
         self._ended_event = False
+        self._ready = (0, 0.0)  # who was, and since when
         self._reason: AimError | None = None  # why we ended the server ourselves
+        self._members = Members()
+        self._has_lost = False  # a process without which it cannot serve
         self._noted_at = 0.0
+        self._evidence = Evidence(state, contract.cache_dir, log, os.environ)
         self._oom_kills = out_of_memory.kills()
 
     def run(self) -> None:
         os.write(1, READY)
         awake = Awake()
         while self._listen(_TICK_SECONDS if self._gone_since is None else _HURRIED_TICK_SECONDS):
-            self._history.frozen(awake.tick())
+            asleep = awake.tick()
+            self._history.frozen(asleep)
+            self._starting.frozen(asleep)
             self._look()
 
     # --- what comes in
@@ -106,9 +116,7 @@ class Watch:
     def _hear(self, event: Event) -> None:
         if event.program == "server" and event.name.startswith("PROCESS_LOG"):
             for line in self._lines.add(event.data):
-                if stage := stage_of(line):
-                    self._state.write(files.PROGRESS, {"stage": stage, "at": time.time()})
-                self._note_figures(line)
+                self._starting.hear(line)
         elif event.program == "server" and event.name in _ENDED:
             self._ended_event = True
             self._gone_since = self._gone_since or time.monotonic()
@@ -116,13 +124,6 @@ class Watch:
             self._lines.clear()
         elif event.program == "sidecar" and event.name == "PROCESS_STATE_FATAL":
             self._log.error("the health sidecar cannot be started")
-
-    def _note_figures(self, line: str) -> None:
-        """Only while it starts: what a request makes it write later is no figure of its own."""
-        told = with_line(self._figures, line)
-        if told != self._figures and not self._state.exists(files.READY):
-            self._figures = dict(told)
-            self._state.write(files.FIGURES, self._figures)
 
     # --- the server that runs
 
@@ -135,6 +136,7 @@ class Watch:
         elif self._server is None or self._gone_since is not None:
             self._look_for_server()
         else:
+            self._keep_identity(self._server)
             self._look_at_limits()
             if time.monotonic() - self._noted_at > _NOTE_EVERY_SECONDS:
                 self._noted_at = time.monotonic()
@@ -172,6 +174,12 @@ class Watch:
         except OSError:
             self._gone_since = time.monotonic()
         self._history.begin(server.pid, oom_kills=out_of_memory.kills())
+        self._starting.begin(server.pid)
+
+    def _keep_identity(self, server: Identity) -> None:
+        """Where somebody has removed the state folder, a stop would not find whom to let finish."""
+        if not self._state.exists(files.SERVER) and processes.is_alive(server):
+            self._state.write_text(files.SERVER, f"{server.pid} {server.start_ticks}\n")
 
     def _forget_server(self) -> None:
         if self._pidfd is not None:
@@ -180,28 +188,49 @@ class Watch:
 
     def _look_at_limits(self) -> None:
         health = self._state.read(files.HEALTH) or {}
-        limit = self._contract.start_timeout_seconds
-        if self._ready_seconds() is None:
-            if self._history.seconds() > limit:
-                said = health.get("reason") or "it said nothing"
-                hint = "set AIM_START_TIMEOUT higher if the model is large or the disk slow"
-                self._end_server(
-                    EngineStartTimeoutError(f"the engine was not ready after {limit:g} s: {said}", hint=hint)
-                )
-        elif health.get("hung") and health.get("pid") == self._history.pid:
-            said = str(health.get("reason") or "the engine hangs")
-            self._end_server(EngineHungError(said, hint="look at the driver's log (dmesg)"))
+        was_ready = self._ready_seconds() is not None
+        of_this = health.get("pid") == self._history.pid
+        standing = Standing(
+            seconds=self._history.seconds(),
+            was_ready=was_ready,
+            hung=bool(health.get("hung")) and of_this,
+            lost=bool(health.get("lost")) and of_this,
+            said=str(health.get("reason") or ""),
+        )
+        stalled = None if was_ready else self._starting.look()
+        if self._contract.nodes > 1:  # it may be another node that it waits for
+            stalled = None
+        reason = over(standing, self._contract) or stalled
+        if reason is not None:
+            self._end_server(reason)
+        elif was_ready and self._members.missing_seconds(self._server) > OWN_END_SECONDS and not health.get("ready"):
+            self._has_lost = True
+            self._end_now()
 
     def _ready_seconds(self) -> float | None:
         """How long the newest attempt has been ready; None when it never was."""
-        ready: dict[str, Any] = self._state.read(files.READY) or {}
-        return time.monotonic() - float(ready["monotonic"]) if ready.get("pid") == self._history.pid else None
+        ready = self._state.read(files.READY) or {}
+        if ready.get("pid") == self._history.pid:
+            self._ready = (self._history.pid, float(ready["monotonic"]))
+        # kept, for somebody may remove the state folder: what has served for hours is not late to start
+        pid, since = self._ready
+        return time.monotonic() - since if pid and pid == self._history.pid else None
 
     def _end_server(self, reason: AimError) -> None:
         self._log.error(reason.message)
         self._reason = reason
+        self._keep_evidence(reason, HUNG_SECONDS)
+        self._end_now()
+
+    def _end_now(self) -> None:
         self._clean()
         self._gone_since = time.monotonic()
+
+    def _keep_evidence(self, error: AimError, seconds: float) -> None:
+        self._history.tell_evidence(self._evidence.keep(self._scene(error), seconds=seconds))
+
+    def _scene(self, error: AimError) -> Scene:
+        return Scene(error=error, attempt=self._history.newest, lines=self._lines.last(), living=self._below())
 
     # --- the server that has ended
 
@@ -209,15 +238,15 @@ class Watch:
         if self._state.exists(files.STOP):  # it was asked for; boot sees to the rest
             return
         found = processes.read_identity(self._state.path(files.SERVER))
-        self._history.begin(
-            found.pid if found else 0, oom_kills=self._oom_kills
-        )  # it may have ended before it was looked at even once
+        # it may have ended before it was looked at even once
+        self._history.begin(found.pid if found else 0, oom_kills=self._oom_kills)
         ready_seconds = self._ready_seconds()
         failure = self._judge(status, was_ready=ready_seconds is not None)
-        self._reason = None
+        ended_at, self._reason, self._has_lost = time.monotonic(), None, False
         self._log.error(f"attempt {self._history.end(failure)}: {failure.error.message}")
         self._forget_server()
         self._clean()
+        crash = failure.error if isinstance(failure.error, EngineCrashedError) else None
         step = decide(
             failure,
             retries_used=self._history.retries_used,
@@ -226,45 +255,37 @@ class Watch:
             previous=self._history.previous_message,
             ladder=self._contract.ladder,
             taken=self._history.rungs,
-            seconds_left=math.inf if ready_seconds else self._seconds_left(),
+            seconds_left=math.inf if ready_seconds else seconds_left(self._history.spent_seconds, self._contract),
         )
         self._history.retries_used = step.retries_used
+        if crash is not None and step.delay_seconds != 0:
+            self._keep_evidence(crash, ENDED_SECONDS)
         if step.delay_seconds is None:
             self._give_up(failure.error)
             return
         if step.rung is not None:
             self._history.rungs.append(step.rung.name)
-            self._log.warning(f"trying again in {step.delay_seconds:g} s, giving up {step.rung.gives_up}")
-        else:
-            most = self._contract.max_retries
-            self._log.warning(f"trying again in {step.delay_seconds:g} s (retry {step.retries_used} of {most})")
-        self._history.retry_at = time.monotonic() + step.delay_seconds
+        self._log.warning(in_words(step, self._contract.max_retries))
+        self._history.retry_at = ended_at + step.delay_seconds
         self._history.save()
-
-    def _seconds_left(self) -> float:
-        """Of the time for all the attempts that have not been ready: a few starts that end late, many that end soon."""
-        return _STARTS_IN_ALL * self._contract.start_timeout_seconds - self._history.spent_seconds
+        if step.delay_seconds:
+            return
+        scene = self._scene(failure.error)
+        self._start_again()
+        if crash is not None:  # what is left of it can wait
+            self._history.tell_evidence(self._evidence.keep(scene, seconds=ENDED_SECONDS))
 
     def _judge(self, status: int, *, was_ready: bool) -> Failure:
         if self._reason is not None:
-            return Failure(error=self._reason, kind=self._reason.error_class)
+            return ended_by_us(self._reason)
         return classify(
-            self._lines.last(),
+            self._evidence.redacted(self._lines.last()),
             status=status,
-            how=self._how_it_ended(),
+            how=LOST if self._has_lost else how_it_ended(self._state.path(files.DAEMON_LOG)),
             was_ready=was_ready,
             out_of_memory=out_of_memory.since(self._history.oom_kills),
             model=self._contract.model,
         )
-
-    def _how_it_ended(self) -> str:
-        """supervisord tells the signal in its log only: its events and its RPC say -1 for all of them."""
-        try:
-            with open(self._state.path(files.DAEMON_LOG), encoding="utf-8", errors="replace") as file:  # noqa: PTH123
-                found = _EXIT_LINE.findall(file.read())
-        except OSError:
-            return ""
-        return found[-1].replace("terminated", "killed") if found and "terminated" in found[-1] else ""
 
     def _below(self) -> list[Process]:
         return self._remains.of_group(self._history.pid, daemon=self._daemon)
@@ -276,8 +297,8 @@ class Watch:
     def _start_again(self) -> None:
         self._history.retry_at = None
         self._lines.clear()
-        self._figures = {}
-        self._state.remove(files.PROGRESS, files.READY, files.FIGURES, files.MEMORY)
+        self._starting.forget()
+        self._state.remove(files.READY, files.MEMORY)
         self._history.save()
         try:
             self._control.start("server")
@@ -288,7 +309,8 @@ class Watch:
     def _give_up(self, error: AimError) -> None:
         self._given_up = True
         self._history.save()
-        self._state.write(files.WORDS, error.as_json())
+        kept = self._history.newest.get("evidence")
+        self._state.write(files.WORDS, error.as_json() | ({"evidence": kept} if kept else {}))
         if self._contract.keep_alive:
             self._log.error("staying up as AIM_KEEP_ALIVE asks; the health sidecar tells the reason")
             return

@@ -27,15 +27,25 @@ ReadTerms = Callable[[Variant, Gpu], ServingTerms]
 RefusedFormat = Callable[[str, str], str]
 
 
+# The backend's way to split a variant over so many nodes, each with so many GPUs of its type.
+OverNodes = Callable[[Variant, int, int], Variant]
+
+
 def takes_every_format(method: str, vendor: str) -> str:
     """What is said where no backend is asked."""
     return ""
 
 
+def as_on_one(variant: Variant, nodes: int, here: int) -> Variant:
+    """The split where no backend is asked."""
+    return variant
+
+
 @dataclass(frozen=True, kw_only=True)
 class Situation:
     """Everything a rule may look at besides the candidate. `engine` is None when planning for hardware that
-    is not here, because then the engine that will run is not here either. `unloaded` is the backend's word on formats.
+    is not here, because then the engine that will run is not here either. `unloaded` is the backend's word on formats,
+    `over_nodes` its way to several nodes, of which the inventory is that of one.
     """
 
     request: Request
@@ -43,6 +53,7 @@ class Situation:
     catalog: Catalog
     engine: Engine | None = None
     unloaded: RefusedFormat = takes_every_format
+    over_nodes: OverNodes = as_on_one
 
     def refused_format(self, method: str, vendor: str) -> str:
         """Why a checkpoint quantised so cannot be served on that vendor's devices, or ""."""
@@ -58,9 +69,10 @@ class Verdict:
     sentence: str
 
 
-# How a variant may write into how many parts a layer is cut, and how many copies it makes itself (vLLM's name, then
-# sglang's).
+# How a variant may write into how many parts a layer is cut, how many stages there are, and how many copies it makes
+# itself (vLLM's name, then sglang's).
 TENSOR_PARALLEL = ("tensor-parallel-size", "tp-size", "tp")
+PIPELINE_PARALLEL = ("pipeline-parallel-size", "pp-size", "pp")
 DATA_PARALLEL = ("data-parallel-size", "dp-size", "dp")
 
 
@@ -75,20 +87,22 @@ class Candidate:
     """A variant placed: `replicas` data-parallel copies of `variant.gpu_count` GPUs each, on `gpus` (those of the
     recipe's type that would be used; fewer than needed when there are not enough). `memory_fraction` is set where the
     engine must be told to take less of each GPU than the recipe says, because others hold the rest or share it.
-    `occasion` is what figures that are measured of it would be of; it comes with the ledger.
+    `occasion` is what figures that are measured of it would be of; it comes with the ledger. Of several `nodes` all of
+    this is one's.
     """
 
     recipe: Recipe
     variant: Variant
     replicas: int
     gpus: tuple[Gpu, ...]
+    nodes: int = 1
     ledger: Ledger | None = None
     memory_fraction: float | None = None
     occasion: Occasion | None = None
 
     @property
     def gpu_count(self) -> int:
-        """GPUs needed in all."""
+        """GPUs needed in all, on one node."""
         return self.variant.gpu_count * self.replicas
 
     def in_words(self) -> str:
@@ -98,6 +112,15 @@ class Candidate:
     @property
     def tensor_parallel_size(self) -> int:
         return written_size(self.variant, TENSOR_PARALLEL) or self.variant.gpu_count
+
+    @property
+    def pipeline_parallel_size(self) -> int:
+        return written_size(self.variant, PIPELINE_PARALLEL) or 1
+
+    @property
+    def copies(self) -> int:
+        """Data-parallel copies in all: made here of a variant for one, or written into it."""
+        return self.replicas if self.nodes == 1 else written_size(self.variant, DATA_PARALLEL) or 1
 
     @property
     def sharers(self) -> int:
@@ -134,7 +157,8 @@ def candidates(situation: Situation, read_terms: ReadTerms) -> Iterator[Candidat
         present = gpus_of_type(situation.inventory, recipe.gpu_type) or _forced_on(situation, recipe)
         # the user's own choice and order of GPUs is followed; else those with the most room come first
         in_turn = list(present) if situation.inventory.visibility else spread(present)
-        for variant in recipe.variants:
+        for written in recipe.variants:
+            variant = _on_one_node(written, situation, len(present))
             counts = (
                 replicas
                 for worthwhile in _worthwhile(variant, situation, present, read_terms)
@@ -146,8 +170,17 @@ def candidates(situation: Situation, read_terms: ReadTerms) -> Iterator[Candidat
                     recipe=recipe,
                     variant=variant,
                     replicas=replicas,
+                    nodes=situation.request.nodes,
                     gpus=tuple(sorted(taken, key=lambda gpu: gpu.index)),
                 )
+
+
+def _on_one_node(variant: Variant, situation: Situation, here: int) -> Variant:
+    """The part of a variant that one of the nodes asked for has; another engine's variant is not split by this one."""
+    request = situation.request
+    if request.nodes == 1 or not here or variant.backend != request.backend:
+        return variant
+    return situation.over_nodes(variant, request.nodes, here)
 
 
 def _forced_on(situation: Situation, recipe: Recipe) -> tuple[Gpu, ...]:
@@ -166,7 +199,8 @@ def _worthwhile(
     not tried where that leaves less memory in all. A choice or a count of the user's is not second-guessed.
     """
     request = situation.request
-    if not present or request.metric != "throughput" or request.gpu_count or situation.inventory.visibility:
+    fixed = request.gpu_count or request.nodes > 1 or situation.inventory.visibility
+    if not present or request.metric != "throughput" or fixed:
         yield present
         return
     terms = read_terms(variant, present[0])
@@ -203,11 +237,12 @@ def _replicas(variant: Variant, situation: Situation, present: int) -> int:
     """Data-parallel copies: as many as an exact GPU count asks for, else one for latency, the rest for throughput.
 
     A mixture of experts gets one: vLLM shards its experts over the data-parallel ranks, so copies of it are not
-    independent and need settings of their own (vLLM documentation, "Data Parallel Deployment").
+    independent and need settings of their own (vLLM documentation, "Data Parallel Deployment"). Nor are copies
+    made on nodes that serve together: each is a part of one.
     """
     card = situation.catalog.card
     experts = card.architecture.experts if card and card.architecture else 0
-    if experts or variant.args.keys() & set(DATA_PARALLEL):
+    if experts or situation.request.nodes > 1 or variant.args.keys() & set(DATA_PARALLEL):
         return 1
     asked = situation.request.gpu_count
     if asked is not None:

@@ -31,8 +31,8 @@ _MOST_GPUS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """One thing to do otherwise. `kind` is context, concurrency, gpus, precision or product; `setting` how it is asked
-    for; `changed` the situation with it.
+    """One thing to do otherwise. `kind` is context, concurrency, gpus, nodes, precision or product; `setting` how it is
+    asked for; `changed` the situation with it.
     """
 
     kind: str
@@ -46,7 +46,7 @@ class Change:
 
 def what_would_fit(situation: Situation, judge: Judge, derive: Derive) -> tuple[Change, ...]:
     """The smallest change of each kind that is enough by itself, in the order in which people would take them."""
-    kinds = (_more_gpus(situation, judge), _context(situation, judge), _concurrency(situation, judge),
+    kinds = (_larger(situation, judge), _context(situation, judge), _concurrency(situation, judge),
              _precision(situation, judge, derive), _product(situation, judge, derive))  # fmt: skip
     return tuple(change for found in kinds if (change := next(found, None)))
 
@@ -90,6 +90,33 @@ def _concurrency(situation: Situation, judge: Judge) -> Iterator[Change]:
         sentence=f"at most {least} full-length requests at once (AIM_CONCURRENCY={least})",
         changed=at(least),
     )
+
+
+def _larger(situation: Situation, judge: Judge) -> Iterator[Change]:
+    """More GPUs, or, where no number of them in one machine would do, more machines."""
+    yield from _more_gpus(situation, judge)
+    yield from _more_nodes(situation, judge)
+
+
+_MORE_NODES = (2, 3, 4, 8)
+
+
+def _more_nodes(situation: Situation, judge: Judge) -> Iterator[Change]:
+    """The fewest nodes like this one, where the engine can be spread over several."""
+    group = next(iter(equal_groups(situation.inventory)), ())
+    if not group or group[0].is_partition or _facts(group[0]) is None:
+        return
+    for count in _MORE_NODES:
+        changed = replace(situation, request=replace(situation.request, nodes=count))
+        if count <= situation.request.nodes:
+            continue
+        try:
+            fits = _fits(changed, judge)
+        except InputError:  # this engine, or this version of it, cannot be
+            return
+        if fits:
+            words = f"{count} nodes like this one (--nodes {count})"
+            yield Change(kind="nodes", setting=f"AIM_NODES={count}", sentence=words, changed=changed)
 
 
 def _more_gpus(situation: Situation, judge: Judge) -> Iterator[Change]:

@@ -10,15 +10,16 @@ from collections.abc import Mapping
 from aim_engine.request import Request
 
 # What is given up, in the order in which it is tried, each on top of what was before, and the failures (as the runtime
-# names them) after which it may help. "cache": what is left of the memory is too little for the context; "memory": an
-# allocation failed; "kernel", "collective": a library's code failed; "crash": nobody knows why, and it came again.
+# names them) after which it may help. "cache": what is left of the memory is too little for the context; "no cache":
+# for any, so that a shorter one is of no use; "memory": an allocation failed while it started, "serving memory": while
+# it served; "kernel", "collective": a library's code failed; "crash": nobody knows why, and it came again.
 STEPS: Mapping[str, tuple[str, ...]] = {
     "context": ("cache",),
-    "memory share": ("memory",),
+    "memory share": ("memory", "serving memory"),
     "kernels": ("kernel",),
     "collectives": ("collective",),
-    "eager": ("cache", "memory", "kernel", "collective", "crash"),
-    "more gpus": ("cache", "memory"),
+    "eager": ("cache", "no cache", "memory", "serving memory", "kernel", "collective", "crash"),
+    "more gpus": ("cache", "no cache", "memory", "serving memory"),
 }
 ORDER = tuple(STEPS)
 

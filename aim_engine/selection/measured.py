@@ -66,6 +66,7 @@ def _terms(situation: Situation, candidate: Candidate, terms: ServingTerms) -> l
         f"tensor parallel {candidate.tensor_parallel_size}",
         f"pipeline parallel {terms.pipeline_parallel_size}",
         f"copies {candidate.replicas}",
+        *([f"nodes {candidate.nodes}"] if candidate.nodes > 1 else []),
         f"batch tokens {terms.batch_tokens}",
         f"kv bytes {terms.kv_element_bytes}",
         f"eager {terms.eager}",

@@ -221,7 +221,7 @@ def _overheads(load: Load, shape: Architecture) -> tuple[Line, ...]:
     lines.append(_assumed("device context", _CONTEXT_BYTES, "HIP and BLAS workspaces"))
     if not load.terms.eager:
         lines.append(_assumed("graphs", _GRAPH_BYTES, "captured HIP graphs"))
-    if load.tensor_parallel_size > 1:
+    if load.tensor_parallel_size * load.terms.pipeline_parallel_size > 1:
         lines.append(_assumed("collectives", _COLLECTIVES_BYTES, "RCCL buffers"))
     return tuple(lines)
 

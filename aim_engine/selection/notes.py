@@ -35,6 +35,13 @@ def notes_on(winner: Judged, judged: Sequence[Judged], situation: Situation, rea
     return tuple(note for note in found if note)
 
 
+def without_need(alone: Candidate | None) -> Iterator[str]:
+    """What is said where several nodes were asked for, and this would do on one of them."""
+    if alone is not None:
+        yield (f"one node holds it ({alone.in_words()}): a copy on each, without AIM_NODES, answers more requests than "
+               "one over all of them, and a node that fails takes only its own copy along")  # fmt: skip
+
+
 def _on_partitions(chosen: Candidate, situation: Situation) -> Iterator[str]:
     first = next((gpu for gpu in chosen.gpus if gpu.is_partition), None)
     if first is None:

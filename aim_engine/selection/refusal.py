@@ -87,7 +87,7 @@ def _severity(judged: Judged) -> tuple[int, int, int]:
     there are, the one that needs the fewest.
     """
     weight = {"memory": 1, "context": 1, "visibility": 1, "gpu count": 2, "partition": 2, "precision": 2, "metric": 2,
-              "evidence": 2, "enabled": 3, "format": 4}  # fmt: skip
+              "evidence": 2, "nodes": 2, "enabled": 3, "format": 4}  # fmt: skip
     book = judged.candidate.ledger
     missing = book.missing_bytes if book and [verdict.rule for verdict in judged.failures] == ["memory"] else 0
     count = judged.candidate.gpu_count
@@ -118,6 +118,7 @@ def _nearest_refusal(
 
 _TOLD_BY_ONE_RULE: dict[str, tuple[type[AimError], str]] = {
     "format": (NoRecipeError, "take another checkpoint of the model: bf16, fp16 or int4"),
+    "nodes": (InputError, "AIM_ENGINE_ARGS: name sizes whose product is the GPUs of all nodes, or leave them out"),
     "visibility": (InputError, "the choice of GPUs is yours and is not overwritten: put these first, or unset it"),
 }
 

@@ -5,13 +5,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from aim_engine.hardware.inventory import Gpu
 from aim_engine.hardware.partitions import way_back
 from aim_engine.hardware.products import product_by_name
 from aim_engine.hardware.visibility import put_first, set_here
-from aim_engine.selection.candidate import DATA_PARALLEL, Candidate, Situation, Verdict, gpus_of_type, written_size
+from aim_engine.selection.candidate import (
+    DATA_PARALLEL,
+    PIPELINE_PARALLEL,
+    TENSOR_PARALLEL,
+    Candidate,
+    Situation,
+    Verdict,
+    gpus_of_type,
+    written_size,
+)
 from aim_engine.selection.context_limit import context_limit
 from aim_engine.selection.memory import Ledger, in_gib
 from aim_engine.selection.standing import standing
@@ -62,7 +72,8 @@ def gpu_count(candidate: Candidate, situation: Situation) -> Verdict:
     if not present:
         return Verdict(rule="gpu count", passed=True, sentence="not checked: none of its type is here")
     shape = f"{candidate.replicas} replicas of {candidate.variant.gpu_count}" if candidate.replicas > 1 else f"{needed}"
-    return _verdict("gpu count", present >= needed, f"it uses {shape} of {_gpus(present)}",
+    each = f" on each of {candidate.nodes} nodes" if candidate.nodes > 1 else ""
+    return _verdict("gpu count", present >= needed, f"it uses {shape} of {_gpus(present)}{each}",
                     f"it needs {_gpus(needed)}, and {present} usable of its type {_are(present)} here")  # fmt: skip
 
 
@@ -93,7 +104,7 @@ def partition(candidate: Candidate, situation: Situation) -> Verdict:
     modes = sorted({gpu.partition or "" for gpu in candidate.gpus if gpu.is_partition})
     if not modes:
         return Verdict(rule="partition", passed=True, sentence="no GPU of these is a part of one")
-    width = candidate.variant.gpu_count // _copies_inside(candidate, situation)
+    width = max(1, candidate.variant.gpu_count * candidate.nodes // _copies_inside(candidate, situation))
     shown = ", ".join(modes)
     return _verdict(
         "partition",
@@ -202,6 +213,24 @@ def memory(candidate: Candidate, situation: Situation) -> Verdict:
     return _verdict(
         "memory", book.fits, f"it fits: {_sum(book)}", f"it does not fit by {in_gib(book.missing_bytes)}: {_sum(book)}"
     )
+
+
+def nodes(candidate: Candidate, situation: Situation) -> Verdict:
+    """The parts into which the model is split are as many as the GPUs of all nodes."""
+    sizes = [written_size(candidate.variant, names) or 1 for names in _SPLITS.values()]
+    told = " x ".join(f"{name} {size}" for name, size in zip(_SPLITS, sizes, strict=True))
+    there = candidate.gpu_count * candidate.nodes
+    over = f"{candidate.nodes} nodes with {_gpus(candidate.gpu_count)} each"
+    return _verdict("nodes", math.prod(sizes) == there, f"split over {over}: {told}",
+                    f"{told} is {math.prod(sizes)}, and {over} are {_gpus(there)}")  # fmt: skip
+
+
+_SPLITS = {"tensor parallel": TENSOR_PARALLEL, "pipeline parallel": PIPELINE_PARALLEL, "data parallel": DATA_PARALLEL}
+
+
+def rules_for(situation: Situation) -> tuple[Rule, ...]:
+    """The rules that have something to say: of nodes only where there are several."""
+    return (*RULES, nodes) if situation.request.nodes > 1 else RULES
 
 
 RULES: tuple[Rule, ...] = (

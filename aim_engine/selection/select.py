@@ -17,9 +17,9 @@ from aim_engine.selection.changes import Change, Derive, derive_none, what_would
 from aim_engine.selection.groups import equal_groups
 from aim_engine.selection.measured import occasion_of
 from aim_engine.selection.memory import Load, ledger
-from aim_engine.selection.notes import notes_on
+from aim_engine.selection.notes import notes_on, without_need
 from aim_engine.selection.refusal import why_none
-from aim_engine.selection.rules import RULES
+from aim_engine.selection.rules import rules_for
 from aim_engine.selection.standing import Standing, standing
 
 # A recipe that is made here takes the longest context that fits; where that is less than this, more GPUs are better.
@@ -75,14 +75,14 @@ def select(
         if forced:
             warnings = tuple(f"forced although {v.rule}: {v.sentence}" for v in forced.failures)
             return Selection(
-                winner=forced, judged=judged, warnings=warnings, notes=notes_on(forced, judged, situation, read_terms)
+                winner=forced, judged=judged, warnings=warnings, notes=_notes(forced, judged, situation, read_terms)
             )
     if winner is None:
         return _refused(eligible, judged, situation, read_terms, derive if advise else None)
     if chooser is not None:
         return _chosen(chooser, eligible, judged, situation, read_terms)
     compared = tuple(_compared(one, winner, situation) for one in judged)
-    return Selection(winner=winner, judged=compared, notes=notes_on(winner, judged, situation, read_terms))
+    return Selection(winner=winner, judged=compared, notes=_notes(winner, judged, situation, read_terms))
 
 
 def _chosen(
@@ -103,7 +103,7 @@ def _chosen(
         told = tuple(replace(one, passed_over=reason) if one.passed and one is not winner else one for one in judged)
         best = offered[0].candidate.in_words()
         notes = [f"{chooser.name} chose this one of {len(offered)}; the rules would now take {best}"]
-    own = notes_on(winner, judged, situation, read_terms)
+    own = _notes(winner, judged, situation, read_terms)
     return Selection(winner=winner, judged=told, notes=(*notes, *own), chosen_by=chooser.name)
 
 
@@ -116,6 +116,16 @@ def offered_of(eligible: tuple[Judged, ...]) -> tuple[Judged, ...]:
         if one.passed:
             best.setdefault((one.candidate.recipe.recipe_id, one.candidate.gpu_count), one)
     return tuple(best.values())
+
+
+def _notes(winner: Judged, judged: tuple[Judged, ...], situation: Situation, read_terms: ReadTerms) -> tuple[str, ...]:
+    """What is to be said of the choice; of several nodes also that one would do, where it would."""
+    found = notes_on(winner, judged, situation, read_terms)
+    if situation.request.nodes == 1:
+        return found
+    alone = replace(situation, request=replace(situation.request, nodes=1))
+    enough = next((one.candidate for one in _pinned(_ranked(alone, read_terms), alone) if one.passed), None)
+    return (*found, *without_need(enough))
 
 
 def _ranked(situation: Situation, read_terms: ReadTerms) -> tuple[Judged, ...]:
@@ -179,12 +189,14 @@ def _compared(judged: Judged, winner: Judged, situation: Situation) -> Judged:
     width = "latency takes the widest placement" if latency else "throughput takes the narrowest, and more replicas"
     if winner.candidate.recipe.generated and latency:
         width = "a recipe that nobody tuned takes the fewest GPUs that hold the model"
+    if winner.candidate.nodes > 1:
+        width = "of several nodes as many GPUs are taken as can be"
     return replace(judged, passed_over=_LOST_BY[min(place, len(_LOST_BY) - 1)].format(width=width))
 
 
 def _judge(candidate: Candidate, situation: Situation, read_terms: ReadTerms) -> Judged:
     accounted = _account(candidate, situation, read_terms)
-    return Judged(candidate=accounted, verdicts=tuple(rule(accounted, situation) for rule in RULES))
+    return Judged(candidate=accounted, verdicts=tuple(rule(accounted, situation) for rule in rules_for(situation)))
 
 
 def _account(candidate: Candidate, situation: Situation, read_terms: ReadTerms) -> Candidate:
@@ -249,8 +261,12 @@ def _weakness(evidence: Standing) -> tuple[int, int]:
 
 
 def _width_rank(candidate: Candidate, *, latency: bool) -> tuple[int, int]:
-    """Latency takes the widest placement; where nobody has tuned it one copy on the fewest GPUs that hold it."""
+    """Latency takes the widest placement; where nobody has tuned it one copy on the fewest GPUs that hold it. Several
+    nodes are used whole.
+    """
     width = candidate.variant.gpu_count
+    if candidate.nodes > 1:
+        return 0, -width
     if not latency:
         return 0, width
     return (candidate.replicas, width) if candidate.recipe.generated else (0, -width)

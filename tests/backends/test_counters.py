@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aim_engine.backends.counters import read_counters
+from aim_engine.backends.counters import is_asleep, read_counters
 
 
 def test_counters_are_summed_over_engines() -> None:
@@ -23,3 +23,11 @@ def test_a_share_is_averaged_over_engines() -> None:
 
 def test_what_is_no_finite_number_is_left_out() -> None:
     assert read_counters("vllm:num_requests_running NaN\nvllm:num_requests_waiting +Inf\n") == {}
+
+
+def test_an_engine_sleeps_when_it_says_that_it_is_not_awake() -> None:
+    """As vLLM 0.32 writes it (v1/metrics/loggers.py)."""
+    text = ('vllm:engine_sleep_state{engine="0",model_name="m",sleep_state="awake"} %s\n'
+            'vllm:engine_sleep_state{engine="0",model_name="m",sleep_state="discard_all"} 0.0\n')  # fmt: skip
+    assert [is_asleep(text % value) for value in ("1.0", "0.0")] == [False, True]
+    assert not is_asleep("")

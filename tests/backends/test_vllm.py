@@ -429,6 +429,15 @@ def test_on_a_cpu_one_process_is_spared() -> None:
     assert "VLLM_ENABLE_V1_MULTIPROCESSING" not in command().env
 
 
+def test_on_a_cpu_nothing_is_compiled_where_the_model_is_not() -> None:
+    """The sampler's part for log-probabilities would need g++, and its lack is the end of the engine."""
+    variable = "TORCHDYNAMO_DISABLE"
+    assert on_cpu(args={"enforce-eager": True}).env[variable] == "1"
+    assert variable not in on_cpu(args={"enforce-eager": True}, overrides={"enforce_eager": False}).env
+    assert variable not in on_cpu(args={"enforce-eager": True}, environment={variable: "0"}).env
+    assert variable not in command(args={"enforce-eager": True}).env
+
+
 # --- where it answers --------------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from aim_engine.catalog import remembered
+from aim_engine.catalog import kept_files
 from aim_engine.catalog.measurement import Measurement, Occasion
 from aim_engine.catalog.remembered import keep, recall
 from tests.building import ROOT
@@ -87,7 +87,7 @@ def test_what_a_newer_version_has_written_is_not_touched(tmp_path: Path) -> None
 
 
 def test_the_oldest_of_very_many_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remembered, "_MOST_FILES", 3)
+    monkeypatch.setattr(kept_files, "_MOST_FILES", 3)
     for day in range(10, 16):
         keep(tmp_path, of_terms(f"day {day}", date=f"2026-10-{day}T00:00:00Z"))
     found, _ = recall(tmp_path, ["org/x"])

@@ -36,6 +36,18 @@ def test_as_json(cli: Run) -> None:
     assert sum(line["bytes"] for line in row["memory"]["lines"]) == row["memory"]["total_bytes"]
 
 
+def test_over_nodes_it_counts_the_gpus_of_each(cli: Run) -> None:
+    one, two = (
+        cli("fit", MODEL, "--precision", "bf16", "--hardware", "MI210:8", "--nodes", nodes, "--json").json
+        for nodes in ("1", "2")
+    )
+    assert (one["nodes"], one["fits"][0]["gpu_count"]) == (1, 2)
+    assert (two["nodes"], two["fits"][0]["gpu_count"]) == (2, 1)
+    page = cli("fit", MODEL, "--nodes", "2", "--precision", "bf16").stdout
+    assert "1 request of full length at once, over 2 nodes" in page
+    assert "  of each  " in page
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [

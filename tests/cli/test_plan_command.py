@@ -133,6 +133,8 @@ def test_dry_run_without_a_match_is_an_empty_array(cli: Run, words: list[str]) -
     done = cli("dry-run", MODEL, *words, "--format=json", AIM_MODEL=MODEL)
     assert (done.code, done.stdout) == (0, "[]\n")
     assert done.stderr.startswith("no profile: ")
+    silent = cli("dry-run", MODEL, *words, "--format=json", AIM_MODEL=MODEL, AIM_LOG_LEVEL="CRITICAL")
+    assert (silent.code, silent.stdout, silent.stderr) == (0, "[]\n", "")
 
 
 def test_dry_run_as_yaml_says_the_same(cli: Run) -> None:

@@ -53,6 +53,28 @@ def test_a_variable_without_a_value_is_a_reference(cli: Run) -> None:
     assert environment["VLLM_ROCM_USE_AITER"].startswith("${VLLM_ROCM_USE_AITER:?")
 
 
+@pytest.mark.parametrize("target", ["compose", "kubernetes", "kserve"])
+def test_no_secret_gets_into_a_file(cli: Run, target: str) -> None:
+    for words, remedy in (
+        (("--env", "HTTPS_PROXY=http://u:s3cret@proxy:3128"), "--env HTTPS_PROXY"),
+        (("--engine-args", '{"kv-transfer-config": {"token": "s3cret"}}'), "--env NAME"),
+    ):
+        done = cli("render", target, MODEL, *ON, *words)
+        assert (done.code, done.last_words["class"]) == (10, "Input")
+        assert remedy in done.last_words["hint"]
+        assert "s3cret" not in done.stdout + done.stderr
+    named = cli("render", target, MODEL, *ON, "--env", "HTTPS_PROXY", HTTPS_PROXY="http://u:s3cret@proxy:3128")
+    assert (named.code, "s3cret" in named.stdout + named.stderr) == (0, False)
+
+
+@pytest.mark.parametrize("target", ["compose", "kubernetes", "kserve"])
+def test_an_expected_plan_is_that_or_none(cli: Run, target: str) -> None:
+    done = cli("render", target, MODEL, *ON, "--expect-plan", '{"recipe_id": "other"}')
+    assert (done.code, done.stdout) == (10, "")
+    assert 'recipe_id is "qwen3-32b-mi300x-bf16", and "other" was expected' in done.last_words["message"]
+    assert cli("render", target, MODEL, *ON, "--expect-plan", '{"recipe_id": "qwen3-32b-mi300x-bf16"}').code == 0
+
+
 def test_the_image_is_the_one_for_the_devices(cli: Run, tmp_path: Path) -> None:
     folder = str(write_model(tmp_path / "m"))
     assert service_of(cli("render", "compose", MODEL, *ON).stdout)["image"] == "aim-engine-unified"

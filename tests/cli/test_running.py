@@ -33,7 +33,8 @@ PLAN = {
 STATUS = {
     **READY, "engine": {"running": 2.0}, "plan": PLAN,
     "timeline": [{"phase": "loading", "at": 1.0, "seconds": 62.0}, {"phase": "ready", "at": 63.0, "seconds": 9.0}],
-    "attempts": [{"number": 1, "ended": 2.0, "failure": {"message": "it crashed"}}, {"number": 2, "failure": None}],
+    "attempts": [{"number": 1, "ended": 2.0, "failure": {"message": "it crashed"}, "evidence": "/c/kept"},
+                 {"number": 2, "failure": None}],
 }  # fmt: skip
 
 
@@ -163,7 +164,8 @@ def test_status_says_everything(aim: Aim, docker: FakeDocker, ports: Ports) -> N
     done = aim("status", "aim-ready")
     assert done.code == 0, done.stderr
     for words in ("aim-ready: ready", "org/checkpoint", "2,048 tokens", "derived: a paper\ufffd[2J", "(0000:05:00.0)",
-                  "2 running, 1 waiting", "25% in use", "loading     1 min 2 s", "1: it crashed", "2: it runs",
+                  "2 running, 1 waiting", "25% in use", "loading     1 min 2 s", "1: it crashed",
+                  "evidence: /c/kept", "2: it runs",
                   "3.0 GiB  exact", "4.0 GiB  of 9.0 GiB the engine may take", "served as   tiny",
                   f"api         http://127.0.0.1:{ports[0]}/v1\n", "mind the gap"):  # fmt: skip
         assert words in done.stdout, done.stdout
@@ -201,6 +203,23 @@ def test_a_memory_that_says_nothing_leaves_the_plan_s(
     assert "3.0 GiB  exact" in shown.stdout
 
 
+def test_status_of_one_that_starts_says_how_far_it_is(aim: Aim, docker: FakeDocker, ports: Ports) -> None:
+    start = {"phase": "load", "words": "loading the weights: 3 of 8 shards", "eta_seconds": 41.0,
+             "eta_basis": "the last start",
+             "phases": [{"phase": "resolve", "seconds": 7.0}, {"phase": "load", "seconds": 12.0}]}  # fmt: skip
+    sidecar = Answering()
+    sidecar.routes = {"/status": {**STATUS, "phase": "loading", "ready": False, "start": start}, "/plan": PLAN}
+    docker.add("aim-loading", ports=(ports[0], sidecar.port))
+    shown = aim("status", "aim-loading").stdout
+    late = {**start, "eta_seconds": None}
+    sidecar.routes = {"/status": {**STATUS, "phase": "loading", "ready": False, "start": late}, "/plan": PLAN}
+    unknown = aim("status", "aim-loading").stdout
+    sidecar.close()
+    for text in ("Start\n  resolve     7 s", "load        12 s", "3 of 8 shards", "41 s left: the last start"):
+        assert text in shown
+    assert "time left not known: the last start" in unknown
+
+
 def test_status_for_programs(aim: Aim, docker: FakeDocker, ports: Ports) -> None:
     docker.add("aim-ready", ports=ports)
     found = aim("status", "aim-ready", "--json").json
@@ -210,13 +229,14 @@ def test_status_for_programs(aim: Aim, docker: FakeDocker, ports: Ports) -> None
 
 
 def test_status_of_one_that_has_ended_gives_its_last_words(aim: Aim, docker: FakeDocker) -> None:
-    words = json.dumps(ModelAccessError("the model is gated", hint="set HF_TOKEN").as_json())
+    words = json.dumps({**ModelAccessError("the model is gated", hint="set HF_TOKEN").as_json(), "evidence": "/c/e"})
     docker.add("aim-ended", state=ended(40), log=((1, "loading\n"), (2, words + "\n")))
     done = aim("status", "aim-ended")
     assert done.code == 0
     assert "exited (40)" in done.stdout
     assert "the model is gated" in done.stdout
     assert "remedy: set HF_TOKEN" in done.stdout
+    assert "evidence: /c/e" in done.stdout
     ending = aim("status", "aim-ended", "--json").json["ending"]
     assert (ending["exit_code"], ending["error"]["class"]) == (40, "ModelAccess")
     assert ending["last_words"]["message"] == "the model is gated"

@@ -58,7 +58,8 @@ def with_nodes(wish: str = "MI300X:8") -> Inventory:
 
 # The keys used here and their types, from the compose specification's own JSON schema (compose-spec.json).
 _SERVICE: dict[str, Any] = {
-    "image": str, "container_name": str, "command": [str], "user": str, "environment": {str: str}, "devices": [str],
+    "image": str, "container_name": str, "command": [str], "user": str, "devices": [str],
+    "environment": {str: (str, type(None))},
     "entrypoint": [str], "stop_signal": str,
     "group_add": [str], "runtime": str, "network_mode": re.compile("host|bridge"), "networks": [str],
     "deploy": {"resources": {"reservations": {"devices": [
@@ -83,9 +84,9 @@ def check_compose(document: Any) -> None:
         assert _NAMED.fullmatch(name)
         joined = service.get("networks")
         if isinstance(joined, dict):
-            _check(joined, {str: {"aliases": [str]}}, name)
+            check_kind(joined, {str: {"aliases": [str]}}, name)
         plain = {**service, "networks": list(joined)} if joined else service
-        _check(plain, _SERVICE, name)
+        check_kind(plain, _SERVICE, name)
     for name, volume in document.get("volumes", {}).items():
         assert _NAMED.fullmatch(name)
         assert volume == {"name": name}
@@ -93,19 +94,24 @@ def check_compose(document: Any) -> None:
         assert network == {"external": True, "name": name}
 
 
-def _check(value: Any, kind: Any, where: str) -> None:
+def check_kind(value: Any, kind: Any, where: str) -> None:
+    """Fail unless the value is of that kind: a pattern, a list of a kind, keys with kinds (str: any key), a type, or
+    one of several.
+    """
     if isinstance(kind, re.Pattern):
         assert isinstance(value, str) or value == -1, where
         assert kind.fullmatch(str(value)), (where, value)
     elif isinstance(kind, list):
         assert isinstance(value, list), where
         for one in value:
-            _check(one, kind[0], where)
+            check_kind(one, kind[0], where)
     elif isinstance(kind, dict):
         for key, one in value.items():
             assert isinstance(key, str), (where, key)
             assert key in kind or str in kind, (where, key)
-            _check(one, kind.get(key, kind.get(str, str)), f"{where}.{key}")
+            check_kind(one, kind.get(key, kind.get(str, str)), f"{where}.{key}")
+    elif isinstance(kind, tuple):
+        assert type(value) in kind, (where, value)
     else:
         assert type(value) is kind, (where, value)
 

@@ -27,7 +27,7 @@ def test_the_name_follows_the_devices_and_the_registry() -> None:
     ("registry", "image"),
     [
         ("your-registry.com/aim-engine:latest", "your-registry.com/aim-engine:latest"),
-        ("r:5000/a@sha256:0123", "r:5000/a@sha256:0123"),
+        ("r:5000/a@sha256:0123456789abcdef0123456789abcdef", "r:5000/a@sha256:0123456789abcdef0123456789abcdef"),
         ("aim-engine:1.0", "aim-engine:1.0"),
         ("your-registry.com/aim-engine", "your-registry.com/aim-engine/aim-engine-unified"),
         ("registry.example.com:5000", "registry.example.com:5000/aim-engine-unified"),

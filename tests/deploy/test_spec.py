@@ -53,7 +53,40 @@ def test_a_name_docker_would_refuse(name: str) -> None:
         spec(name=name)
 
 
-@pytest.mark.parametrize("image", ["", "-v/:/host", "a b", "a$b", "a\n", "ä"])
+@pytest.mark.parametrize(
+    "image",
+    [
+        "a",
+        "r:5000/a/b-c__d.e:T_1.x",
+        f"r.example/a:1@sha256:{'a' * 64}",
+        f"sha256:{'b' * 64}",
+        "[::1]:5000/a",
+        "R.example/a",
+    ],
+)
+def test_images_of_every_form(image: str) -> None:
+    assert container_spec(planned(), image=image).image == image
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "",
+        "-v/:/host",
+        "a b",
+        "a$b",
+        "a\n",
+        "ä",
+        "http://r/a:1",
+        "a:",
+        "a/",
+        "r/a:-x",
+        "r/a@",
+        "a:b:c",
+        "r/A",
+        "x" * 600,
+    ],
+)
 def test_an_image_that_is_none(image: str) -> None:
     with pytest.raises(InputError, match="image"):
         spec(image=image)
@@ -91,7 +124,14 @@ GIVEN: list[dict[str, str]] = [
     {"max_model_len": "auto", "concurrency": "3"},
     {"precision": "fp8", "max_model_len": "2048"},
     {"engine_args": '{"max-num-seqs": 7, "x-y": ["$HOME", "\'", "é"]}'.replace('"x-y"', '"middleware"')},
-    {"recipe": "qwen3-32b-mi300x-fp8", "offline": "1", "fallback": "0", "drain_timeout": "12.5", "keep_alive": "1"},
+    {
+        "recipe": "qwen3-32b-mi300x-fp8",
+        "offline": "1",
+        "fallback": "0",
+        "drain_timeout": "12.5",
+        "keep_alive": "1",
+        "sanity": "1",
+    },
     {"start_timeout": "auto", "min_evidence": "derived", "log_format": "json", "log_level": "warn"},
 ]
 

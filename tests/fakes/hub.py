@@ -141,8 +141,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def tree(self, name: str, revision: str, token: str) -> None:
         model = self.model(name, "models", token)
+        revision, _, below = revision.partition("/")
         if revision not in self.revisions(model):
             raise _RefusedError(404, X_Error_Code="RevisionNotFound")
+        if below:  # no model of ours has folders
+            raise _RefusedError(404, X_Error_Code="EntryNotFound")
         files = [{"type": "file", "path": file, "size": len(data), "oid": file} for file, data in model.files.items()]
         self.reply(200, json.dumps(files).encode(), {"Content-Type": "application/json"})
 
@@ -189,12 +192,28 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         raise ConnectionResetError
 
+    def fail_half(self, model: Model) -> None:
+        """Half of a file that is asked for as a whole, and then silence; what is asked for in part is answered."""
+        if self.headers.get("Range") or self.command != "GET":
+            return
+        data = max(model.files.values(), key=len)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data[: len(data) // 2])
+        self.wfile.flush()
+        self.hub.over.wait(120)
+        raise ConnectionResetError
+
     def fail_html(self, model: Model) -> None:
         self.reply(200, b"<html>Please log in</html>", {"Content-Type": "text/html; charset=utf-8"})
         raise ConnectionResetError
 
     def fail_garbage(self, model: Model) -> None:
         self.reply(200, b"\xff{[", {"Content-Type": "application/json"})
+        raise ConnectionResetError
+
+    def fail_hang_up(self, model: Model) -> None:
         raise ConnectionResetError
 
     def fail_loop(self, model: Model) -> None:

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -163,10 +163,11 @@ def aim(private: PrivateEngine) -> Iterator[StartCommand]:
     """Start commands of AIM Engine against it; what still runs after the test is killed."""
     begun: list[Command] = []
 
-    def run(*words: str, environment: dict[str, str] | None = None, **options: Any) -> Command:
+    def run(*words: str, environment: Mapping[str, str | None] | None = None, **options: Any) -> Command:
         argv = [sys.executable, "-m", "aim_engine.cli.main", *words]
         settings: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
-        variables = {**private.environment, "AIM_API_KEY": SECRET, **(environment or {})}
+        merged = {**private.environment, "AIM_API_KEY": SECRET, **(environment or {})}
+        variables = {name: text for name, text in merged.items() if text is not None}
         begun.append(Command(subprocess.Popen(argv, env=variables, **settings), []))
         return begun[-1]
 

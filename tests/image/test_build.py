@@ -12,7 +12,6 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from scripts import build
 from scripts.cpu_base import requirements
 from scripts.steps import Steps
 
@@ -71,11 +70,6 @@ def test_what_contradicts_itself_is_a_usage_error() -> None:
 def test_help_is_the_scripts_own_comment() -> None:
     done = subprocess.run([ROOT / "scripts/build", "--help"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("Make the container image")
-
-
-def test_the_deployments_stay_short_enough_for_one_argument() -> None:
-    """Linux takes at most 128 KiB in one argument (execve(2), MAX_ARG_STRLEN)."""
-    assert len(build.deployments_text()) < 128 * 1024
 
 
 def test_the_cpu_base_leaves_out_what_only_a_gpu_build_has(tmp_path: Path) -> None:

@@ -98,18 +98,6 @@ def test_what_is_wrong_from_the_start_has_its_code(
     assert done.stdout == ""
 
 
-def test_the_discovery_contract_of_amds_operator(image: str) -> None:
-    """github.com/amd-enterprise-ai/aim-engine: a Job without GPU, network, capabilities or a user of that name."""
-    done = run(image, "dry-run", "--format=json", options=(
-        "--user", "65532", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--network", "none",
-        "--env", "AIM_GPU_MODEL=MI300X", "--env", "AIM_GPU_COUNT=1", "--env", "AIM_MODEL_ID=Qwen/Qwen3-32B",
-        "--env", "AIM_LOG_LEVEL=CRITICAL",
-    ))  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    profiles = json.loads(done.stdout)
-    assert [profile["profile"]["model_id"] for profile in profiles] == ["Qwen/Qwen3-32B"]
-
-
 @pytest.mark.parametrize("user", ["0", "1000", "54321:54321"])
 def test_a_cache_that_cannot_be_written(image: str, tiny: Path, user: str, make_volume: Callable[[], str]) -> None:
     """A volume mounted read-only: the error names the user, the folder and what to do."""

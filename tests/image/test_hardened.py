@@ -11,6 +11,7 @@ import json
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,8 +19,18 @@ from urllib.parse import urlsplit
 import openai
 import pytest
 
+from aim_engine.deploy.alerts import ALERTS
+from aim_engine.deploy.dashboard import dashboard
+from aim_engine.deploy.kubernetes.monitoring import monitored
+from aim_engine.deploy.kubernetes.scaling import autoscaled_by_keda
+from aim_engine.deploy.yaml_text import without_notes
+from tests.deploy.kubernetes.specs import spec
+from tests.deploy.promql import filled_in, names_in
+from tests.faults.fault import assert_ended
+from tests.faults.table import fault as row
 from tests.image.conftest import KEY, Start, serving
 from tests.image.containers import Container, docker, trusting
+from tests.image.prometheus import PROMETHEUS, Prometheus, scrape_configs
 
 pytestmark = pytest.mark.image
 
@@ -83,6 +94,13 @@ def test_it_answers(client: openai.OpenAI) -> None:
     assert answer.usage.completion_tokens == 8
 
 
+def test_it_answers_with_log_probabilities(client: openai.OpenAI) -> None:
+    """vLLM compiles a function for the first such request, and an engine without a compiler died of it."""
+    answer = client.completions.create(model="/models/tiny", prompt="Who are you?", max_tokens=4, logprobs=3)
+    assert answer.choices[0].logprobs
+    assert len(answer.choices[0].logprobs.token_logprobs or []) == 4
+
+
 def test_without_the_key_nothing_but_health_answers(ready: Container) -> None:
     assert ready.get("/health", port=8000)[0] == 200
     assert ready.get("/v1/models", port=8000)[0] == 401
@@ -100,6 +118,61 @@ def test_the_key_is_shown_nowhere(ready: Container) -> None:
     }
     assert all(shown.values())
     assert [where for where, text in shown.items() if KEY in text] == []
+
+
+def asked_all_the_time(client: openai.OpenAI, enough: threading.Event) -> list[threading.Thread]:
+    def ask() -> None:
+        while not enough.is_set():
+            with suppress(openai.OpenAIError):  # too slow an answer, on a machine with other work
+                client.completions.create(model="/models/tiny", prompt="Who are you? " * 5, max_tokens=6)
+
+    askers = [threading.Thread(target=ask, daemon=True) for _ in range(2)]
+    for one in askers:
+        one.start()
+    return askers
+
+
+@pytest.mark.skipif(not PROMETHEUS, reason="prometheus is not installed (Debian: apt-get install prometheus)")
+def test_a_prometheus_has_data_for_every_query_of_the_dashboard(
+    ready: Container, client: openai.OpenAI, tmp_path: Path
+) -> None:
+    """Scraped as the PodMonitors say, with the key where they say so; what autoscaling asks is answered too."""
+    cluster = spec({"AIM_API_KEY": KEY}, name="tiny", namespace="models")
+    pieces = [without_notes(one) for one in (*monitored(cluster).objects, *autoscaled_by_keda(cluster).objects)]
+    (tmp_path / "key").write_text(KEY)
+    addresses = {"health": urlsplit(ready.url(8080)).netloc, "api": urlsplit(ready.url(8000)).netloc}
+    configs = [
+        config
+        for one in pieces
+        if one["kind"] == "PodMonitor"
+        for config in scrape_configs(one, addresses, {"AIM_API_KEY": tmp_path / "key"})
+    ]
+    found = {one["kind"]: one["spec"] for one in pieces if "spec" in one}
+    asked = [filled_in(target["expr"], "15s") for panel in dashboard()["panels"] for target in panel.get("targets", ())]
+    asked += [one["metadata"]["query"] for one in found["ScaledObject"]["triggers"]]
+    enough = threading.Event()
+    askers = asked_all_the_time(client, enough)
+    try:
+        with Prometheus(tmp_path, configs, found["PrometheusRule"]) as prometheus:
+            waiting = list(asked)
+
+            def answered() -> bool:
+                waiting[:] = [one for one in waiting if not prometheus.ask(one)]
+                return not waiting
+
+            prometheus.until(answered, 60, lambda: f"no data for {waiting}")
+            served = set(prometheus.get("label/__name__/values"))
+            (group,) = prometheus.get("rules")["groups"]
+            alerts = {rule["name"]: (rule["health"], rule["state"]) for rule in group["rules"]}
+            targets = prometheus.get("targets")["activeTargets"]
+    finally:
+        enough.set()
+        for one in askers:
+            one.join()
+    assert [target["health"] for target in targets] == ["up", "up"]
+    assert alerts == dict.fromkeys((alert.name for alert in ALERTS), ("ok", "inactive"))
+    named = set().union(*(names_in(one) for one in [*asked, *(alert.expression for alert in ALERTS)]))
+    assert named <= served
 
 
 def test_pid_1_is_ours_and_reaps(ready: Container) -> None:
@@ -188,12 +261,13 @@ def test_a_warm_start_with_tls_that_drains(
     assert time.monotonic() - asked < 60
     assert at_stop < 1800
     assert chunks[-1] == "[DONE]"
-    assert second.inspect(".State.ExitCode") == 0
-    assert second.words()["class"] == "Drained"
+    assert_ended(row("docker-stop-streaming"), second.inspect(".State.ExitCode"), second.words())
 
 
-def stream(connection: http.client.HTTPSConnection, chunks: list[str]) -> None:
-    body: dict[str, Any] = {"model": "/models/tiny", "prompt": "Hello", "max_tokens": 1900, "stream": True,
+def stream(
+    connection: http.client.HTTPConnection, chunks: list[str], model: str = "/models/tiny", tokens: int = 1900
+) -> None:
+    body: dict[str, Any] = {"model": model, "prompt": "Hello", "max_tokens": tokens, "stream": True,
                             "ignore_eos": True}  # fmt: skip
     connection.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"})
     answer = connection.getresponse()

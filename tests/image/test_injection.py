@@ -19,7 +19,7 @@ from tests.image.private_engine import IMAGE, PrivateEngine
 pytestmark = pytest.mark.image
 
 ON = ("--hardware", "cpu", "--image", IMAGE, "--network", "host", "--host", "127.0.0.1", "--port-range", "23300-23399")
-NO_KEY = {"AIM_API_KEY": ""}
+NO_KEY = {"AIM_API_KEY": None}  # unset
 
 
 def launched(aim: Start, tmp_path: Path, *words: str) -> None:

@@ -1,9 +1,10 @@
 """A stand-in for an engine: a real process with the routes that the runtime uses, which can be told to misbehave.
 
     fake_engine.py --port N [--delay S] [--say TEXT] [--exit CODE --after S] [--swallow N] [--child] [--segment NAME]
-                   [--probe-error TEXT] [--flood LINES] [--busy] [--blocks N]
+                   [--probe-error TEXT] [--flood LINES] [--busy] [--blocks N] [--chatter TEXT] [--answer TEXT]
 
-POST /behave with {"do": "exit", "code": 0}, {"do": "kill"}, {"do": "freeze"} or {"do": "eat"} makes it do so;
+POST /behave with {"do": "exit", "code": 0}, {"do": "kill"}, {"do": "freeze"} or {"do": "eat"} makes it do so, with
+{"do": "lose", "sick": true} it loses its child, and is not well any more;
 GET /slow?seconds=N answers after N seconds, and a SIGTERM waits for such requests.
 """
 
@@ -26,6 +27,8 @@ class Engine:
     options: argparse.Namespace
     in_flight = 0
     frozen = False
+    child = 0
+    sick = False
     terms = 0
     steps = 7
     counted_at = 0.0
@@ -40,11 +43,11 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path, _, query = self.path.partition("?")
         if path == "/health":
-            self.answer(200, "")
+            self.answer(503 if ENGINE.sick else 200, "")
         elif path == "/load":
-            self.answer(200, json.dumps({"server_load": 1 if ENGINE.frozen or ENGINE.options.busy else 0}))
+            self.answer(200, json.dumps({"server_load": 1 if works() else 0}))
         elif path == "/metrics":
-            running = f"vllm:num_requests_running {ENGINE.in_flight}"
+            running = f"vllm:num_requests_running {1 if works() else ENGINE.in_flight}"
             blocks = f'vllm:cache_config_info{{block_size="16",num_gpu_blocks="{ENGINE.options.blocks}"}} 1.0'
             self.answer(200, f'vllm:iteration_tokens_total_count{{engine="0"}} {steps()}\n{running}\n{blocks}\n')
         elif path == "/slow":
@@ -67,6 +70,10 @@ class Handler(BaseHTTPRequestHandler):
                 eaten = []
                 while True:
                     eaten.append(b"x" * 2**24)
+            elif body["do"] == "lose":
+                os.kill(ENGINE.child, signal.SIGKILL)
+                ENGINE.sick = body["sick"]
+                self.answer(200, "")
             elif body["do"] == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             else:
@@ -75,7 +82,7 @@ class Handler(BaseHTTPRequestHandler):
         elif ENGINE.options.probe_error:
             self.answer(500, json.dumps({"error": {"message": ENGINE.options.probe_error}}))
         else:
-            self.answer(200, json.dumps({"choices": [{"text": "!"}]}))
+            self.answer(200, json.dumps({"choices": [{"text": ENGINE.options.answer}]}))
 
     def answer(self, status: int, text: str) -> None:
         data = text.encode()
@@ -86,6 +93,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
+
+
+def works() -> bool:
+    return bool(ENGINE.frozen or ENGINE.options.busy)
 
 
 def steps() -> int:
@@ -112,7 +123,8 @@ def on_term(*_: object) -> None:
 
 def leave_child() -> None:
     """A process of our group that ignores SIGTERM, as an engine core that is orphaned."""
-    if os.fork() == 0:
+    ENGINE.child = os.fork()
+    if ENGINE.child == 0:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         segment = hold_segment(ENGINE.options.segment) if ENGINE.options.segment else None
         while segment is None or segment:
@@ -129,6 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--delay", type=float, default=0)
+    parser.add_argument("--chatter", default="", help="print this now and then while it starts")
     parser.add_argument("--say", default="Starting to load model fake...")
     parser.add_argument("--exit", type=int)
     parser.add_argument("--after", type=float, default=0)
@@ -139,6 +152,7 @@ def main() -> None:
     parser.add_argument("--segment", default="")
     parser.add_argument("--blocks", type=int, help="of the KV cache")
     parser.add_argument("--probe-error", default="")
+    parser.add_argument("--answer", default="!")
     parser.add_argument("--once", default="", help="misbehave only while this file does not exist")
     ENGINE.options = parser.parse_args()
     signal.signal(signal.SIGTERM, on_term)
@@ -153,7 +167,11 @@ def main() -> None:
             Path(ENGINE.options.once).touch()
         time.sleep(ENGINE.options.after)
         os._exit(ENGINE.options.exit)
-    time.sleep(ENGINE.options.delay)
+    over = time.monotonic() + ENGINE.options.delay
+    while (left := over - time.monotonic()) > 0:
+        if ENGINE.options.chatter:
+            print(ENGINE.options.chatter, flush=True)
+        time.sleep(min(left, 0.3) if ENGINE.options.chatter else left)
     server = ThreadingHTTPServer(("127.0.0.1", ENGINE.options.port), Handler)
     server.daemon_threads = True
     server.serve_forever(poll_interval=0.05)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,17 +16,11 @@ from typing import Any
 
 from aim_engine.runtime.processes import descendants
 
+from .ports import free_ports
+
 ROOT = Path(__file__).parents[2]
 SERVE_PLAN = Path(__file__).with_name("serve_plan.py")
 FAKE_ENGINE = Path(__file__).with_name("fake_engine.py")
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(found.getsockname()[1]) for found in sockets]
-    for found in sockets:
-        found.close()
-    return ports
 
 
 def fake_plan(
@@ -88,20 +81,25 @@ class Server:
         *,
         prefix: Sequence[str] = (),
     ) -> None:
-        self.plan = plan
-        self.state = Path(plan["runtime"]["state_dir"])
         file = folder / "given-plan.json"
         file.write_text(json.dumps(plan))
+        self.begin(plan, folder, [*prefix, sys.executable, str(SERVE_PLAN), str(file)],
+                   {**os.environ, **(environment or {})})  # fmt: skip
+
+    def begin(self, plan: Mapping[str, Any], folder: Path, argv: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Start it; of the plan the ports and the state folder are used, of the environment all."""
+        self.plan = plan
+        self.state = Path(plan["runtime"]["state_dir"])
         self._out, self._err = folder / "stdout", folder / "stderr"
         self.started = time.monotonic()
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
-                [*prefix, sys.executable, str(SERVE_PLAN), str(file)],
+                argv,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
                 cwd=ROOT,
-                env={**os.environ, **(environment or {})},
+                env=dict(environment),
             )
 
     @property

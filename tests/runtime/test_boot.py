@@ -95,6 +95,23 @@ def test_a_drain_that_takes_too_long_is_cut(serve: Serve, signum: int, code: int
     assert server.words()["class"] == "Killed"
 
 
+@pytest.mark.parametrize(("working", "code", "error_class"), [(0, 0, "Drained"), (1, 143, "Killed")])
+def test_an_engine_slow_to_end_itself_cuts_nothing_where_nothing_was_in_flight(
+    serve: Serve, working: int, code: int, error_class: str
+) -> None:
+    """The guard's receipt, written here, says what was in flight; that the engine does not end is of no matter."""
+    server = serve(drain_timeout_seconds=0.0)
+    server.until_ready()
+    threading.Thread(target=lambda: server.get("/slow?seconds=20", engine=True), daemon=True).start()
+    time.sleep(0.2)
+    (server.state / "tmp").mkdir(exist_ok=True)
+    receipt = {"finished": 0, "refused": 0, "working": working}
+    (server.state / "tmp" / "receipt-1.json").write_text(json.dumps(receipt))
+    server.signal(signal.SIGTERM)
+    assert server.wait() == code
+    assert (server.words()["class"], server.words()["receipt"]["cut"]) == (error_class, working)
+
+
 def test_a_second_signal_ends_the_wait(serve: Serve) -> None:
     server = serve(drain_timeout_seconds=60)
     server.until_ready()
@@ -162,6 +179,33 @@ def test_a_crash_is_tried_again(serve: Serve, tmp_path: Path) -> None:
     assert "aim_engine_restarts_total 1" in server.get("/metrics")[1]
     server.signal(signal.SIGTERM)
     assert server.wait() == 0
+
+
+def test_an_engine_that_outlives_its_process_is_started_again_at_once(serve: Serve) -> None:
+    """vLLM's API server looks for its core every five seconds only."""
+    server = serve("--child", max_retries=1)
+    server.until_ready()
+    first = server.server_pid()
+    time.sleep(1)  # the watch has seen it ready
+    server.behave(do="lose", sick=True)
+    assert server.until(lambda: server.server_pid() != first, 8) < 4
+    server.until_ready()
+    assert server.status()["attempts"][0]["failure"]["message"] == (
+        "the engine ended while it served, after a process of it had died"
+    )
+    assert "trying again now (retry 1 of 1)" in server.err
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+
+
+def test_an_engine_that_is_well_without_a_child_serves_on(serve: Serve) -> None:
+    server = serve("--child", max_retries=1)
+    server.until_ready()
+    first = server.server_pid()
+    time.sleep(1)
+    server.behave(do="lose", sick=False)
+    time.sleep(3)
+    assert (server.server_pid(), server.get("/health/ready")[0]) == (first, 200)
 
 
 def test_orphans_and_their_shared_memory_go_before_another_attempt(serve: Serve) -> None:
@@ -297,6 +341,9 @@ def test_a_watch_that_dies_comes_back_and_knows_the_past(serve: Serve, tmp_path:
     server.behave(do="exit", code=3)
     assert server.wait() == 51
     assert [attempt["number"] for attempt in server.read("attempts.json")["attempts"]] == [1, 2]
+    assert server.words()["hint"] == "the engine's log above says more", "what it said before is not known here"
+    tail = Path(server.words()["evidence"], "log-tail.txt").read_text()
+    assert tail.startswith("the watch was started again meanwhile")
 
 
 def test_a_taken_port_is_named_with_its_holder(tmp_path: Path) -> None:

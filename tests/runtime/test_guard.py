@@ -237,3 +237,18 @@ def test_a_receipt_that_cannot_be_written_costs_no_answer(
     (tmp_path / "stop").touch()
     assert ask(guard)[0]["status"] == 503
     assert receipt_in(str(tmp_path / "file" / "below")) == {}
+
+
+def test_the_canary_is_in_no_receipt(stopping: Callable[[], Guard], tmp_path: Path) -> None:
+    """It is the sidecar's own: a receipt counts what clients miss."""
+    guard = stopping()
+    canary = [(b"x-aim-canary", b"1")]
+    (tmp_path / "stop").touch()
+    assert ask(guard, headers=canary)[0]["status"] == 503
+    assert (guard.refused, guard.working, guard.finished) == (0, 0, 0)
+    ask(guard)
+    assert receipt_in(str(tmp_path / "tmp")) == {"finished": 0, "refused": 1, "cut": 0}
+
+
+def test_the_canary_needs_the_key_like_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert call("s3cret", monkeypatch, method="POST", headers=[(b"x-aim-canary", b"1")])[0].calls == []

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from .server import Server, free_ports
+from .ports import free_ports
+from .server import Server
 
 Serve = Callable[..., Server]
 

@@ -19,7 +19,8 @@ from aim_engine.errors import CacheError, EngineCrashedError, InputError, Intern
 from aim_engine.runtime import log, prepare, processes, supervisord
 from aim_engine.runtime.contract import read_contract
 from aim_engine.runtime.ending import say_last_words
-from aim_engine.runtime.events import Lines, Reader
+from aim_engine.runtime.events import MISSED, Lines, Reader
+from aim_engine.runtime.failures import classify
 from aim_engine.runtime.poller import Answer, error_text
 from aim_engine.runtime.serve import server_environment
 from aim_engine.runtime.state import State
@@ -68,6 +69,16 @@ def test_lines_from_pieces() -> None:
     assert lines.add("one\ntw") == ["one"]
     assert lines.add("o\n50%\r100%\rrest") == ["two", "50%", "100%"]
     assert lines.last() == ["two", "50%", "100%", "rest"]
+    lines.clear()
+    assert lines.last() == []
+
+
+def test_lines_whose_beginning_was_missed_say_so_until_the_next_beginning() -> None:
+    lines = Lines(missed=True)
+    lines.add("one\n")
+    assert lines.last() == [MISSED, "one"]
+    failure = classify(Lines(missed=True).last(), status=3, was_ready=True)
+    assert (failure.error.hint, failure.lines) == ("the engine's log above says more", (MISSED,))
     lines.clear()
     assert lines.last() == []
 
@@ -211,7 +222,7 @@ def test_segments_that_nobody_maps_are_removed_and_others_left() -> None:
 
 
 def test_a_state_folder_is_private(tmp_path: Path) -> None:
-    folder = tmp_path / "aim-engine-0" / "8000"
+    folder = tmp_path / "0" / "8"  # short: the test's own folder may have a long path, and a state folder may not
     prepare.make_private_folder(folder)
     assert [stat.S_IMODE(place.stat().st_mode) for place in (folder, folder.parent)] == [0o700, 0o700]
     link = tmp_path / "link"

@@ -142,3 +142,34 @@ def test_our_own_probe_is_not_counted_as_work(tmp_path: Path) -> None:
         assert poller.look().load is None
         time.sleep(0.55)  # a quarter of the hang timeout
         assert poller.look().load == 1
+
+
+def test_a_sidecar_that_was_started_again_knows_that_the_server_was_ready(tmp_path: Path) -> None:
+    """It may be frozen by now, so that a probe would never end, and nothing would ever be called hung."""
+    with serving() as port:
+        plan = fake_plan(tmp_path)
+        urls = plan["command"]["urls"]
+        urls.update({name: f"http://127.0.0.1:{port}/{name}" for name in urls})
+        state = State(str(tmp_path))
+        me = identify(os.getpid())
+        assert me is not None
+        state.write_text("server.pid", f"{me.pid} {me.start_ticks}")
+        state.write("ready.json", {"pid": me.pid, "start": me.start_ticks, "monotonic": 1.0})
+        poller = Poller(state=state, contract=read_contract(plan), key=None)
+        seen = poller.look()
+        assert (seen.probe, seen.load) == ("", 1)
+        assert poller._prober is None
+
+
+def test_such_a_server_that_is_silent_by_now_was_ready_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aim_engine.runtime.poller._HEALTH_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as frozen:
+        plan = fake_plan(tmp_path)
+        plan["command"]["urls"]["health"] = f"http://127.0.0.1:{frozen.getsockname()[1]}/health"
+        state = State(str(tmp_path))
+        me = identify(os.getpid())
+        assert me is not None
+        state.write_text("server.pid", f"{me.pid} {me.start_ticks}")
+        state.write("ready.json", {"pid": me.pid, "start": me.start_ticks, "monotonic": 1.0})
+        seen = Poller(state=state, contract=read_contract(plan), key=None).look()
+        assert (seen.probe, seen.silent, seen.healthy) == ("", True, None)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aim_engine.errors import InputError, ModelAccessError
-from aim_engine.runtime.prepare import check_certificate, check_model_folder
+from aim_engine.runtime.prepare import check_certificate, check_model_folder, check_tokenizer
 
 
 def test_a_certificate_that_is_not_there_is_said(tmp_path: Path) -> None:
@@ -43,3 +43,16 @@ def test_a_pipe_among_the_model_s_files_is_named(tmp_path: Path) -> None:
 
 def test_a_model_folder_that_is_not_there_is_somebody_else_s_error(tmp_path: Path) -> None:
     check_model_folder(tmp_path / "nowhere")
+
+
+def test_a_folder_without_a_tokenizer_is_not_served_unless_another_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ModelAccessError, match="holds no tokenizer"):
+        check_tokenizer(tmp_path, ["vllm", "serve", str(tmp_path)])
+    for option in ("--tokenizer", "--tokenizer=org/other", "--skip-tokenizer-init"):
+        check_tokenizer(tmp_path, ["vllm", "serve", option])
+    check_tokenizer(tmp_path / "nowhere", [])  # said elsewhere
+    for name in ("tokenizer.json", "tekken.json", "spiece.model", "vocab.txt"):
+        (tmp_path / name).touch()
+        check_tokenizer(tmp_path, [])
+        (tmp_path / name).unlink()

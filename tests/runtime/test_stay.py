@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from .server import Server, fake_plan, free_ports
+from .ports import free_ports
+from .server import Server, fake_plan
 
 Serve = Callable[..., Server]
 

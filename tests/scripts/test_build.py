@@ -91,23 +91,6 @@ def test_a_mirror_that_is_no_repository_is_told_first(
     assert "VLLM_BASE_REGISTRY" in capsys.readouterr().err
 
 
-def test_the_recommended_deployments_are_few_enough_for_an_argument_and_a_label() -> None:
-    """One for each model, GPU and metric, as a plan would have it; a recipe more must not stop the build."""
-    found = build.recommended_deployments()
-    keys = [(one["modelId"], one["gpuModel"], one["metric"]) for one in found]
-    assert len(keys) == len(set(keys)) > 100
-    qwen = {one["metric"]: one for one in found if (one["modelId"], one["gpuModel"]) == ("Qwen/Qwen3-32B", "MI300X")}
-    assert (qwen["latency"]["gpuCount"], qwen["latency"]["precision"]) == (8, "bf16")
-    assert (qwen["throughput"]["gpuCount"], qwen["throughput"]["precision"]) == (1, "bf16")
-    assert len(build.deployments_text()) < 100_000, "an argument is at most 128 KiB: recommend less"
-
-
-def test_an_image_with_another_engine_recommends_what_that_engine_serves() -> None:
-    found = build.recommended_deployments("sglang")
-    assert 0 < len(found) < len(build.recommended_deployments())
-    assert {one["modelId"] for one in found} == {"deepseek-ai/DeepSeek-R1-0528"}
-
-
 def test_another_engine_needs_a_base_that_has_it(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         build.main(["--backend", "sglang"])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("setup", "demo", "check", "test", "bench", "model-card", "engine-versions", "sglang-parser")
+COMMANDS = ("setup", "demo", "check", "test", "bench", "model-card", "engine-versions", "sglang-parser", "faults")
 
 # Put together here, so that this file does not find itself.
 HOSTS = [

@@ -11,7 +11,7 @@ from tests.building import request
 def test_every_failure_has_a_step() -> None:
     plain = request()
     assert {failure for kind in ORDER for failure in failures_for(kind, plain)} == {
-        "cache", "memory", "kernel", "collective", "crash"
+        "cache", "no cache", "memory", "serving memory", "kernel", "collective", "crash"
     }  # fmt: skip
     assert failures_for("of somebody else's backend", plain) == ()
 
