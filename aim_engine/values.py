@@ -70,15 +70,16 @@ def integer(low: int, high: int | None, *words: str, none_word: str | None = Non
     return parse
 
 
-def seconds(low: float, none_word: str | None = None) -> Callable[[str], float | None]:
+def seconds(low: float, none_word: str | None = None, *, or_zero: bool = False) -> Callable[[str], float | None]:
     def parse(text: str) -> float | None:
         if none_word is not None and text.strip().lower() == none_word:
             return None
-        if not re.fullmatch(r"\d{1,7}(\.\d{1,6})?", text.strip(), re.ASCII) or float(text) < low:
-            raise RefusedError(
-                f"use a number of seconds, at least {low:g}" + (f", or {none_word}" if none_word else "")
-            )
-        return float(text)
+        number = float(text) if re.fullmatch(r"\d{1,7}(\.\d{1,6})?", text.strip(), re.ASCII) else -1.0
+        if number < low and not (or_zero and number == 0):
+            words = ["0"] if or_zero else []
+            words += [none_word] if none_word else []
+            raise RefusedError(", or ".join((f"use a number of seconds, at least {low:g}", *words)))
+        return number
 
     return parse
 

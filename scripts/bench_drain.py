@@ -16,7 +16,7 @@ from scripts.bench_serve import Run, first_answer, serving_tiny
 from scripts.streams import Stream
 
 STOPS, STREAMS, LATE = 20, 50, 5
-TOKENS = 600  # of one answer: it is to be under way when the stop comes, and to end before the deadline
+TOKENS = 900  # of one answer: it is to be under way when the stop comes, and to end before the deadline
 DRAIN_SECONDS = 120
 BEGIN_SECONDS, END_SECONDS = 120.0, DRAIN_SECONDS + 60.0
 

@@ -55,7 +55,7 @@ VALUES: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "fallback": ("off", False, ("none",)),
     "forget": ("1", True, ("all",)),
     "start_timeout": ("600", 600.0, ("0", "never", "12345678")),
-    "stall_timeout": ("0", 0.0, ("-1", "never")),
+    "stall_timeout": ("0", 0.0, ("-1", "never", "0.001")),
     "hang_timeout": ("30", 30.0, ("0.5", "x")),
     "canary_seconds": ("0", 0.0, ("-1", "often")),
     "drain_timeout": ("0", 0.0, ("-1", "x")),

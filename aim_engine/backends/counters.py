@@ -37,7 +37,11 @@ NAMES: Mapping[str, str] = {
     "sglang:time_to_first_token_seconds_count": "first_tokens",
 }
 _SHARES = ("kv_cache_usage",)  # a part of 1 for each of the engine's copies: averaged, where all else is summed
-_SAMPLE = re.compile(r"^(?P<name>[a-zA-Z_:][\w:]*)(?:\{.*\})? +(?P<value>\S+)(?: +-?\d+)?$", re.MULTILINE | re.ASCII)
+_SAMPLE = re.compile(
+    r"^(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>.*)\})? +(?P<value>\S+)(?: +-?\d+)?$", re.MULTILINE | re.ASCII
+)
+# the number of a copy: vLLM's (vllm/v1/metrics/loggers.py, labelnames), one for each of --data-parallel-size
+_COPY = re.compile(r'(?:^|,)engine="(?P<copy>\d+)"')
 # told to sleep by its user (vllm/v1/metrics/loggers.py, record_sleep_state): 0 while it is not awake
 _AWAKE = re.compile(
     r'^vllm:engine_sleep_state\{[^}]*sleep_state="awake"[^}]*\} +(?P<value>\S+)', re.MULTILINE | re.ASCII
@@ -52,6 +56,17 @@ def read_counters(text: str) -> dict[str, float]:
         if name is not None and value is not None:
             found.setdefault(name, []).append(value)
     return {name: sum(values) / (len(values) if name in _SHARES else 1) for name, values in found.items()}
+
+
+def read_copies(text: str) -> dict[str, dict[str, float]]:
+    """The same for each copy by its number, as far as the text tells them apart."""
+    found: dict[str, dict[str, float]] = {}
+    for sample in _SAMPLE.finditer(text):
+        name, value, copy = NAMES.get(sample["name"]), finite(sample["value"]), _COPY.search(sample["labels"] or "")
+        if name is not None and value is not None and copy is not None:
+            counters = found.setdefault(copy["copy"], {})
+            counters[name] = counters.get(name, 0.0) + value
+    return found
 
 
 def is_asleep(text: str) -> bool:

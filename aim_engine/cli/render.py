@@ -242,7 +242,8 @@ def run(arguments: argparse.Namespace, terminal: Terminal, environment: dict[str
 
 def _put(rendered: Rendered, arguments: argparse.Namespace, terminal: Terminal) -> None:
     output: Path | None = arguments.output
-    text = json.dumps(rendered.document, indent=2) if arguments.json else rendered.text
+    as_json = arguments.json or (output is not None and output.suffix.lower() == ".json")
+    text = json.dumps(rendered.document, indent=2) if as_json else rendered.text
     if output is None or output == Path("-"):
         terminal.result(text.rstrip("\n"))
     elif rendered.files is None or output.suffix.lower() in _FILES or is_stream(output):

@@ -16,6 +16,8 @@ queue) and that for the time limit
   `cpu_time`. A process that is stopped (SIGSTOP, a debugger) computes nothing, whatever its siblings spin. Computing
   without any counter is believed for `_COMPUTING_TIMES` of the limit: an endless loop computes too.
 
+Where a server has several copies of a model, each is looked at by itself too: see `copies`.
+
 Work that the server has open and the engine does not know of is either a client that does not read its answer, or an
 engine that does not take anything in: the canary tells. It is not sent while the two agree that there is work, nor
 while a stop is asked for; what answers it with an error (a full queue, say) has not failed.
@@ -23,7 +25,10 @@ while a stop is asked for; what answers it with an error (a full queue, say) has
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from aim_engine.runtime.copies import Copy, Watched, stillest, watch_copies
 
 PHASES = ("planning", "starting", "loading", "probing", "ready", "draining", "failed", "restarting")
 
@@ -52,6 +57,7 @@ class Observation:
     waiting: float | None = None  # those of them that wait
     iterations: float | None = None  # steps that the engine made
     marks: tuple[float, ...] = ()  # whatever else of its counters moves as it works
+    copies: Mapping[str, Copy] = field(default_factory=dict)  # where it has several: what each of them counts
     worked_seconds: float | None = None  # CPU time that counts as its work, as far as there is work
     asleep: bool = False  # it was told to sleep (vLLM's sleep mode)
     canary: str | None = None  # one that ended since the last look: "answered", "refused", "silent"
@@ -77,6 +83,7 @@ class Memory:
     waiting_since: float | None = None  # that any wait, without a moment in which none did
     iterations: float | None = None
     marks: tuple[float, ...] = ()
+    copies: Mapping[str, Watched] = field(default_factory=dict)
     moved_at: float = 0.0  # when a counter last moved, or there was nothing to do
     advanced_at: float = 0.0  # when a counter last moved
     idle_since: float | None = None
@@ -166,6 +173,7 @@ def _count(memory: Memory, seen: Observation) -> Memory:
         queue=seen.queue or 0.0,
         iterations=seen.iterations,
         marks=seen.marks,
+        copies=watch_copies(memory.copies, seen.copies, load=seen.load, at=seen.at),
         advanced_at=seen.at if moved else memory.advanced_at,
         canary_failures=0 if moved else memory.canary_failures,
         waiting_since=(memory.waiting_since if memory.waiting_since is not None else seen.at) if waits else None,
@@ -241,16 +249,19 @@ def _halt(memory: Memory, seen: Observation, hang_timeout_seconds: float) -> str
     if memory.canary_failures >= _MOST_CANARY_FAILURES:
         each = canary_seconds(hang_timeout_seconds)
         return f"the engine is idle, and twice in a row it has not answered a request for one token within {each:g} s"
-    stalled = still_seconds(memory, seen.at)
+    who, work, stalled = "the engine", memory.work, still_seconds(memory, seen.at)
+    copy = stillest(memory.copies, seen.at)
+    if stalled < hang_timeout_seconds and copy.seconds > stalled:
+        who, work, stalled = f"copy {copy.name} of the engine", copy.queue, copy.seconds
     if stalled < hang_timeout_seconds:
         return ""
-    waiting = "1 request waits" if memory.work == 1 else f"{memory.work:g} requests wait"
+    waiting = "1 request waits" if work == 1 else f"{work:g} requests wait"
     computed = memory.computed_at
     if computed is not None and seen.at - computed < hang_timeout_seconds:
         if stalled < _COMPUTING_TIMES * hang_timeout_seconds:
             return ""
-        return f"{waiting}, and the engine has computed for {stalled:.0f} s without getting anywhere"
-    return f"{waiting}, and the engine has not advanced for {stalled:.0f} s"
+        return f"{waiting}, and {who} has computed for {stalled:.0f} s without getting anywhere"
+    return f"{waiting}, and {who} has not advanced for {stalled:.0f} s"
 
 
 def _hung(reason: str) -> Verdict:

@@ -16,12 +16,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from aim_engine.backends.counters import is_asleep, read_counters
+from aim_engine.backends.counters import is_asleep, read_copies, read_counters
 from aim_engine.backends.figures import read_cache
 from aim_engine.runtime import processes
 from aim_engine.runtime import state as files
 from aim_engine.runtime.actual import Seen
 from aim_engine.runtime.contract import Contract
+from aim_engine.runtime.copies import Copy, copies_of
 from aim_engine.runtime.cpu_time import CpuTime
 from aim_engine.runtime.health import Observation
 from aim_engine.runtime.state import State
@@ -137,6 +138,7 @@ class Poller:
     sanity: Sanity | None = None
     asleep: bool = False
     _known: processes.Identity | None = None
+    _copies: Mapping[str, Copy] = field(default_factory=dict)
     _load: float | None = None
     _worked_seconds: float | None = None
     _stands_still: bool = False
@@ -174,6 +176,7 @@ class Poller:
             waiting=self.counters.get("waiting"),
             iterations=self.counters.get("iterations"),
             marks=tuple(number for _, number in sorted(self.counters.items())),
+            copies=self._copies,
             worked_seconds=self._worked_seconds if counted else None,
             asleep=self.asleep,
             stage=progress.get("words") or None,
@@ -198,7 +201,7 @@ class Poller:
             return
         self._probe, self._load, self.counters, self.counters_at, self.memory = None, None, {}, 0.0, None
         self._probed, self._probe_again_at, self._probe_hint, self.sanity = server, 0.0, "", None
-        self.asleep, self._stands_still = False, False
+        self.asleep, self._stands_still, self._copies = False, False, {}
         self._cpu_time.forget()
         ready = self.state.read(files.READY) or {}
         if (ready.get("pid"), ready.get("start")) == (server.pid, server.start_ticks):
@@ -277,6 +280,7 @@ class Poller:
         metrics = ask(self.contract.command.metrics_url, key=self.key, seconds=_HEALTH_SECONDS)
         if metrics.status == 200:
             self.counters, self.asleep = read_counters(metrics.body), is_asleep(metrics.body)
+            self._copies = copies_of(read_copies(metrics.body))
         try:
             self._load = float(json.loads(load.body)["server_load"]) if load.status == 200 else None
         except (ValueError, KeyError, TypeError, RecursionError):

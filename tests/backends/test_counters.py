@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aim_engine.backends.counters import is_asleep, read_counters
+from aim_engine.backends.counters import is_asleep, read_copies, read_counters
 
 
 def test_counters_are_summed_over_engines() -> None:
@@ -31,3 +31,15 @@ def test_an_engine_sleeps_when_it_says_that_it_is_not_awake() -> None:
             'vllm:engine_sleep_state{engine="0",model_name="m",sleep_state="discard_all"} 0.0\n')  # fmt: skip
     assert [is_asleep(text % value) for value in ("1.0", "0.0")] == [False, True]
     assert not is_asleep("")
+
+
+def test_each_copy_of_the_model_by_its_number() -> None:
+    text = """# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{engine="0",model_name="a,engine=\\"9\\""} 2.0
+vllm:num_requests_running{engine="1",model_name="a"} 1.0
+vllm:num_requests_waiting{model_name="a",engine="1"} 4.0
+vllm:num_requests_running{model_name="a"} 9.0
+unknown{engine="1"} 5.0
+"""
+    assert read_copies(text) == {"0": {"running": 2.0}, "1": {"running": 1.0, "waiting": 4.0}}
+    assert read_copies("") == {}

@@ -65,7 +65,7 @@ def test_silence_is_waited_for_only_so_long() -> None:
     began = time.monotonic()
     with pytest.raises(SilenceError):
         in_parallel(work, range(100), seconds=0.2)
-    assert 0.15 < time.monotonic() - began < 2
+    assert 0.15 < time.monotonic() - began < 9
     release.set()
     time.sleep(0.05)
     assert len(begun) <= THREADS + 1  # nobody began anything more

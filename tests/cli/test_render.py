@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,12 @@ def test_too_many_replicas_are_refused_for_programs_too(cli: Run) -> None:
 def test_as_json(cli: Run) -> None:
     text = cli("render", "compose", MODEL, *ON).stdout
     assert cli("render", "compose", MODEL, *ON, "--json").json == yaml.safe_load(text)
+
+
+def test_a_file_of_that_name_is_json(cli: Run, tmp_path: Path) -> None:
+    path = tmp_path / "compose.JSON"
+    assert cli("render", "compose", MODEL, *ON, "-o", str(path)).code == 0
+    assert json.loads(path.read_text()) == yaml.safe_load(cli("render", "compose", MODEL, *ON).stdout)
 
 
 def test_to_a_file(cli: Run, tmp_path: Path) -> None:

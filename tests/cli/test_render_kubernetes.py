@@ -34,6 +34,13 @@ def test_what_is_only_assumed_is_a_warning(cli: Run) -> None:
     assert "--image" in done.stderr
 
 
+def test_what_a_pod_has_no_use_for_is_said(cli: Run) -> None:
+    done = cli("render", "kubernetes", MODEL, *ON, "--host", "127.0.0.1", "--state-dir", "/s", "--log-name", "n")
+    assert [line for line in done.stderr.splitlines() if "is left out" in line] == done.stderr.splitlines()
+    assert all(flag in done.stderr for flag in ("--host is", "--state-dir is", "--log-name is"))
+    assert documents(done.stdout) == documents(cli("render", "kubernetes", MODEL, *ON).stdout)
+
+
 def test_its_own_flags(cli: Run) -> None:
     done = cli("render", "kubernetes", MODEL, *ON, "--gpus", "2", "--name", "on", "--namespace", "1e3", "--replicas",
                "2", "--env", "A=$(B)", "--cpus", "7", "--cache-size", "200g", "--pull-secret", "pull")  # fmt: skip

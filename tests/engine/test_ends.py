@@ -85,6 +85,35 @@ def test_a_stop_while_it_starts(serve: Serve, after: float) -> None:
     server.until(lambda: segments() <= before)  # other programs have some for a moment
 
 
+def phase(server: Server) -> str:
+    return str((server.status().get("start") or {}).get("phase", ""))
+
+
+def test_a_stop_while_it_compiles(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_CACHE_ROOT", str(tmp_path / "compiled"))  # what is there already is not compiled again
+    server = serve("--no-enforce-eager")
+    server.until(lambda: phase(server) == "compile", 120)
+    below = server.tree()
+    server.signal(signal.SIGTERM)
+    assert_ended(row("term-compiling"), server.wait(20), server.words())
+    assert not alive(below)
+
+
+def test_a_stop_while_its_first_answer_is_waited_for(serve: Serve) -> None:
+    server = serve()
+    server.until(lambda: server.read("progress.json"), 60)
+    sidecar = next(pid for pid in server.tree() if Path(f"/proc/{pid}/cmdline").read_bytes().endswith(b"sidecar\0"))
+    os.kill(sidecar, signal.SIGSTOP)  # it asks as soon as it can
+    server.until(lambda: server.get("/health", engine=True)[0] == 200, 120)
+    below = server.tree()
+    os.kill(core(server), signal.SIGSTOP)
+    os.kill(sidecar, signal.SIGCONT)
+    server.until(lambda: server.status().get("phase") == "probing")
+    server.signal(signal.SIGTERM)
+    assert_ended(row("term-probing"), server.wait(30), server.words())
+    assert not alive(below)
+
+
 def test_a_stop_lets_a_stream_finish(serve: Serve) -> None:
     server = serve()
     server.until_ready(120)

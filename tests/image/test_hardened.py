@@ -162,8 +162,14 @@ def test_a_prometheus_has_data_for_every_query_of_the_dashboard(
 
             prometheus.until(answered, 60, lambda: f"no data for {waiting}")
             served = set(prometheus.get("label/__name__/values"))
-            (group,) = prometheus.get("rules")["groups"]
-            alerts = {rule["name"]: (rule["health"], rule["state"]) for rule in group["rules"]}
+            alerts: dict[str, tuple[str, str]] = {}
+
+            def judged() -> bool:  # they are, twice a minute, from some moment of their own on
+                (group,) = prometheus.get("rules")["groups"]
+                alerts.update({rule["name"]: (rule["health"], rule["state"]) for rule in group["rules"]})
+                return all(health != "unknown" for health, _ in alerts.values())
+
+            prometheus.until(judged, 60, lambda: f"the rules are not evaluated: {alerts}")
             targets = prometheus.get("targets")["activeTargets"]
     finally:
         enough.set()

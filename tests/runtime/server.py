@@ -133,7 +133,7 @@ class Server:
         found: dict[str, Any] = json.loads(self.get("/status")[1] or "{}")
         return found
 
-    def until(self, condition: Callable[[], Any], seconds: float = 10) -> float:
+    def until(self, condition: Callable[[], Any], seconds: float = 30) -> float:
         """Wait for `condition`; how long it took."""
         began = time.monotonic()
         while not condition():
@@ -141,7 +141,7 @@ class Server:
             time.sleep(0.01)
         return time.monotonic() - began
 
-    def until_ready(self, seconds: float = 10) -> float:
+    def until_ready(self, seconds: float = 60) -> float:
         return self.until(lambda: self.get("/health/ready")[0] == 200, seconds)
 
     def read(self, name: str) -> Any:
@@ -162,7 +162,7 @@ class Server:
     def signal(self, signum: int) -> None:
         self.process.send_signal(signum)
 
-    def wait(self, seconds: float = 15) -> int:
+    def wait(self, seconds: float = 45) -> int:
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:

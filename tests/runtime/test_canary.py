@@ -89,7 +89,7 @@ def test_a_server_that_takes_the_connection_and_says_nothing_is_silent(tmp_path:
         canary.send(SERVER, 0.0)
         began = time.monotonic()
         assert outcome(canary) == "silent"
-        assert 0.15 < time.monotonic() - began < 2
+        assert 0.15 < time.monotonic() - began < 20
 
 
 def test_a_server_that_is_gone_has_refused(tmp_path: Path) -> None:

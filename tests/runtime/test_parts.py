@@ -9,7 +9,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -221,12 +220,13 @@ def test_segments_that_nobody_maps_are_removed_and_others_left() -> None:
 # --- prepare
 
 
-def test_a_state_folder_is_private(tmp_path: Path) -> None:
-    folder = tmp_path / "0" / "8"  # short: the test's own folder may have a long path, and a state folder may not
+def test_a_state_folder_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # its own path may be longer than a state folder's may
+    folder = Path("aim-engine-0") / "8000"
     prepare.make_private_folder(folder)
     assert [stat.S_IMODE(place.stat().st_mode) for place in (folder, folder.parent)] == [0o700, 0o700]
     link = tmp_path / "link"
-    link.symlink_to(folder)
+    link.symlink_to(tmp_path / folder)
     with pytest.raises(InputError, match="cannot hold the state"):
         prepare.make_private_folder(link)
 
@@ -298,10 +298,8 @@ def test_every_process_is_slim() -> None:
     )
     root = str(Path(__file__).parents[2])
     for module in ("boot", "serve", "watch", "sidecar"):
-        began = time.monotonic()
         done = subprocess.run(
             [sys.executable, "-I", "-S", "-c", program.format(root=root, module=module)],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert done.stdout.strip() == "[]", module
-        assert time.monotonic() - began < 2

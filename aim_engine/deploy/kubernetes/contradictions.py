@@ -58,11 +58,21 @@ def check_variables(wishes: ClusterWishes, passed: Collection[str], *, nodes: in
         raise InputError(f"--env {_OWN_ADDRESS}: every pod of a group has its own address", hint="leave it out")
 
 
+_NOT_OF_A_POD = {
+    "host": "in a pod the server listens on all addresses; the NetworkPolicy says who may ask it",
+    "state_dir": "in a pod the state is in a volume of its own",
+    "log_name": "in a pod nothing is logged to files; kubectl logs has all that is written",
+}
+
+
 def doubts(plan: Plan, wishes: ClusterWishes) -> Iterator[str]:
     """What can be had, and is likely not meant."""
     weights = weights_bytes(plan)
     if wishes.cache_bytes is not None and weights and wishes.cache_bytes < weights and not plan.request.model_folder:
         yield f"--cache-size {in_gib(wishes.cache_bytes)} does not hold the weights, which are {in_gib(weights)}"
+    for field, instead in _NOT_OF_A_POD.items():
+        if plan.request.origins.get(field) == "flag":
+            yield f"--{field.replace('_', '-')} is left out: {instead}"
     winner = plan.winner
     if winner.gpus[0].device_id and len(gpus_of_type(plan.inventory, winner.recipe.gpu_type)) < len(
         plan.inventory.gpus

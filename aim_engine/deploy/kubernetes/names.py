@@ -19,6 +19,7 @@ _LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?", re.ASCII)
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*", re.ASCII)
 _LONGEST_SUBDOMAIN = 253
+_OURS = frozenset(f"app.kubernetes.io/{name}" for name in ("name", "instance", "component", "managed-by"))
 _LABEL_NAME = re.compile(r"([a-z0-9][-a-z0-9.]{0,252}/)?[A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?", re.ASCII)
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?", re.ASCII)
 _VARIABLE = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*", re.ASCII)
@@ -92,6 +93,8 @@ def checked_label(flag: str, text: str) -> tuple[str, str]:
         InputError: Kubernetes takes no such label.
     """
     name, _, value = text.partition("=")
+    if name in _OURS:
+        raise InputError(f"{flag} {name[:80]!r}: by this label its own objects are found", hint="choose another NAME")
     if _LABEL_NAME.fullmatch(name) and _LABEL_VALUE.fullmatch(value):
         return name, value
     raise InputError(f"{flag} {text[:80]!r} is no label", hint="use NAME=VALUE, for instance release=prometheus")
