@@ -54,7 +54,8 @@ def _keep(root: str, name: str, texts: Mapping[str, str]) -> str:
 def _write(path: str, text: str) -> None:
     data = text.encode("utf-8", "backslashreplace")
     if len(data) > FILE_BYTES:  # what was said last tells most
-        data = b"[cut]\n" + data[-FILE_BYTES:].split(b"\n", 1)[-1]
+        tail = data[-FILE_BYTES:]
+        data = b"[cut]\n" + (tail.partition(b"\n")[2] or tail)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE)
     try:
         while data:

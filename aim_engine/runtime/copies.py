@@ -2,8 +2,9 @@
 work and stands still, and for how long, out. Pure.
 
 Their sums, by which `health` judges the whole, move as long as any of them does. A copy is told by the engine's own
-counters alone, and they may be late: they say "running" of a request that was dropped until the copy's next step. So
-of the work that the server has open there must be more than the other copies have.
+counters alone: what the server has open is counted by each of its front ends for itself, and one of them answers. The
+counters can be believed: vLLM makes a step for requests that were dropped too, and tells of it where nothing is to be
+answered (vllm/v1/core/sched/scheduler.py, has_finished_requests and the end of update_from_output).
 """
 
 from __future__ import annotations
@@ -49,15 +50,10 @@ def copies_of(counted: Mapping[str, Mapping[str, float]]) -> dict[str, Copy]:
     }
 
 
-def watch_copies(
-    known: Mapping[str, Watched], seen: Mapping[str, Copy], *, load: float, at: float
-) -> dict[str, Watched]:
-    """Fold one count in. `load` are the requests that the server has open."""
-    still = {name for name, copy in seen.items() if _stood(known.get(name), copy)}
-    elsewhere = sum(copy.queue for name, copy in seen.items() if name not in still)
-    works = load > elsewhere
+def watch_copies(known: Mapping[str, Watched], seen: Mapping[str, Copy], at: float) -> dict[str, Watched]:
+    """Fold one count in."""
     return {
-        name: Watched(copy=copy, moved_at=known[name].moved_at if works and name in still else at)
+        name: Watched(copy=copy, moved_at=known[name].moved_at if _stood(known.get(name), copy) else at)
         for name, copy in seen.items()
     }
 

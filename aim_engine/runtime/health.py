@@ -173,7 +173,7 @@ def _count(memory: Memory, seen: Observation) -> Memory:
         queue=seen.queue or 0.0,
         iterations=seen.iterations,
         marks=seen.marks,
-        copies=watch_copies(memory.copies, seen.copies, load=seen.load, at=seen.at),
+        copies=watch_copies(memory.copies, seen.copies, seen.at),
         advanced_at=seen.at if moved else memory.advanced_at,
         canary_failures=0 if moved else memory.canary_failures,
         waiting_since=(memory.waiting_since if memory.waiting_since is not None else seen.at) if waits else None,

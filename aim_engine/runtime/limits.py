@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from aim_engine.errors import AimError, EngineCrashedError, EngineHungError, EngineStartTimeoutError
 from aim_engine.runtime.contract import Contract
 
+_ON_HOST = "look at what else this machine has to do, and whether it had memory left (top, dmesg)"
+_ON_GPU = "look at the driver's log (dmesg)"
 _STARTS_IN_ALL = 3.0  # the time of so many starts is what all attempts may take together
 
 
@@ -33,7 +35,9 @@ def over(standing: Standing, contract: Contract) -> AimError | None:
     if not standing.was_ready:
         return _too_late(standing, contract)
     if standing.hung:
-        return EngineHungError(standing.said or "the engine hangs", hint="look at the driver's log (dmesg)")
+        return EngineHungError(
+            standing.said or "the engine hangs", hint=_ON_HOST if contract.computes_on_host else _ON_GPU
+        )
     return None
 
 

@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 
 from tests.fakes.hub import Model, hub_here
+from tests.faults.fault import assert_ended
+from tests.faults.table import fault as row
 from tests.runtime.ports import free_ports
 from tests.runtime.server import ROOT
 
@@ -88,23 +90,40 @@ def with_padding(data: bytes, size: int) -> bytes:
     return struct.pack("<Q", len(text)) + text + data[8 + length :] + bytes(size)
 
 
-def test_a_hub_that_stops_sending_ends_the_start_and_the_bytes_are_named(
-    tmp_path: Path, tiny_model: Path, whole_distribution: Path
-) -> None:
-    files = {path.name: path.read_bytes() for path in tiny_model.iterdir() if path.is_file()}
+@contextmanager
+def half_downloaded(folder: Path, tiny: Path, *more: str) -> Iterator[tuple[Served, int]]:
+    """One that downloads its weights from a hub which stops in the middle; with the size of the whole."""
+    files = {path.name: path.read_bytes() for path in tiny.iterdir() if path.is_file()}
     # the hub's client writes in pieces of 10 MiB
     files["model.safetensors"] = with_padding(files["model.safetensors"], 64 * 2**20)
     with hub_here(tiny=Model(files=files, fault="half", fault_at="elsewhere/model.safetensors")) as hub:
-        environment = {"HF_ENDPOINT": hub.address, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "0",
+        environment = {"HF_ENDPOINT": hub.address, "HF_HUB_CACHE": str(folder / "hub"), "HF_HUB_OFFLINE": "0",
                        "HF_HUB_DOWNLOAD_TIMEOUT": "300"}  # fmt: skip
-        with served(tmp_path, "org/tiny", "--stall-timeout", "8", environment=environment) as server:
+        with served(folder, "org/tiny", *more, environment=environment) as server:
             server.until(lambda: server.start().get("phase") == "download", 300)
             server.until(lambda: (server.start().get("done") or 0) > 20 * 2**20)
-            start = server.start()
-            assert start["unit"] == "bytes"
-            assert start["total"] == len(files["model.safetensors"])
-            assert server.process.wait(120) == 52, server.log[-3000:]
-            words = json.loads(server.log.strip().splitlines()[-1])
+            yield server, len(files["model.safetensors"])
+
+
+def test_a_hub_that_stops_sending_ends_the_start_and_the_bytes_are_named(
+    tmp_path: Path, tiny_model: Path, whole_distribution: Path
+) -> None:
+    with half_downloaded(tmp_path, tiny_model, "--stall-timeout", "8") as (server, size):
+        start = server.start()
+        assert (start["unit"], start["total"]) == ("bytes", size)
+        assert server.process.wait(120) == 52, server.log[-3000:]
+        words = json.loads(server.log.strip().splitlines()[-1])
     assert "phase download (downloading the weights: 0.03 of 0.06 GiB)" in words["message"]
     for remedy in ("HTTPS_PROXY", "HF_ENDPOINT", "HF_HUB_DISABLE_XET"):
         assert remedy in words["hint"]
+
+
+def test_a_stop_while_it_downloads_keeps_what_is_there(
+    tmp_path: Path, tiny_model: Path, whole_distribution: Path
+) -> None:
+    with half_downloaded(tmp_path, tiny_model) as (server, _):
+        server.process.terminate()
+        code = server.process.wait(30)
+        assert_ended(row("term-downloading"), code, json.loads(server.log.strip().splitlines()[-1]))
+    (partial,) = (tmp_path / "hub").rglob("*.incomplete")
+    assert partial.stat().st_size > 20 * 2**20

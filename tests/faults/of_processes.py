@@ -41,7 +41,7 @@ OF_PROCESSES: tuple[Fault, ...] = (
     Fault(id="copy-stopped-streaming", about=_STOPPED, test="engine/test_copies.py", when="serving",
           what="One copy of two stands still while the other serves, with no retry left",
           injected="--data-parallel-size 2, SIGSTOP of one core", error_class="EngineHung", code=53,
-          says="of the engine has not advanced", remedy="the driver's log"),
+          says="of the engine has not advanced", remedy="what else this machine has to do"),
     # --- signals
     _drained(id="term-planning", what="SIGTERM while the plan is made", when="stopping", test=_STARTING,
              injected="while the hub takes its time", says="stopped as SIGTERM asked, while the plan was being made"),
@@ -59,6 +59,9 @@ OF_PROCESSES: tuple[Fault, ...] = (
           error_class="Killed", code=143, says="a second signal asked not to wait"),
     _drained(id="term-importing-frozen-supervisord", what="SIGTERM, and supervisord stands still", when="stopping",
              test=_STARTING, injected="SIGSTOP of supervisord, docker kill --signal TERM",
+             says="stopped as SIGTERM asked"),
+    _drained(id="term-downloading", what="SIGTERM while the weights are downloaded", when="stopping",
+             test="engine/test_start_phases.py", injected="in the middle of a file, of which what is there is kept",
              says="stopped as SIGTERM asked"),
     _drained(id="term-loading", what="SIGTERM while the model is loaded", when="stopping", test=_ENDS,
              injected="after 1, 5 and 9 seconds; the engine alone would swallow some of them",

@@ -176,6 +176,12 @@ def test_a_file_is_cut_to_its_end(tmp_path: Path) -> None:
     assert text.endswith("the last\n")
 
 
+def test_of_one_long_line_its_end_is_kept(tmp_path: Path) -> None:
+    path = keep_bundle(str(tmp_path), "EngineHung", {"log": "x" * 2 * FILE_BYTES + "the last\n"})
+    text = (Path(path) / "log").read_text()
+    assert (len(text), text[-10:]) == (FILE_BYTES + len("[cut]\n"), "xthe last\n")
+
+
 def test_half_a_bundle_is_never_seen_and_goes_in_time(tmp_path: Path) -> None:
     with pytest.raises(AttributeError):
         keep_bundle(str(tmp_path), "EngineHung", {"a": "1", "b": None})  # type: ignore[dict-item]

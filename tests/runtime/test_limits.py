@@ -37,6 +37,13 @@ def test_what_is_over_a_limit(tmp_path: Path, standing: Standing, kind: type[Exc
     assert text in str(found)
 
 
+@pytest.mark.parametrize(("on_host", "words"), [(True, "memory left"), (False, "the driver's log")])
+def test_only_of_an_accelerator_the_driver_is_asked(tmp_path: Path, on_host: bool, words: str) -> None:
+    found = over(HUNG, read_contract(fake_plan(tmp_path, computes_on_host=on_host)))
+    assert found is not None
+    assert words in found.hint
+
+
 def test_the_time_of_three_starts_is_for_all_of_them(tmp_path: Path) -> None:
     contract = read_contract(fake_plan(tmp_path, start_timeout_seconds=100))
     assert [seconds_left(spent, contract) for spent in (0, 250, 301)] == [300, 50, -1]
