@@ -27,7 +27,7 @@ from .conftest import PlanFor
 pytestmark = pytest.mark.engine
 
 KEY, TOKEN = "s3cret-of-this-test", "hf_token-of-this-test"
-HANG_SECONDS, CANARY_SECONDS = 4.0, 3.0
+HANG_SECONDS, CANARY_SECONDS = 5.0, 3.0
 LATEST_SECONDS = 10.0  # after the limit
 # All of it in one step takes many seconds on two cores.
 CONTEXT = 16384
@@ -41,6 +41,8 @@ def server(plan_for: PlanFor, tmp_path_factory: pytest.TempPathFactory) -> Itera
     folder = tmp_path_factory.mktemp("hung")
     plan = plan_for(folder, *ONE_STEP, hang_timeout_seconds=HANG_SECONDS, canary_seconds=CANARY_SECONDS,
                     computes_on_host=True, max_retries=1)  # fmt: skip
+    # what is compiled for a request's log probabilities is, before any of this is looked at
+    plan["command"]["probe_body"] |= {"n": 2, "max_tokens": 3, "temperature": 1, "logprobs": 5}
     server = Server(plan, folder, {"AIM_API_KEY": KEY, "HF_TOKEN": TOKEN})
     try:
         server.until_ready(300)

@@ -31,7 +31,8 @@ def serving(model: Path, *more: str) -> list[str]:
     """Options of docker run for the tiny model, with both ports published on loopback."""
     return [
         *("--publish", "127.0.0.1::8000", "--publish", "127.0.0.1::8080", "--volume", f"{model}:/models/tiny:ro"),
-        *("--env", "AIM_MODEL=/models/tiny", "--env", "AIM_HARDWARE=cpu", *more),
+        *("--env", "AIM_MODEL=/models/tiny", "--env", "AIM_HARDWARE=cpu"),
+        *("--env", "OMP_WAIT_POLICY=PASSIVE", *more),  # or engines that wait take the cores on which others compute
     ]
 
 
