@@ -21,7 +21,7 @@ from tests.faults.fault import assert_ended
 from tests.faults.table import fault as row
 from tests.runtime.server import Server
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.long]
 
 Serve = Callable[..., Server]
 HANG_SECONDS = 6.0
@@ -49,7 +49,9 @@ def both_work(server: Server) -> bool:
 
 
 def test_a_copy_that_stands_still_while_the_other_serves(serve: Serve) -> None:
-    server = serve("--data-parallel-size", "2", hang_timeout_seconds=HANG_SECONDS, computes_on_host=True)
+    server = serve(
+        "--data-parallel-size", "2", "--api-server-count", "1", hang_timeout_seconds=HANG_SECONDS, computes_on_host=True
+    )
     server.until_ready(180)
     asking: list[threading.Thread] = []
 

@@ -24,7 +24,7 @@ from tests.runtime.server import Server
 
 from .conftest import PlanFor
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.long]
 
 KEY, TOKEN = "s3cret-of-this-test", "hf_token-of-this-test"
 HANG_SECONDS, CANARY_SECONDS = 5.0, 3.0

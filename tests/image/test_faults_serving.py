@@ -18,7 +18,7 @@ from tests.image.conftest import serving
 from tests.image.containers import docker
 from tests.image.patient import Patient, during
 
-pytestmark = pytest.mark.image
+pytestmark = [pytest.mark.image, pytest.mark.long]
 
 HANG_SECONDS, STOPPED_SECONDS = 12, 2.0
 VERDICT_SECONDS = HANG_SECONDS + 10

@@ -23,7 +23,7 @@ import pytest
 from tests.image.conftest import serving
 from tests.image.containers import LABEL, Container, docker
 
-pytestmark = pytest.mark.image
+pytestmark = [pytest.mark.image, pytest.mark.long]
 
 START_SECONDS = 300.0  # of which 60 are usual on two cores
 NOTICED_SECONDS = 40.0  # ten until a node counts as lost, and the time to end an engine on a busy machine
