@@ -537,7 +537,7 @@ def test_a_port_taken_by_a_program_that_nobody_could_see(
 
 
 def test_one_that_is_not_ready_in_time_goes(image: str, tiny: Path, name: str, tmp_path: Path) -> None:
-    code, out, _ = Command(image, tiny, tmp_path, "--name", name, "--timeout", "1", "--json").end(60)
+    code, out, _ = Command(image, tiny, tmp_path, "--name", name, "--timeout", "6", "--json").end(90)
     assert code == 52
     assert "it was removed" in json.loads(out)["error"]["hint"]
     assert of_name(name) == ""
