@@ -34,7 +34,7 @@ class Members:
         if server is None:
             return 0.0
         if self._server != server:
-            self._server, self._children, self._missing_since = server, _children(server), None
+            self._server, self._children, self._missing_since = server, children_of(server), None
         if all(processes.is_alive(child) for child in self._children):
             self._missing_since = None
         elif self._missing_since is None:
@@ -42,6 +42,7 @@ class Members:
         return 0.0 if self._missing_since is None else self._clock() - self._missing_since
 
 
-def _children(server: Identity) -> tuple[Identity, ...]:
+def children_of(server: Identity) -> tuple[Identity, ...]:
+    """The processes that it has started, and that live."""
     everyone = processes.everyone().values()
     return tuple(one.identity for one in everyone if one.parent == server.pid and one.state not in "ZX")

@@ -18,12 +18,14 @@ from aim_engine.runtime import state as files
 from aim_engine.runtime.awake import TICK_SECONDS, Awake
 from aim_engine.runtime.canary import Canary
 from aim_engine.runtime.contract import Contract, read_contract
+from aim_engine.runtime.deaths import Deaths
 from aim_engine.runtime.health import Memory, Observation, Verdict, advance, canary_due, heed, judge
 from aim_engine.runtime.http_server import HealthServer
 from aim_engine.runtime.log import Log
 from aim_engine.runtime.node_group import Workers
 from aim_engine.runtime.observations import Observations, work
 from aim_engine.runtime.poller import Poller
+from aim_engine.runtime.processes import Identity
 from aim_engine.runtime.remember import MemoryReport
 from aim_engine.runtime.routes import Snapshot
 from aim_engine.runtime.start_report import StartReport
@@ -94,6 +96,7 @@ class Sidecar:
         self._failed = ""
         self._sanity: Sanity | None = None
         self._workers = Workers(nodes=contract.nodes)
+        self._deaths = Deaths()
 
     def run(self) -> None:
         server = HealthServer(self._contract.host, self._contract.health_port, self.snapshot, self.hear)
@@ -102,7 +105,11 @@ class Sidecar:
         while os.getppid() == parent:
             self.try_to_look()
             server.end_slow_connections()
-            time.sleep(self._pause_seconds())
+            self._deaths.rest(self._served(), self._pause_seconds())
+
+    def _served(self) -> Identity | None:
+        """The server whose end is waited for: one that is ready."""
+        return Identity(*self._seen.server) if self._verdict.ready and self._seen.server else None
 
     def hear(self, path: str) -> None:
         """A question that may be a worker's."""
