@@ -137,7 +137,7 @@ def command(job: ServeJob) -> ServerCommand:
     words = recipe_words(job, notes, warnings)
     options, origins = serve_options(job, words, notes)
     launch = job.engine.launch if job.engine else (name,)
-    warnings += [*unreckoned(job), *stages_on_a_cpu(job)]
+    warnings += [*unreckoned(job), *stages_on_a_cpu(job, options)]
     argv = (*launch, "serve", job.model, *rendered(options))
     files = _metadata_shim(job)
     env, unset = _environment(job, words, _defaults(job, options), files, origins=origins, notes=notes)

@@ -129,14 +129,17 @@ def node_options(job: ServeJob) -> dict[str, Any]:
             "distributed-executor-backend": "mp", **worker}  # fmt: skip
 
 
-def stages_on_a_cpu(job: ServeJob) -> Iterator[str]:
+def stages_on_a_cpu(job: ServeJob, options: Mapping[str, Any]) -> Iterator[str]:
     """A warning for what vLLM's CPU build cannot do: what a stage takes from the one before is made in a warm-up, which
-    it leaves out where it compiles nothing (seen with 0.32: gpu_model_runner.py, intermediate_tensors is None).
+    it leaves out where it compiles nothing (seen with 0.32: cpu_worker.py, _should_warm_up_model; where it compiles,
+    two stages on two nodes answer).
     """
     on_host = platform_for(job.gpus[0]).explicit_cache
-    if job.group.count > 1 and on_host and _sizes_in(job.args).get(_PIPELINE, 1) > 1:
-        yield ("vLLM's CPU build fails at the first request of a model in stages: AIM_ENGINE_ARGS="
-               f'{{"tensor-parallel-size": {job.group.count}}} divides each layer instead')  # fmt: skip
+    staged = job.group.count > 1 and _sizes_in(job.args).get(_PIPELINE, 1) > 1
+    if staged and on_host and options.get("enforce-eager"):
+        yield ("vLLM's CPU build fails at the first request of a model in stages, unless it compiles: AIM_ENGINE_ARGS="
+               f'{{"tensor-parallel-size": {job.group.count}}} divides each layer instead, {{"enforce-eager": false}} '
+               "compiles, for which there must be a g++")  # fmt: skip
 
 
 def of_this_node(job: ServeJob, options: Mapping[str, Any]) -> dict[str, Any]:
