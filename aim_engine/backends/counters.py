@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 # vLLM's names (vllm/v1/metrics/loggers.py); kv_cache_usage_perc was gpu_cache_usage_perc until 0.9, and is a part of 1
 NAMES: Mapping[str, str] = {
@@ -51,22 +51,28 @@ _AWAKE = re.compile(
 def read_counters(text: str) -> dict[str, float]:
     """Every counter we know that is in the text; what is no finite number is left out."""
     found: dict[str, list[float]] = {}
-    for sample in _SAMPLE.finditer(text):
-        name, value = NAMES.get(sample["name"]), finite(sample["value"])
-        if name is not None and value is not None:
-            found.setdefault(name, []).append(value)
+    for name, value, _ in _samples(text):
+        found.setdefault(name, []).append(value)
     return {name: sum(values) / (len(values) if name in _SHARES else 1) for name, values in found.items()}
 
 
 def read_copies(text: str) -> dict[str, dict[str, float]]:
     """The same for each copy by its number, as far as the text tells them apart."""
     found: dict[str, dict[str, float]] = {}
-    for sample in _SAMPLE.finditer(text):
-        name, value, copy = NAMES.get(sample["name"]), finite(sample["value"]), _COPY.search(sample["labels"] or "")
-        if name is not None and value is not None and copy is not None:
+    for name, value, labels in _samples(text):
+        if copy := _COPY.search(labels):
             counters = found.setdefault(copy["copy"], {})
             counters[name] = counters.get(name, 0.0) + value
     return found
+
+
+def _samples(text: str) -> Iterator[tuple[str, float, str]]:
+    """Our name, the number and the labels of each sample that we know."""
+    for sample in _SAMPLE.finditer(text):
+        name = NAMES.get(sample["name"])
+        value = finite(sample["value"]) if name else None
+        if name is not None and value is not None:
+            yield name, value, sample["labels"] or ""
 
 
 def is_asleep(text: str) -> bool:
