@@ -18,10 +18,11 @@ from aim_engine.decide import Planner, decide, look, survey
 from aim_engine.deploy.choosing import checked_names, choose, choose_replicas
 from aim_engine.deploy.container_log import lines_of, stream_log
 from aim_engine.deploy.docker import begun, connect, guarded
-from aim_engine.deploy.endpoints import Endpoint, list_endpoints
+from aim_engine.deploy.endpoints import Endpoint
 from aim_engine.deploy.launch import Teller, dry_run, launch
 from aim_engine.deploy.launch_job import Decision, Job, Wishes
 from aim_engine.deploy.launched import Launched
+from aim_engine.deploy.listing import list_endpoints
 from aim_engine.deploy.looking import Running, look_at_all, two_looks
 from aim_engine.deploy.reach import Vantage, vantage
 from aim_engine.deploy.restarting import Restarted, restart

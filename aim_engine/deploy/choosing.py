@@ -10,7 +10,8 @@ import re
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
-from aim_engine.deploy.endpoints import Endpoint, list_endpoints, printable
+from aim_engine.deploy.endpoints import Endpoint, printable
+from aim_engine.deploy.listing import list_endpoints
 from aim_engine.errors import InputError
 
 if TYPE_CHECKING:

@@ -1,28 +1,21 @@
-"""What is running: a Docker client in, an `Endpoint` for each of our containers out, whoever launched it.
+"""What one container is: what `docker inspect` says of it in, an `Endpoint` out.
 
-The containers' labels are the only registry; ports and states are the engine's own. Asks no endpoint anything.
+Its labels say what it serves; ports and states are the engine's own. Asks nobody anything.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aim_engine.deploy.inside import API_PORT, HEALTH_PORT, log_file
 from aim_engine.deploy.secrets import INSIDE, OF_A_USER, SECRETS
 from aim_engine.deploy.spec import LABEL
 
-if TYPE_CHECKING:
-    from docker import DockerClient
-
-# A container that carries one of these is ours. The other labels differ between versions.
-# One that says it has GPUs is to be seen too, and to be stopped, for nobody else gets them.
-_MARKS = ("model", "checkpoint", "recipe", "gpus", "gpu-count")
 _LONGEST_TEXT = 256
 _EVERY_ADDRESS = ("", "0.0.0.0", "::")
 _DRAIN_SECONDS = 60  # AIM_DRAIN_TIMEOUT's default
@@ -111,30 +104,7 @@ class Endpoint:
         return {**asdict(self), "url": self.url, "api_url": self.api_url, "health_url": self.health_url}
 
 
-def list_endpoints(client: DockerClient, *, all: bool) -> tuple[Endpoint, ...]:
-    """Our containers by name, replicas by number; with `all` those that have ended too."""
-    return tuple(sorted(map(endpoint_of, inspect_ours(client, all=all)), key=_place))
-
-
-def _place(one: Endpoint) -> tuple[str, int, str, str]:
-    return one.replica_group or one.name, one.replica or 0, one.name, one.container_id
-
-
-def inspect_ours(client: DockerClient, *, all: bool) -> Iterator[Mapping[str, Any]]:
-    """What `docker inspect` says of each of ours; the containers of others are not looked at."""
-    from docker.errors import NotFound
-
-    for container in client.api.containers(all=all):
-        if is_ours(container.get("Labels") or {}):
-            with suppress(NotFound):  # removed since it was listed
-                yield client.api.inspect_container(container["Id"])
-
-
 # --- from what docker inspect says -------------------------------------------------------------------------------
-
-
-def is_ours(labels: Mapping[str, str]) -> bool:
-    return any(labels.get(LABEL + mark) for mark in _MARKS)
 
 
 def endpoint_of(inspected: Mapping[str, Any]) -> Endpoint:
@@ -145,7 +115,7 @@ def endpoint_of(inspected: Mapping[str, Any]) -> Endpoint:
     return Endpoint(
         name=printable(str(inspected.get("Name", "")).removeprefix("/")),
         container_id=printable(inspected.get("Id", "")),
-        model=said.get("model") or said.get("checkpoint", ""),
+        model=said.get("model") or said.get("checkpoint") or printable(_variables(inspected).get("AIM_MODEL", "")),
         recipe=said.get("recipe", ""),
         backend=said.get("backend", ""),
         precision=said.get("precision", ""),

@@ -19,6 +19,7 @@ from aim_engine.plan import Plan
 from aim_engine.request import SETTINGS, Request, Setting, log_name
 
 API_PORT, HEALTH_PORT = 8000, 8080  # inside; what the image exposes. AIM_PORT and AIM_HEALTH_PORT are the host's
+ENTRYPOINT = "/opt/aim-engine/entrypoint"
 CACHE_FOLDER = "/workspace/model-cache"
 CACHE_VOLUME = "aim-engine-cache"
 LOG_FOLDER = "/workspace/logs"

@@ -14,7 +14,6 @@ from aim_engine.deploy.allocation import Allocation, allocate
 from aim_engine.deploy.cdi import cdi_devices
 from aim_engine.deploy.devices import access_of, device_groups, own_files, runtime_words
 from aim_engine.deploy.docker import guarded
-from aim_engine.deploy.endpoints import list_endpoints
 from aim_engine.deploy.folders import check_folders, owner_of_folders
 from aim_engine.deploy.free_ports import (
     listens_elsewhere,
@@ -24,6 +23,7 @@ from aim_engine.deploy.free_ports import (
 )
 from aim_engine.deploy.images import image_name
 from aim_engine.deploy.launch_job import TOKEN, Decision, Job, Wishes
+from aim_engine.deploy.listing import list_endpoints
 from aim_engine.deploy.names import checked_name, container_name, name_taken, numbered
 from aim_engine.deploy.orchestrator import own_image, own_network
 from aim_engine.deploy.reach import Vantage, vantage

@@ -18,7 +18,7 @@ from aim_engine.deploy.endpoints import Endpoint, endpoint_of
 from aim_engine.deploy.launch_job import Job
 from aim_engine.deploy.launched import Launched
 from aim_engine.deploy.reach import Vantage, vantage
-from aim_engine.errors import AimError, EngineStartTimeoutError
+from aim_engine.errors import AimError
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -67,7 +67,7 @@ def _ready(
     try:
         return wait_for_endpoint_ready(launched.endpoint, client, limit, on_phase, vantage=place, judge=job.judge)
     except AimError as error:
-        if isinstance(error, EngineStartTimeoutError) and not job.wishes.keep:  # or it would be said that it goes on
+        if launched.container_name in (error.hint or "") and not job.wishes.keep:  # names what is about to be removed
             error.hint = "it was removed; give it longer with --timeout, or leave it alone with --detach"
         if job.wishes.replicas > 1 and launched.container_name not in error.message:
             error.message = f"{launched.container_name}: {error.message}"

@@ -123,7 +123,7 @@ def test_the_configuration_arrives_as_it_is() -> None:
 
 
 def test_the_labels_of_a_group_and_the_balancer_is_no_endpoint() -> None:
-    from aim_engine.deploy.endpoints import is_ours
+    from aim_engine.deploy.listing import is_ours
 
     *replicas, balancer = document(name="mine")["services"].values()
     assert [one["labels"]["ai.aim-engine.replica"] for one in replicas] == ["1", "2"]

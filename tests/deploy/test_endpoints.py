@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aim_engine.deploy.endpoints import endpoint_of, list_endpoints, printable
+from aim_engine.deploy.endpoints import endpoint_of, printable
 from tests.building import examples
 from tests.deploy.planning import planned, with_nodes
-from tests.deploy.running import LABEL, RECORDED, FakeDocker, ended, endpoint, inspected
+from tests.deploy.running import LABEL, RECORDED, ended, endpoint, inspected
 
 
 def test_a_recorded_container() -> None:
@@ -172,52 +172,11 @@ def test_an_odd_answer_is_still_an_endpoint(odd: Any) -> None:
         assert endpoint_of(one).as_json()["scheme"] == "http"
 
 
-# --- listing and finding ---------------------------------------------------------------------------------------------
-
-
-def test_only_ours_are_listed_and_those_of_others_not_looked_at(fake_docker: FakeDocker, client: Any) -> None:
-    fake_docker.add("aim-b")
-    fake_docker.add("aim-a")
-    fake_docker.add("aim-gone", state=ended(0))
-    stranger = fake_docker.add("stranger")
-    stranger["Config"]["Labels"] = {"ai.aim-engine-like.model": "x"}
-    assert [one.name for one in list_endpoints(client, all=False)] == ["aim-a", "aim-b"]
-    assert [one.name for one in list_endpoints(client, all=True)] == ["aim-a", "aim-b", "aim-gone"]
-    assert not [path for _, path, _ in fake_docker.asked if stranger["Id"] in path]
-
-
-@pytest.mark.parametrize("label", [{"gpus": "05:00.0"}, {"gpu-count": "8"}])
-def test_one_that_says_it_has_gpus_is_ours_whatever_else_it_says(
-    fake_docker: FakeDocker, client: Any, label: dict[str, str]
-) -> None:
-    one = fake_docker.add("g")
-    one["Config"]["Labels"] = {LABEL + name: text for name, text in label.items()}
-    assert [(found.name, found.model) for found in list_endpoints(client, all=False)] == [("g", "")]
-
-
 def test_the_devices_it_was_given() -> None:
     recorded = inspected()
     recorded["HostConfig"]["Devices"] = [{"PathOnHost": "/dev/dri/renderD128"}, {"PathOnHost": "/dev/\x1bx"}, {}, 5]
     assert endpoint_of(recorded).devices == ("/dev/dri/renderD128", "/dev/\ufffdx")
     assert endpoint().devices == ()
-
-
-def test_replicas_stand_together_in_the_order_of_their_numbers(fake_docker: FakeDocker, client: Any) -> None:
-    for number in (10, 2, 1):
-        fake_docker.add(f"m-{number}", labels={"replica-group": "m-1.0", "replica": str(number)})
-    fake_docker.add("m-11")
-    found = [(one.name, one.replica) for one in list_endpoints(client, all=True)]
-    assert found == [("m-1", 1), ("m-2", 2), ("m-10", 10), ("m-11", None)]
-
-
-def test_one_that_goes_away_meanwhile_is_left_out(fake_docker: FakeDocker, client: Any) -> None:
-    gone = fake_docker.add("aim-gone")
-    fake_docker.add("aim-stays")
-    listed = FakeDocker._listed(gone)
-    del fake_docker.containers[gone["Id"]]
-    fake_docker._listed = lambda one: one if one is listed else FakeDocker._listed(one)  # type: ignore[method-assign]
-    fake_docker._shown = lambda query: [listed, *fake_docker.containers.values()]  # type: ignore[method-assign]
-    assert [one.name for one in list_endpoints(client, all=True)] == ["aim-stays"]
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,23 @@ def test_one_that_was_run_by_hand_is_listed_with_what_docker_knows(start: Start)
     assert found["health_url"] is None
 
 
+def test_a_plain_docker_run_is_an_endpoint_without_any_label(start: Start) -> None:
+    name = f"aim-engine-test-{uuid.uuid4().hex[:8]}"
+    container = start(options=["--name", name, "--publish", "127.0.0.1::8000", "--env", "AIM_MODEL=no/such-model"])
+    code = container.wait()
+    assert name not in aim("list").stdout
+    found = json.loads(aim("status", name, "--json").stdout)
+    assert (found["model"], found["exit_code"], found["ending"]["error"]["code"]) == ("no/such-model", code, code)
+    aim("stop", name)
+    assert name not in aim("list", "--all").stdout
+
+
+def test_a_container_of_the_image_that_only_plans_is_no_endpoint(start: Start) -> None:
+    name = f"aim-engine-test-{uuid.uuid4().hex[:8]}"
+    start("detect", options=["--name", name]).wait()
+    assert name not in aim("list", "--all").stdout
+
+
 def test_the_last_words_of_one_that_has_ended(start: Start) -> None:
     name, container = shell(start, f"echo loading; echo '{json.dumps(WORDS)}' >&2; exit 40")
     container.wait()

@@ -10,7 +10,7 @@ import pytest
 
 from aim_engine.deploy.allocation import allocate
 from aim_engine.deploy.docker import connect
-from aim_engine.deploy.endpoints import list_endpoints
+from aim_engine.deploy.listing import list_endpoints
 from tests.building import MODEL
 from tests.deploy.planning import with_nodes
 from tests.image.private_commands import Start as StartCommand

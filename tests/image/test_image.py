@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from aim_engine.deploy.inside import ENTRYPOINT
 from tests.image.containers import ROOT, docker
 
 pytestmark = pytest.mark.image
@@ -98,7 +99,7 @@ def test_it_adds_little(image: str, base: str) -> None:
 
 def test_what_it_says_about_itself(image: str) -> None:
     config = inspect(image, ".Config")
-    assert config["Entrypoint"] == ["/opt/aim-engine/entrypoint"]
+    assert config["Entrypoint"] == [ENTRYPOINT]
     assert not config.get("Cmd")
     assert not config.get("Volumes")
     assert config["StopSignal"] == "SIGTERM"
