@@ -6,61 +6,42 @@ evidence says so. Reads no file.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from aim_engine.backends.derived_recipe import Family, derived_recipe, dtype_of, family_of
 from aim_engine.catalog.architecture import Architecture
-from aim_engine.catalog.evidence import Evidence
 from aim_engine.catalog.model_card import ModelCard
-from aim_engine.catalog.recipe import ArgumentValue, Recipe, Variant
-from aim_engine.catalog.splitting import tensor_parallel_sizes
+from aim_engine.catalog.recipe import ArgumentValue, Recipe
 from aim_engine.hardware.products import Product
-from aim_engine.values import slug
 
-_DTYPES = {"bf16": "bfloat16", "fp16": "float16"}
-_SOURCE = "the model's config.json and what is known of the GPU; nobody has tuned or tried it"
 _ENGINE = "vllm 0.32.0"  # whose parsers and switches are named here
-_DATE = "2026-11-22"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Family:
-    """Models whose architecture, a space and id match `pattern`: the names of vLLM's parsers for their tool calls and
-    their thinking (vllm/tool_parsers, vllm/reasoning), and variables besides.
-    """
-
-    pattern: str
-    tools: str = ""
-    reasoning: str = ""
-
 
 # The first that matches counts. Sources: vLLM's documentation "Tool Calling" and "Reasoning Outputs", and the recipes
 # that github.com/vllm-project/recipes publishes for these models.
 _FAMILIES = (
-    _Family(pattern=r" .*deepseek-r1-distill", reasoning="deepseek_r1"),
-    _Family(pattern=r"GptOss", tools="openai", reasoning="openai_gptoss"),
-    _Family(pattern=r"Qwen3\S* .*coder", tools="qwen3_coder"),
-    _Family(pattern=r"Qwen3(Moe|Next)?For\S* .*instruct-2507|Qwen3Next\S* .*instruct", tools="hermes"),
-    _Family(pattern=r"Qwen3(Moe|Next)?For", tools="hermes", reasoning="qwen3"),
-    _Family(pattern=r"Qwen2\S* .*qwq", tools="hermes", reasoning="deepseek_r1"),
-    _Family(pattern=r"Qwen2(Moe)?For\S* .*qwen", tools="hermes"),
-    _Family(pattern=r"DeepseekV32|DeepseekV3\S* .*v3\.2", tools="deepseek_v32", reasoning="deepseek_v3"),
-    _Family(pattern=r"DeepseekV3\S* .*v3\.1", tools="deepseek_v31", reasoning="deepseek_v3"),
-    _Family(pattern=r"DeepseekV3\S* .*r1", tools="deepseek_v3", reasoning="deepseek_r1"),
-    _Family(pattern=r"DeepseekV3\S* .*kimi-k2-thinking", tools="kimi_k2", reasoning="kimi_k2"),
-    _Family(pattern=r"DeepseekV3\S* .*kimi-k2", tools="kimi_k2"),
-    _Family(pattern=r"DeepseekV3\S* .*deepseek", tools="deepseek_v3"),
-    _Family(pattern=r"Llama4", tools="llama4_pythonic"),
-    _Family(pattern=r"Llama\S* .*llama-3", tools="llama3_json"),
-    _Family(pattern=r"(Mistral|Mixtral|Mistral3)For\S* .*(mistral|mixtral|ministral|magistral)", tools="mistral"),
-    _Family(pattern=r"Glm4Moe", tools="glm45", reasoning="glm45"),
-    _Family(pattern=r"MiniMaxM2", tools="minimax_m2", reasoning="minimax_m2"),
-    _Family(pattern=r"Granite\S* .*granite-3", tools="granite", reasoning="granite"),
-    _Family(pattern=r"SeedOss", tools="seed_oss", reasoning="seed_oss"),
-    _Family(pattern=r"HunYuanMoE\S* .*a13b", tools="hunyuan_a13b", reasoning="hunyuan_a13b"),
-    _Family(pattern=r"Olmo3", tools="olmo3", reasoning="olmo3"),
-    _Family(pattern=r"Jamba", tools="jamba"),
+    Family(pattern=r" .*deepseek-r1-distill", reasoning="deepseek_r1"),
+    Family(pattern=r"GptOss", tools="openai", reasoning="openai_gptoss"),
+    Family(pattern=r"Qwen3\S* .*coder", tools="qwen3_coder"),
+    Family(pattern=r"Qwen3(Moe|Next)?For\S* .*instruct-2507|Qwen3Next\S* .*instruct", tools="hermes"),
+    Family(pattern=r"Qwen3(Moe|Next)?For", tools="hermes", reasoning="qwen3"),
+    Family(pattern=r"Qwen2\S* .*qwq", tools="hermes", reasoning="deepseek_r1"),
+    Family(pattern=r"Qwen2(Moe)?For\S* .*qwen", tools="hermes"),
+    Family(pattern=r"DeepseekV32|DeepseekV3\S* .*v3\.2", tools="deepseek_v32", reasoning="deepseek_v3"),
+    Family(pattern=r"DeepseekV3\S* .*v3\.1", tools="deepseek_v31", reasoning="deepseek_v3"),
+    Family(pattern=r"DeepseekV3\S* .*r1", tools="deepseek_v3", reasoning="deepseek_r1"),
+    Family(pattern=r"DeepseekV3\S* .*kimi-k2-thinking", tools="kimi_k2", reasoning="kimi_k2"),
+    Family(pattern=r"DeepseekV3\S* .*kimi-k2", tools="kimi_k2"),
+    Family(pattern=r"DeepseekV3\S* .*deepseek", tools="deepseek_v3"),
+    Family(pattern=r"Llama4", tools="llama4_pythonic"),
+    Family(pattern=r"Llama\S* .*llama-3", tools="llama3_json"),
+    Family(pattern=r"(Mistral|Mixtral|Mistral3)For\S* .*(mistral|mixtral|ministral|magistral)", tools="mistral"),
+    Family(pattern=r"Glm4Moe", tools="glm45", reasoning="glm45"),
+    Family(pattern=r"MiniMaxM2", tools="minimax_m2", reasoning="minimax_m2"),
+    Family(pattern=r"Granite\S* .*granite-3", tools="granite", reasoning="granite"),
+    Family(pattern=r"SeedOss", tools="seed_oss", reasoning="seed_oss"),
+    Family(pattern=r"HunYuanMoE\S* .*a13b", tools="hunyuan_a13b", reasoning="hunyuan_a13b"),
+    Family(pattern=r"Olmo3", tools="olmo3", reasoning="olmo3"),
+    Family(pattern=r"Jamba", tools="jamba"),
 )
 
 
@@ -68,55 +49,27 @@ def derive(card: ModelCard, model_id: str, product: Product) -> Recipe | None:
     """The recipe, with a variant for every tensor-parallel size that divides the model; None where the card does not
     say enough of it.
     """
-    shape, precision = card.architecture, card.precision
-    if shape is None or precision is None:
-        return None
-    evidence = Evidence(level="derived", source=_SOURCE, engine=_ENGINE, date=_DATE)
-    args, env = _words(card, shape, model_id, product)
-    variants = [
-        Variant(
-            backend="vllm",
-            gpu_count=size,
-            enabled=True,
-            metric=None,
-            args={"tensor-parallel-size": size, **({"distributed-executor-backend": "mp"} if size > 1 else {}), **args},
-            env=env,
-            evidence=evidence,
-        )
-        for size in tensor_parallel_sizes(shape, precision)
-    ]
-    return Recipe(
-        recipe_id=f"derived-{slug(product.name)}-{precision}",
-        model_id=model_id,
-        huggingface_id=card.checkpoint_in(precision) or model_id,
-        precision=precision,
-        gpu_type=product.name,
-        variants=tuple(variants),
-        evidence=evidence,
-        description="Made from the model's own numbers: there is no recipe for it on this GPU.",
-        generated=True,
-    )
+    family = family_of(_FAMILIES, card, model_id)
+    args = {"gpu-memory-utilization": 0.9, "disable-uvicorn-access-log": True, **dtype_of(card), **_parsers(family)}
+    env = dict(_platform_words(product, card.family))
+
+    def words(shape: Architecture, size: int) -> tuple[dict[str, ArgumentValue], dict[str, str]]:
+        spread: dict[str, ArgumentValue] = {"distributed-executor-backend": "mp"} if size > 1 else {}
+        return {"tensor-parallel-size": size, **spread, **args, **_latent_words(shape, product)}, env
+
+    return derived_recipe(card, model_id, product, backend="vllm", engine=_ENGINE, words=words)
 
 
-def _words(
-    card: ModelCard, shape: Architecture, model_id: str, product: Product
-) -> tuple[dict[str, ArgumentValue], dict[str, str]]:
-    args: dict[str, ArgumentValue] = {"gpu-memory-utilization": 0.9, "disable-uvicorn-access-log": True}
-    if card.precision in _DTYPES:
-        args["dtype"] = _DTYPES[card.precision]
-    args |= dict(_parsers(f"{card.family} {model_id}"))
-    if shape.kv_lora_rank and product.aiter:
-        args["block-size"] = 1  # AITER's kernels for latent attention have no other (vLLM, rocm_aiter_mla.py)
-    return args, dict(_platform_words(product, card.family))
+def _parsers(family: Family) -> dict[str, ArgumentValue]:
+    return {
+        **({"enable-auto-tool-choice": True, "tool-call-parser": family.tools} if family.tools else {}),
+        **({"reasoning-parser": family.reasoning} if family.reasoning else {}),
+    }
 
 
-def _parsers(known_as: str) -> Iterator[tuple[str, str | bool]]:
-    family = next((one for one in _FAMILIES if re.search(one.pattern, known_as, re.IGNORECASE)), None)
-    if family and family.tools:
-        yield "enable-auto-tool-choice", True
-        yield "tool-call-parser", family.tools
-    if family and family.reasoning:
-        yield "reasoning-parser", family.reasoning
+def _latent_words(shape: Architecture, product: Product) -> dict[str, ArgumentValue]:
+    """AITER's kernels for latent attention have blocks of one token only (vLLM, rocm_aiter_mla.py)."""
+    return {"block-size": 1} if shape.kv_lora_rank and product.aiter else {}
 
 
 def _platform_words(product: Product, family: str) -> Iterator[tuple[str, str]]:
