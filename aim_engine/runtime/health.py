@@ -122,11 +122,11 @@ def canary_seconds(hang_timeout_seconds: float) -> float:
 
 def canary_due(memory: Memory, seen: Observation, *, every_seconds: float, hang_timeout_seconds: float) -> bool:
     """Whether to ask for a token now: of an engine that has long had nothing to do, or that is in doubt.
-    `every_seconds` of 0 leaves the doubt.
+    `every_seconds` of 0 leaves the doubt. The memory is that after this look.
     """
     if memory.ready_since is None or not seen.healthy or seen.asleep or seen.stop_asked:
         return False
-    if seen.canary_since is not None or memory.canary_from is not None:
+    if memory.canary_from is not None:
         return False
     if memory.work > 0:
         doubt_seconds = _DOUBT_SHARE * hang_timeout_seconds

@@ -78,6 +78,14 @@ def test_a_server_that_takes_connections_and_never_answers_is_hung() -> None:
     assert [v.hung for v in verdicts] == [False, False, False, True, True]
 
 
+def test_a_server_that_takes_no_connection_has_failed_and_is_no_hang() -> None:
+    """It is about to end, and its end is noticed."""
+    verdicts = story(READY, *({"healthy": None, "at": 1.0 + 5 * n} for n in range(9)))
+    assert {(v.phase, v.hung, v.live, v.reason) for v in verdicts[1:]} == {
+        ("failed", False, True, "the server does not take connections")
+    }
+
+
 def test_a_silent_server_is_not_said_to_have_work_that_it_last_told_of_long_ago() -> None:
     """The last count may have been made while one request was in flight that was answered before the server froze."""
     busy = {**READY, "load": 1, "iterations": 7.0}
@@ -177,6 +185,17 @@ BUSY: dict[str, list[dict[str, Any]]] = {
         {"iterations": 7.0}, {"canary_since": 3.0, "iterations": 7.0}, {"canary": "silent", "iterations": 9.0},
         {"canary_since": 9.0, "iterations": 9.0}, {"canary": "silent", "iterations": 9.0}, *still(3, iterations=9.0),
     ),
+    "the same, answered while the canary is still waited for; the next is silent too": counts(
+        {"iterations": 7.0},
+        *({"canary_since": 3.0, "iterations": 7.0}, {"canary_since": 3.0, "iterations": 8.0},
+          {"canary": "silent", "iterations": 8.0}),
+        *({"canary_since": 12.0, "iterations": 8.0}, {"canary": "silent", "iterations": 8.0}),
+        *still(3, iterations=8.0),
+    ),
+    "a client that reads nothing, and the engine idle: canaries are answered": counts(
+        *({"load": 1, "queue": 0, "iterations": 7.0, **({"canary": "answered"} if n % 3 == 2 else {})}
+          for n in range(12))
+    ),
     "a canary is silent while another request waits": counts(
         {"iterations": 7.0},
         *silence(2, load=1, queue=1),
@@ -204,6 +223,10 @@ HUNG: dict[str, tuple[list[dict[str, Any]], float, str]] = {
     ),
     "it takes nothing in": (
         counts(*still(9, load=1, queue=0, iterations=7.0)), 12.0, "1 request waits, and",
+    ),
+    "it takes nothing in, and refuses canaries": (
+        counts(*({"load": 1, "queue": 0, "iterations": 7.0, **({"canary": "refused"} if n % 3 == 2 else {})}
+                 for n in range(9))), 12.0, "1 request waits, and",
     ),
     "the clients have left, and what it was doing it does still": (
         counts(*still(3, load=1, queue=1, iterations=7.0), *still(9, load=0, queue=1, iterations=7.0)), 12.0,
@@ -273,6 +296,15 @@ def test_a_second_canary_follows_an_unanswered_one_at_once() -> None:
         memory = advance(memory, seen)
         due.append(canary_due(memory, seen, every_seconds=600.0, hang_timeout_seconds=LIMIT))
     assert due == [False, False, True]
+
+
+def test_there_is_one_canary_at_a_time() -> None:
+    memory, due = Memory(), []
+    for look in counts(*still(11, iterations=7.0), *still(5, iterations=7.0, canary_since=30.0)):
+        seen = Observation(**{"server": SERVER, **look})
+        memory = advance(memory, seen)
+        due.append(canary_due(memory, seen, every_seconds=30.0, hang_timeout_seconds=LIMIT))
+    assert due == [False] * 10 + [True] + [False] * 5
 
 
 def test_for_how_long_requests_have_waited() -> None:
