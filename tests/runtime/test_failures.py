@@ -218,13 +218,19 @@ def failure(error: AimError) -> Failure:
     return Failure(error=error)
 
 
-def test_attempts_are_few_and_further_and_further_apart() -> None:
-    crash, used, delays = failure(EngineCrashedError("x")), 0, []
-    while (step := decide(crash, retries_used=used, max_retries=3, ready_seconds=5)).delay_seconds is not None:
-        delays.append(step.delay_seconds)
+@pytest.mark.parametrize(
+    ("ready_seconds", "most", "delays"), [(0, 5, [1.0, 3.0, 10.0, 30.0, 30.0]), (5, 3, [0.0, 3.0, 10.0])]
+)
+def test_attempts_are_few_and_further_and_further_apart(ready_seconds: float, most: int, delays: list[float]) -> None:
+    """The first of an engine that has served is made at once."""
+    crash, used, found = failure(EngineCrashedError("x")), 0, []
+    while True:
+        step = decide(crash, retries_used=used, max_retries=most, ready_seconds=ready_seconds)
+        if step.delay_seconds is None:
+            break
+        found.append(step.delay_seconds)
         used = step.retries_used
-    assert delays == sorted(delays)
-    assert len(delays) == 3
+    assert found == delays
 
 
 def test_permanent_and_unwanted_retries() -> None:
