@@ -52,3 +52,11 @@ def test_gpus_serve_a_folder_in_32_bits_and_the_plan_says_in_what(tmp_path: Path
     assert isinstance(plan, Plan)
     assert plan.winner.recipe.precision == "bf16"
     assert HALF in plan.notes
+
+
+@pytest.mark.parametrize("hardware", ["MI300X:1", "cpu"])
+def test_the_command_says_the_type_where_the_engine_would_take_any(tmp_path: Path, hardware: str) -> None:
+    folder = folder_of(tmp_path / "m", {"torch_dtype": None}, {"F16": 2, "BF16": 2})
+    plan = decide(read_request({"model": str(folder), "hardware": hardware}, {}))
+    assert isinstance(plan, Plan)
+    assert "--dtype bfloat16" in " ".join(plan.command.argv).replace("--dtype=", "--dtype ")
