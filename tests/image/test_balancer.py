@@ -24,7 +24,7 @@ from tests.image.nginx_image import NAME as NGINX
 from tests.image.nginx_image import nginx_image
 from tests.image.test_compose import compose_program
 
-pytestmark = pytest.mark.image
+pytestmark = [pytest.mark.image, pytest.mark.long]
 
 BASE = f"{LABEL}-behind"
 KEY = "s3cret-of-the-replicas"

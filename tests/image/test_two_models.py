@@ -22,7 +22,7 @@ import pytest
 
 from tests.image.containers import LABEL, ROOT, docker
 
-pytestmark = pytest.mark.image
+pytestmark = [pytest.mark.image, pytest.mark.long]
 
 KEY = "s3cret-of-the-two"
 LOCK = "aim-engine-launch-lock"
