@@ -41,7 +41,8 @@ def page(faults: Sequence[Fault]) -> str:
 
 
 def _row(fault: Fault) -> str:
-    return f"| {_cell(fault.what)} | {fault.when} | {_end(fault)} | {fault.attempts} | {_told(fault)} |\n"
+    alone = ", with AIM_FALLBACK=0" if "AIM_FALLBACK=0" in fault.injected else ""
+    return f"| {_cell(fault.what)}{alone} | {fault.when} | {_end(fault)} | {fault.attempts} | {_told(fault)} |\n"
 
 
 def _end(fault: Fault) -> str:

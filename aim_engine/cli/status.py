@@ -59,7 +59,7 @@ def _text(found: Any, terminal: Terminal) -> Iterator[str]:
     yield from _section(terminal, "Memory of one device", _memory(plan, _map(seen.status, "memory")))
     yield from _section(terminal, "Warnings", (str(one) for one in _list(plan, "warnings")))
     if ending:
-        yield from _section(terminal, "How it ended", _ended(ending))
+        yield from _section(terminal, "How it ended", _ended(endpoint, ending))
 
 
 def _about(endpoint: Any, plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -146,14 +146,17 @@ def _memory(plan: Mapping[str, Any], compared: Mapping[str, Any]) -> Iterator[st
         yield f"{'together':<15} {in_gib(total):>10}  of {in_gib(budget)} the engine may take"
 
 
-def _ended(ending: Any) -> Iterator[str]:
+def _ended(endpoint: Any, ending: Any) -> Iterator[str]:
     yield ending.sentence
+    for one in _list(ending.words, "earlier_attempts"):
+        if isinstance(one, Mapping):
+            yield f"attempt {one.get('number', '?')} had ended so: {one.get('message', '')}"
     if ending.error:
         yield from ending.error.details
         if ending.error.hint:
             yield f"remedy: {ending.error.hint}"
-    if ending.words.get("evidence"):
-        yield f"evidence: {ending.words['evidence']}"
+    if kept := ending.words.get("evidence"):
+        yield f"evidence: {kept} in the container: docker cp {endpoint.name}:{kept} ."
 
 
 def _facts(pairs: Iterator[tuple[str, str]]) -> list[str]:

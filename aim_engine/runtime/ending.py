@@ -232,5 +232,6 @@ def leave_words(words: Mapping[str, Any], termination_log: str = TERMINATION_LOG
 def _for_people(words: dict[str, Any]) -> str:
     """As the command line shows its own errors."""
     lines = [f"error: {words['message']}", *(f"  {detail}" for detail in words.get("details", ()))]
+    lines += [f"attempt {one['number']}: {one['message']}" for one in words.get("earlier_attempts", ())]
     lines += [f"{name}: {words[key]}" for name, key in (("remedy", "hint"), ("evidence", "evidence")) if words.get(key)]
     return "\n".join(lines) + "\n"

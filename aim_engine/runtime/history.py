@@ -13,6 +13,8 @@ from aim_engine.runtime import state as files
 from aim_engine.runtime.failures import Failure
 from aim_engine.runtime.state import State
 
+_MOST_EARLIER, _LONGEST = 4, 300  # attempts that the last words name, and characters of what each said
+
 
 class History:
     """The attempts of one run. `retry_at` is a moment of the monotonic clock, or None when no attempt is pending."""
@@ -95,6 +97,15 @@ class History:
     def newest(self) -> Mapping[str, Any]:
         """The newest attempt, or nothing."""
         return self._attempts[-1] if self._attempts else {}
+
+    @property
+    def earlier(self) -> list[dict[str, Any]]:
+        """How the last few attempts before the newest ended: `{number, class, message}` of each."""
+        ended = [one for one in self._attempts[:-1] if one["failure"]]
+        return [
+            {"number": one["number"], "class": one["failure"]["class"], "message": one["failure"]["message"][:_LONGEST]}
+            for one in ended[-_MOST_EARLIER:]
+        ]
 
     def tell_evidence(self, path: str | None) -> None:
         """Where it is kept what was seen of the newest attempt's failure."""

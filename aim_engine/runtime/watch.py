@@ -309,8 +309,8 @@ class Watch:
     def _give_up(self, error: AimError) -> None:
         self._given_up = True
         self._history.save()
-        kept = self._history.newest.get("evidence")
-        self._state.write(files.WORDS, error.as_json() | ({"evidence": kept} if kept else {}))
+        more = {"evidence": self._history.newest.get("evidence"), "earlier_attempts": self._history.earlier}
+        self._state.write(files.WORDS, error.as_json() | {name: value for name, value in more.items() if value})
         if self._contract.keep_alive:
             self._log.error("staying up as AIM_KEEP_ALIVE asks; the health sidecar tells the reason")
             return

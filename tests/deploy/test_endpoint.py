@@ -81,6 +81,12 @@ def test_an_end_while_it_starts_is_noticed_at_once_with_its_class_and_words(
     [
         (ended(137, OOMKilled=True), "", EngineCrashedError, r"exit code 137 \(SIGKILL; it took more memory"),
         (
+            ended(137),
+            "10:00 aim SIGTERM: requests in flight may finish, for up to 60 s\n",
+            EngineCrashedError,
+            r"killed while requests in flight still ran: exit code 137 \(SIGKILL\)",
+        ),
+        (
             ended(127, Error="exec: \x1b no such file"),
             "",
             DockerError,

@@ -20,7 +20,7 @@ OF_PROCESSES: tuple[Fault, ...] = (
           says="the engine ended while it served"),
     Fault(id="server-killed-idle", about=_KILLED, what="The API server is killed, with no retry left", when="serving",
           test=_ENDS, injected="kill -9; its core would live on", error_class="EngineCrashed", code=51, attempts=0,
-          says="killed by SIGKILL", remedy="log above says more"),
+          says="killed by SIGKILL", remedy="log says more"),
     # --- killed while it starts
     _starting(id="server-killed-importing", about=_KILLED, what="The engine is killed while it starts, with no retry",
               injected="kill -9 in the container, AIM_FALLBACK=0", error_class="EngineCrashed", code=51, attempts=1,

@@ -258,6 +258,10 @@ def test_where_nothing_is_left_to_give_up_it_ends(serve: Serve) -> None:
     server = serve("--exit", "1", "--say", text, ladder=[rung])
     assert server.wait() == 21
     assert len(server.read("attempts.json")["attempts"]) == 2
+    (earlier,) = server.words()["earlier_attempts"]
+    assert (earlier["number"], earlier["class"]) == (1, "DoesNotFit")
+    assert "out of memory" in earlier["message"]
+    assert f"attempt 1: {earlier['message']}" in server.err
 
 
 def test_an_engine_that_is_not_there(tmp_path: Path) -> None:
@@ -341,7 +345,7 @@ def test_a_watch_that_dies_comes_back_and_knows_the_past(serve: Serve, tmp_path:
     server.behave(do="exit", code=3)
     assert server.wait() == 51
     assert [attempt["number"] for attempt in server.read("attempts.json")["attempts"]] == [1, 2]
-    assert server.words()["hint"] == "the engine's log above says more", "what it said before is not known here"
+    assert server.words()["hint"] == "the engine's log says more", "what it said before is not known here"
     tail = Path(server.words()["evidence"], "log-tail.txt").read_text()
     assert tail.startswith("the watch was started again meanwhile")
 

@@ -77,7 +77,7 @@ def test_lines_whose_beginning_was_missed_say_so_until_the_next_beginning() -> N
     lines.add("one\n")
     assert lines.last() == [MISSED, "one"]
     failure = classify(Lines(missed=True).last(), status=3, was_ready=True)
-    assert (failure.error.hint, failure.lines) == ("the engine's log above says more", (MISSED,))
+    assert (failure.error.hint, failure.lines) == ("the engine's log says more", (MISSED,))
     lines.clear()
     assert lines.last() == []
 
