@@ -63,7 +63,8 @@ class Ending:
         if isinstance(failed, dict):
             return failed
         receipt = receipt_in(self._state.path(files.TEMPORARY))
-        if finished or (receipt and not receipt["cut"]):  # nobody misses what an idle server's own end would have been
+        # nobody misses what an idle server's own end would have been; an engine that ends in time may still cut
+        if not receipt.get("cut") and (finished or receipt):
             return _words("Drained", 0, f"stopped as {name} asked", receipt)
         code = 128 + int(self._signals.asked or signal.SIGTERM)
         return _words("Killed", code, f"stopped as {name} asked, and killed: {reason}", receipt)
@@ -195,8 +196,9 @@ def receipt_in(folder: str) -> dict[str, int]:
             if name.startswith("receipt-") and name.endswith(".json"):
                 with open(f"{folder}/{name}", encoding="utf-8") as file:  # noqa: PTH123 - slim
                     found.append(json.load(file))
-    names = {"finished": "finished", "refused": "refused", "cut": "working"}
-    return {name: sum(int(one.get(key, 0)) for one in found) for name, key in names.items()} if found else {}
+    names = {"finished": ("finished",), "refused": ("refused",), "cut": ("cut", "working")}  # or at work to the last
+    sums = {name: sum(int(one.get(key, 0)) for one in found for key in keys) for name, keys in names.items()}
+    return sums if found else {}
 
 
 def _words(name: str, code: int, message: str, receipt: dict[str, int]) -> dict[str, Any]:

@@ -4,7 +4,9 @@
 vLLM's own `--api-key` covers only paths under /v1 and a few more (vllm/entrypoints/serve/middleware), which leaves
 /invocations, /tokenize, /metrics and others open. Here every route asks for the key but exactly /health. Once a stop
 was asked for, new work is refused with 503 (a vLLM that drains answers 500), and how the rest ends is counted in a
-file. Standard library only, and nothing of ours: it runs in the engine's process.
+file. /load is answered here: vLLM counts a request whose client leaves down twice, so that its own figure falls below
+zero for good (0.32, entrypoints/serve/utils/api_utils.py: in listen_for_disconnect and in the task after the answer).
+Standard library only, and nothing of ours: it runs in the engine's process.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _VARIABLES = ("AIM_API_KEY", "VLLM_API_KEY")
-_OPEN_PATH = "/health"
+_OPEN_PATH, _LOAD_PATH = "/health", "/load"
 _REFUSAL = json.dumps(
     {
         "error": {
@@ -53,18 +55,24 @@ _TRY_AGAIN_LATER = 1013  # RFC 6455's registry of close codes
 _WORK = ("POST", "PUT", "PATCH", "DELETE")  # to look on is allowed to the last
 # Of the health sidecar (`canary`): its requests are nobody's, and so in no receipt.
 CANARY_HEADER = b"x-aim-canary"
+# An answer goes out in pieces of this size, each when the client has taken most of those before: what is handed to
+# uvicorn at once counts as answered although it lies in the server's memory, and would be lost with it.
+_PIECE_BYTES = 1 << 16
+# How a stream says that it ends in an error; in a model's own text the quotes and line ends are escaped.
+_ERROR_EVENTS = (b'data: {"error"', b"event: error")
 
 
 class Guard:
     """`in_flight` is the number of HTTP requests and WebSockets now open, /health not counted; `working` those that are
-    work. From a stop on `finished` counts the work that ended, and `refused` what came too late.
+    work, and `load` these and the canaries. From a stop on `finished` counts the work that was answered whole, `cut`
+    what was not although its client stayed, and `refused` what came too late.
     """
 
     def __init__(self, app: Application) -> None:
         self._app = app
         key = next((value for name in _VARIABLES if (value := os.environ.get(name))), None)
         self._key = os.fsencode(key) if key else None
-        self.in_flight = self.working = self.finished = self.refused = 0
+        self.in_flight = self.working = self.load = self.finished = self.cut = self.refused = 0
         self._stop_file, self._receipts = os.environ.get(STOP_FILE), os.environ.get(RECEIPTS)
         self._stopping = False
         self._looking: asyncio.Task[None] | None = None
@@ -82,31 +90,52 @@ class Guard:
         if self._key is not None and not _knows(self._key, scope["headers"]) and not _is_preflight(scope):
             await _refuse(scope, receive, send)
             return
+        if scope["type"] == "http" and scope["path"] == _LOAD_PATH and scope["method"] == "GET":
+            await _answer(send, 200, json.dumps({"server_load": self.load}).encode())
+            return
         work = scope["type"] == "websocket" or scope["method"] in _WORK
         counts = work and not _is_canary(scope["headers"])
-        if work and self._is_stopping():
+        if work and self.is_stopping():
             self.refused += counts
             self._tell()
             await _refuse(scope, receive, send, body=_STOPPING, status=503)
             return
         self.in_flight += 1
+        self.load += work
         self.working += counts
+        answer = _Answer(self.is_stopping, scope, receive, send)
         try:
-            await self._app(scope, receive, send)
+            if work and scope["type"] == "http":
+                await self._app(scope, answer.receive, answer.send)
+            else:
+                await self._app(scope, receive, send)
+                answer.ended = True
+        except Exception:
+            if not (work and scope["type"] == "http" and await answer.is_refused()):
+                raise
         finally:
             self.in_flight -= 1
+            self.load -= work
             self.working -= counts
-            if counts and self._is_stopping():
-                self.finished += 1
+            if counts and self.is_stopping():
+                self._count(answer)
                 self._tell()
 
-    def _is_stopping(self) -> bool:
+    def _count(self, answer: _Answer) -> None:
+        if answer.came_late:
+            self.refused += 1
+        elif answer.is_whole:
+            self.finished += 1
+        elif not answer.client_left:
+            self.cut += 1
+
+    def is_stopping(self) -> bool:
         self._stopping = self._stopping or bool(self._stop_file and os.path.exists(self._stop_file))  # noqa: PTH110 - slim
         return self._stopping
 
     async def _look_for_a_stop(self) -> None:
         """What is in flight when a stop comes is told even if nothing ends any more."""
-        while not self._is_stopping():
+        while not self.is_stopping():
             await asyncio.sleep(_LOOK_SECONDS)
         self._tell()
 
@@ -115,7 +144,8 @@ class Guard:
         if not self._receipts:
             return
         path = f"{self._receipts}/receipt-{os.getpid()}.json"
-        text = json.dumps({"finished": self.finished, "refused": self.refused, "working": self.working})
+        text = json.dumps({"finished": self.finished, "refused": self.refused,
+                           "working": self.working, "cut": self.cut})  # fmt: skip
         try:
             os.makedirs(self._receipts, mode=0o700, exist_ok=True)  # noqa: PTH103 - slim
             with open(f"{path}.new", "w", encoding="ascii") as file:  # noqa: PTH123 - slim
@@ -123,6 +153,64 @@ class Guard:
             os.replace(f"{path}.new", path)  # noqa: PTH105 - slim
         except OSError:
             pass
+
+
+class _Answer:
+    """The way of one answer to its client: in pieces, and whether it came whole. Where the engine answers with an error
+    because it is being stopped, the client is told what it is told of every stop: 503, and when to ask again.
+    """
+
+    def __init__(self, is_stopping: Callable[[], bool], scope: Scope, receive: Receive, send: Send) -> None:
+        self._is_stopping, self._scope, self._receive, self._send = is_stopping, scope, receive, send
+        self.ended = self.client_left = False
+        self._started = self._late = self._replaced = self._failed = False
+
+    @property
+    def is_whole(self) -> bool:
+        return self.ended and not self._replaced and not self._failed
+
+    @property
+    def came_late(self) -> bool:
+        """What was asked was not known before the stop, and it was not answered."""
+        return self._late and self._replaced
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self.client_left = self.client_left or not self.ended
+        elif not message.get("more_body", False):
+            self._late = self._is_stopping()
+        return message
+
+    async def is_refused(self) -> bool:
+        """Where nothing was answered yet and a stop was asked for, the client is told so."""
+        if self._started or not self._is_stopping():
+            return False
+        self._started = self._replaced = True
+        await _refuse(self._scope, self._receive, self._send, body=_STOPPING, status=503)
+        return True
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            if message["status"] < 500 or not await self.is_refused():
+                self._started = True
+                await self._send(message)
+        elif message["type"] != "http.response.body":
+            await self._send(message)
+        elif not self._replaced:
+            await self._send_body(message)
+
+    async def _send_body(self, message: Message) -> None:
+        body, more = message.get("body", b""), message.get("more_body", False)
+        self._failed = self._failed or (body.startswith(_ERROR_EVENTS) and self._is_stopping())
+        if len(body) <= _PIECE_BYTES:
+            await self._send(message)
+        else:
+            for start in range(0, len(body), _PIECE_BYTES):
+                goes_on = more or start + _PIECE_BYTES < len(body)
+                piece = body[start : start + _PIECE_BYTES]
+                await self._send({"type": "http.response.body", "body": piece, "more_body": goes_on})
+        self.ended = not more
 
 
 def _knows(key: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bool:
@@ -158,6 +246,10 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, *, body: bytes = _
         await send({"type": "websocket.close", "code": code, "reason": json.loads(body)["error"]["message"]})
         return
     more = (b"www-authenticate", b"Bearer") if status == 401 else (b"retry-after", str(_RETRY_SECONDS).encode())
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), more]
+    await _answer(send, status, body, more, without_body=scope["method"] == "HEAD")
+
+
+async def _answer(send: Send, status: int, body: bytes, *more: tuple[bytes, bytes], without_body: bool = False) -> None:
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *more]
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+    await send({"type": "http.response.body", "body": b"" if without_body else body})

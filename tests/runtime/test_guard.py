@@ -224,7 +224,7 @@ def test_what_was_in_flight_is_counted_as_it_ends(stopping: Callable[[], Guard],
         await asyncio.gather(*requests, return_exceptions=True)
 
     asyncio.run(run())
-    assert receipt_in(str(tmp_path / "tmp")) == {"finished": 3, "refused": 0, "cut": 0}
+    assert receipt_in(str(tmp_path / "tmp")) == {"finished": 2, "refused": 0, "cut": 1}
     assert [message["body"] for message in sent] == [b"whole"] * 2
 
 
@@ -252,3 +252,136 @@ def test_the_canary_is_in_no_receipt(stopping: Callable[[], Guard], tmp_path: Pa
 
 def test_the_canary_needs_the_key_like_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
     assert call("s3cret", monkeypatch, method="POST", headers=[(b"x-aim-canary", b"1")])[0].calls == []
+
+
+# --- how an answer ends
+
+
+class Engine:
+    """Behind the guard: takes the body in, is asked to stop, and answers these messages."""
+
+    def __init__(self, stop: Path, *answer: Message, stops_before_the_body: bool = False) -> None:
+        self._stop, self._answer, self._before = stop, answer, stops_before_the_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._before:
+            self._stop.touch()
+        while (await receive()).get("more_body"):
+            pass
+        self._stop.touch()
+        for message in self._answer:
+            if message["type"] == "left":
+                await receive()
+            elif message["type"] == "raises":
+                raise RuntimeError("cannot schedule new futures after shutdown")
+            else:
+                await send(message)
+
+
+def start(status: int) -> Message:
+    return {"type": "http.response.start", "status": status, "headers": []}
+
+
+def body(data: bytes, *, more: bool = False) -> Message:
+    return {"type": "http.response.body", "body": data, "more_body": more}
+
+
+def ended(folder: Path, engine: Engine, *after_the_body: Message) -> tuple[list[Message], dict[str, int]]:
+    """What the client got of a request during which a stop came, and the receipt."""
+    sent: list[Message] = []
+    first: Message = {"type": "http.request", "body": b"{", "more_body": True}
+    asked = iter([first, {"type": "http.request", "body": b"}"}, *after_the_body])
+
+    async def receive() -> Message:
+        return next(asked)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/completions", "headers": []}
+    asyncio.run(Guard(engine)(scope, receive, send))
+    return sent, receipt_in(str(folder / "tmp"))
+
+
+FINISHED, REFUSED, CUT = ({"finished": 0, "refused": 0, "cut": 0, name: 1} for name in ("finished", "refused", "cut"))
+
+
+@pytest.mark.usefixtures("stopping")
+def test_what_is_answered_whole_is_finished(tmp_path: Path) -> None:
+    _, receipt = ended(tmp_path, Engine(tmp_path / "stop", start(200), body(b"a", more=True), body(b"")))
+    assert receipt == FINISHED
+
+
+@pytest.mark.usefixtures("stopping")
+def test_an_error_of_an_engine_that_is_stopped_is_a_refusal_for_its_client_and_cut(tmp_path: Path) -> None:
+    sent, receipt = ended(tmp_path, Engine(tmp_path / "stop", start(500), body(b"EngineCore encountered an issue")))
+    assert (sent[0]["status"], dict(sent[0]["headers"])[b"retry-after"]) == (503, b"5")
+    assert [json.loads(one["body"])["error"]["code"] for one in sent[1:]] == ["stopping"]
+    assert receipt == CUT
+
+
+@pytest.mark.usefixtures("stopping")
+def test_a_body_that_is_whole_only_after_the_stop_is_refused_or_answered(tmp_path: Path) -> None:
+    late = Engine(tmp_path / "stop", start(500), body(b"cannot schedule"), stops_before_the_body=True)
+    sent, receipt = ended(tmp_path, late)
+    assert (sent[0]["status"], receipt) == (503, REFUSED)
+    (tmp_path / "stop").unlink()
+    failing = Engine(tmp_path / "stop", {"type": "raises"}, stops_before_the_body=True)
+    sent, receipt = ended(tmp_path, failing)
+    assert (sent[0]["status"], receipt) == (503, REFUSED)
+    (tmp_path / "stop").unlink()
+    answered = Engine(tmp_path / "stop", start(200), body(b"x"), stops_before_the_body=True)
+    assert ended(tmp_path, answered)[1] == FINISHED
+
+
+@pytest.mark.usefixtures("stopping")
+@pytest.mark.parametrize("event", [b'data: {"error": {"code": 500}}\n\n', b"event: error\ndata: {}\n\n"])
+def test_a_stream_that_ends_in_an_error_is_cut(tmp_path: Path, event: bytes) -> None:
+    whole = [start(200), body(b'data: {"id": 1}\n\n', more=True), body(event, more=True), body(b"data: [DONE]")]
+    sent, receipt = ended(tmp_path, Engine(tmp_path / "stop", *whole, body(b"")))
+    assert sent[:4] == whole, "the client is told as the engine says it"
+    assert receipt == CUT
+
+
+@pytest.mark.usefixtures("stopping")
+def test_an_answer_that_breaks_off_is_cut_and_a_client_that_leaves_is_nobody_s_loss(tmp_path: Path) -> None:
+    assert ended(tmp_path, Engine(tmp_path / "stop", start(200), body(b"a", more=True)))[1] == CUT
+    (tmp_path / "stop").unlink()
+    gone = Engine(tmp_path / "stop", start(200), body(b"a", more=True), {"type": "left"})
+    assert ended(tmp_path, gone, {"type": "http.disconnect"})[1] == {"finished": 0, "refused": 0, "cut": 0}
+
+
+@pytest.mark.usefixtures("stopping")
+def test_a_large_answer_goes_out_in_pieces(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 1000
+    sent, receipt = ended(tmp_path, Engine(tmp_path / "stop", start(200), body(data)))
+    assert b"".join(one["body"] for one in sent[1:]) == data
+    assert [one["more_body"] for one in sent[1:]] == [True] * 3 + [False]
+    assert receipt == FINISHED
+
+
+def test_the_load_is_what_the_guard_has_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The canaries too; who looks is no load."""
+    monkeypatch.delenv("AIM_ENGINE_STOP_FILE", raising=False)
+    guard: Guard
+    loads: list[int] = []
+
+    async def nothing(*_: Any) -> Message:
+        return {"type": "http.request"}
+
+    async def inside(scope: Scope, receive: Receive, send: Send) -> None:
+        async def look(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                loads.append(json.loads(message["body"])["server_load"])
+
+        await guard({**scope, "method": "GET", "path": "/load"}, nothing, look)
+
+    async def ignore(_: Message) -> None:
+        pass
+
+    guard = Guard(inside)
+    for method, headers in (("POST", []), ("POST", [(b"x-aim-canary", b"1")]), ("GET", [])):
+        scope = {"type": "http", "method": method, "path": "/v1/x", "headers": headers}
+        asyncio.run(guard(scope, nothing, ignore))
+    assert loads == [1, 1, 0]
+    assert guard.load == 0
