@@ -63,8 +63,7 @@ class Ending:
         if isinstance(failed, dict):
             return failed
         receipt = receipt_in(self._state.path(files.TEMPORARY))
-        # nobody misses what an idle server's own end would have been; an engine that ends in time may still cut
-        if not receipt.get("cut") and (finished or receipt):
+        if finished or (receipt and not receipt["cut"]):  # nobody misses what an idle server's own end would have been
             return _words("Drained", 0, f"stopped as {name} asked", receipt)
         code = 128 + int(self._signals.asked or signal.SIGTERM)
         return _words("Killed", code, f"stopped as {name} asked, and killed: {reason}", receipt)
@@ -86,7 +85,9 @@ class Ending:
         self._log.info(f"{name}: requests in flight may finish, for up to {seconds:g} s")
         # only the server itself: its engine process would drop what is in flight
         processes.send(server, signal.SIGTERM)
-        return self._gone(server, seconds) or self._told(server)
+        ended = self._gone(server, seconds) or self._told(server)
+        # an engine ends in its own time too, and cuts what is not done by then
+        return ended and not receipt_in(self._state.path(files.TEMPORARY)).get("cut")
 
     def _told(self, server: Identity) -> bool:
         """Wait until the guard has told what is cut, which it may not have had the time for; True where the server has
