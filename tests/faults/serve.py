@@ -80,7 +80,9 @@ class Serve(Server):
 
 def plain_environment(home: Path) -> dict[str, str]:
     """Ours, without what would change how it ends."""
-    ours = {name: text for name, text in os.environ.items() if not name.startswith(("AIM_", "HF_", "HUGGING", "VLLM_"))}
+    # by names: this runs in threads, and pytest takes one of its variables away meanwhile
+    names = (name for name in list(os.environ) if not name.startswith(("AIM_", "HF_", "HUGGING", "VLLM_")))
+    ours = {name: text for name in names if (text := os.environ.get(name)) is not None}
     return {**ours, "HOME": str(home), "PYTHONPATH": str(ROOT)}
 
 
