@@ -104,14 +104,15 @@ class Guard:
         self.load += work
         self.working += counts
         answer = _Answer(self.is_stopping, scope, receive, send)
+        watched = work and scope["type"] == "http"
         try:
-            if work and scope["type"] == "http":
+            if watched:
                 await self._app(scope, answer.receive, answer.send)
             else:
                 await self._app(scope, receive, send)
                 answer.ended = True
         except Exception:
-            if not (work and scope["type"] == "http" and await answer.is_refused()):
+            if not (watched and await answer.replace()):
                 raise
         finally:
             self.in_flight -= 1
@@ -182,8 +183,8 @@ class _Answer:
             self._late = self._is_stopping()
         return message
 
-    async def is_refused(self) -> bool:
-        """Where nothing was answered yet and a stop was asked for, the client is told so."""
+    async def replace(self) -> bool:
+        """Tell the client of the stop instead; False where none was asked for, or an answer has begun."""
         if self._started or not self._is_stopping():
             return False
         self._started = self._replaced = True
@@ -192,7 +193,7 @@ class _Answer:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            if message["status"] < 500 or not await self.is_refused():
+            if message["status"] < 500 or not await self.replace():
                 self._started = True
                 await self._send(message)
         elif message["type"] != "http.response.body":
