@@ -168,7 +168,7 @@ class _Answer:
 
     @property
     def is_whole(self) -> bool:
-        return self.ended and not self._replaced and not self._failed
+        return self.ended and not self._failed
 
     @property
     def came_late(self) -> bool:
