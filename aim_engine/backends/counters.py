@@ -41,6 +41,7 @@ _SAMPLE = re.compile(
     r"^(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>.*)\})? +(?P<value>\S+)(?: +-?\d+)?$", re.MULTILINE | re.ASCII
 )
 # the number of a copy: vLLM's (vllm/v1/metrics/loggers.py, labelnames), one for each of --data-parallel-size
+COPY_HEADER = "X-data-parallel-rank"  # of a request for the copy of that number (vllm/entrypoints/generate/base)
 _COPY = re.compile(r'(?:^|,)engine="(?P<copy>\d+)"')
 # told to sleep by its user (vllm/v1/metrics/loggers.py, record_sleep_state): 0 while it is not awake
 _AWAKE = re.compile(

@@ -63,7 +63,7 @@ class Parent:
 
     def run(self) -> int:
         processes.become_subreaper()
-        self._state.write(files.RUN, {"pid": os.getpid(), "at": time.time()})
+        self._state.write(files.RUN, {"pid": os.getpid(), "at": time.time(), "canary": os.urandom(16).hex()})
         self._state.record(phase="starting")
         daemon, relay = self._start()
         ending = Ending(self._state, self._contract, signals=self._signals, log=self._log, daemon=daemon)

@@ -53,8 +53,9 @@ _STOPPING = json.dumps(
 ).encode()
 _TRY_AGAIN_LATER = 1013  # RFC 6455's registry of close codes
 _WORK = ("POST", "PUT", "PATCH", "DELETE")  # to look on is allowed to the last
-# Of the health sidecar (`canary`): its requests are nobody's, and so in no receipt.
+# Of the health sidecar (`canary`): its requests are nobody's, and so in no receipt. Nobody else knows this run's value.
 CANARY_HEADER = b"x-aim-canary"
+CANARY_VALUE = "AIM_ENGINE_CANARY"
 # An answer goes out in pieces of this size, each when the client has taken most of those before: what is handed to
 # uvicorn at once counts as answered although it lies in the server's memory, and would be lost with it.
 _PIECE_BYTES = 1 << 16
@@ -72,6 +73,7 @@ class Guard:
         self._app = app
         key = next((value for name in _VARIABLES if (value := os.environ.get(name))), None)
         self._key = os.fsencode(key) if key else None
+        self._canary = os.fsencode(os.environ.get(CANARY_VALUE, ""))
         self.in_flight = self.working = self.load = self.finished = self.cut = self.refused = 0
         self._stop_file, self._receipts = os.environ.get(STOP_FILE), os.environ.get(RECEIPTS)
         self._stopping = False
@@ -94,7 +96,7 @@ class Guard:
             await _answer(send, 200, json.dumps({"server_load": self.load}).encode())
             return
         work = scope["type"] == "websocket" or scope["method"] in _WORK
-        counts = work and not _is_canary(scope["headers"])
+        counts = work and not _is_canary(self._canary, scope["headers"])
         if work and self.is_stopping():
             self.refused += counts
             self._tell()
@@ -226,8 +228,9 @@ def _knows(key: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bool:
     return False
 
 
-def _is_canary(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    return any(name.lower() == CANARY_HEADER for name, _ in headers)
+def _is_canary(known: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    offered = next((value for name, value in headers if name.lower() == CANARY_HEADER), b"")
+    return known != b"" and hmac.compare_digest(offered, known)
 
 
 def _is_preflight(scope: Scope) -> bool:

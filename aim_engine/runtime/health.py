@@ -1,7 +1,7 @@
 """Is it well: what was observed, over time, in; a verdict out.
 
-Pure. `advance` folds one observation into what is remembered, `judge` says what that means, and `canary_due` whether
-the engine is to be asked for a token to find out. (vLLM answers /health with 200 while its engine process is frozen,
+Pure. `advance` folds one observation into what is remembered, `judge` says what that means, and `canary_for` who is to
+be asked for a token to find out. (vLLM answers /health with 200 while its engine process is frozen,
 while it drains, and before it ever ran a forward pass.)
 
 Busy is not hung. Hung means that there is work (requests that the server has open, or that the engine has in its
@@ -25,10 +25,11 @@ while a stop is asked for; what answers it with an error (a full queue, say) has
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from aim_engine.runtime.copies import Copy, Watched, stillest, watch_copies
+from aim_engine.runtime.copies import Copy, Watched, excused, owing, settled, stillest, to_ask, watch_copies
 
 PHASES = ("planning", "starting", "loading", "probing", "ready", "draining", "failed", "restarting")
 
@@ -62,6 +63,7 @@ class Observation:
     asleep: bool = False  # it was told to sleep (vLLM's sleep mode)
     canary: str | None = None  # one that ended since the last look: "answered", "refused", "silent"
     canary_since: float | None = None  # one that is waited for
+    canary_copy: str = ""  # the copy that either of them was for; "" where the server chose
     stage: str | None = None
     stop_asked: bool = False
     retry_pending: bool = False
@@ -120,21 +122,26 @@ def canary_seconds(hang_timeout_seconds: float) -> float:
     return _CANARY_SHARE * hang_timeout_seconds
 
 
-def canary_due(memory: Memory, seen: Observation, *, every_seconds: float, hang_timeout_seconds: float) -> bool:
-    """Whether to ask for a token now: of an engine that has long had nothing to do, or that is in doubt.
-    `every_seconds` of 0 leaves the doubt. The memory is that after this look.
+def canary_for(memory: Memory, seen: Observation, *, every_seconds: float, hang_timeout_seconds: float) -> str | None:
+    """Who is to be asked for a token now: the number of a copy, "" for the engine as a whole, None for nobody. Asked
+    is who has long had nothing to do, or is in doubt: also a copy that shows no work while others do. `every_seconds`
+    of 0 leaves the doubt. The memory is that after this look.
     """
     if memory.ready_since is None or not seen.healthy or seen.asleep or seen.stop_asked:
-        return False
+        return None
     if memory.canary_from is not None:
-        return False
+        return None
+    doubt_seconds = _DOUBT_SHARE * hang_timeout_seconds
+    if memory.copies:
+        idle_seconds = every_seconds if every_seconds > 0 else math.inf
+        return to_ask(memory.copies, seen.at, every_seconds=doubt_seconds if memory.work > 0 else idle_seconds)
     if memory.work > 0:
-        doubt_seconds = _DOUBT_SHARE * hang_timeout_seconds
         doubtful = memory.load <= 0 or memory.queue <= 0
-        return doubtful and seen.at - max(memory.moved_at, memory.canary_at) >= doubt_seconds
+        return "" if doubtful and seen.at - max(memory.moved_at, memory.canary_at) >= doubt_seconds else None
     if every_seconds <= 0 or memory.idle_since is None:
-        return False
-    return memory.canary_failures > 0 or seen.at - max(memory.idle_since, memory.canary_at) >= every_seconds
+        return None
+    due = memory.canary_failures > 0 or seen.at - max(memory.idle_since, memory.canary_at) >= every_seconds
+    return "" if due else None
 
 
 def advance(memory: Memory, seen: Observation) -> Memory:
@@ -152,7 +159,8 @@ def advance(memory: Memory, seen: Observation) -> Memory:
         memory = replace(memory, ready_since=seen.at, probe_error="", moved_at=seen.at)
     elif seen.probe:
         memory = replace(memory, probe_error=seen.probe, probe_hint=seen.probe_hint)
-    return _heed_canary(_count(memory, seen), seen)
+    memory = _heed_canary(_count(memory, seen), seen)
+    return replace(memory, copies=excused(memory.copies)) if seen.silent or seen.asleep else memory
 
 
 def heed(memory: Memory, verdict: Verdict) -> Memory:
@@ -197,11 +205,16 @@ def _count_computing(memory: Memory, seen: Observation) -> Memory:
 
 
 def _heed_canary(memory: Memory, seen: Observation) -> Memory:
-    """What came of the canary. Silence counts where it alone would have been work, and nothing moved meanwhile."""
+    """What came of the canary. Silence counts where it alone would have been work, and nothing moved meanwhile; that of
+    a copy is told by the copy's counters.
+    """
     if seen.canary_since is not None:
-        return replace(memory, canary_from=seen.canary_since)
+        return replace(memory, canary_from=seen.canary_since, copies=owing(memory.copies, seen.canary_copy, seen.at))
     if seen.canary is None:
         return replace(memory, canary_from=None)
+    if seen.canary_copy:
+        copies = memory.copies if seen.canary == "silent" else settled(memory.copies, seen.canary_copy, seen.at)
+        return replace(memory, canary_from=None, canary_at=seen.at, copies=copies)
     sent_at = memory.canary_from if memory.canary_from is not None else seen.at
     memory = replace(memory, canary_from=None, canary_at=seen.at)
     if seen.canary == "silent" and memory.work <= 0 and memory.advanced_at < sent_at:
@@ -255,13 +268,14 @@ def _halt(memory: Memory, seen: Observation, hang_timeout_seconds: float) -> str
         who, work, stalled = f"copy {copy.name} of the engine", copy.queue, copy.seconds
     if stalled < hang_timeout_seconds:
         return ""
+    computes = memory.computed_at is not None and seen.at - memory.computed_at < hang_timeout_seconds
+    if computes and stalled < _COMPUTING_TIMES * hang_timeout_seconds:
+        return ""
+    if work <= 0:
+        return f"{who} shows no work, and has not answered a request for one token for {stalled:.0f} s"
     waiting = "1 request waits" if work == 1 else f"{work:g} requests wait"
-    computed = memory.computed_at
-    if computed is not None and seen.at - computed < hang_timeout_seconds:
-        if stalled < _COMPUTING_TIMES * hang_timeout_seconds:
-            return ""
-        return f"{waiting}, and {who} has computed for {stalled:.0f} s without getting anywhere"
-    return f"{waiting}, and {who} has not advanced for {stalled:.0f} s"
+    how = f"computed for {stalled:.0f} s without getting anywhere" if computes else f"not advanced for {stalled:.0f} s"
+    return f"{waiting}, and {who} has {how}"
 
 
 def _hung(reason: str) -> Verdict:

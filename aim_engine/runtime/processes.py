@@ -129,6 +129,10 @@ def send_group(group: int, ancestor: int, signum: int) -> None:
             send(process.identity, signum)
 
 
+# It needs milliseconds; one that has only just been started, on a machine with much to do, first loads Python.
+_TRACKER_SECONDS = 2.0
+
+
 def end_all(
     find: Callable[[], list[Process]], *, pause: Callable[[float], None] = time.sleep, limit: float = 5
 ) -> bool:
@@ -139,11 +143,11 @@ def end_all(
     together with the others would leak them.
     """
     deadline = time.monotonic() + limit
-    patience = time.monotonic() + 1
+    patience = time.monotonic() + _TRACKER_SECONDS
     while living := [process for process in find() if process.state not in "ZX"]:
         others = [process for process in living if not _is_tracker(process.identity.pid)]
         if others:
-            patience = time.monotonic() + 1
+            patience = time.monotonic() + _TRACKER_SECONDS
         for process in living if time.monotonic() > patience else others:
             send(process.identity, signal.SIGKILL)
         if time.monotonic() > deadline:

@@ -51,7 +51,11 @@ def main(arguments: list[str]) -> int:
 def _become(contract: Contract, state: State, log: Log) -> int:
     environment = at_home(server_environment(contract, dict(os.environ)), contract.cache_dir)
     environment = with_own_folder(environment, state.path(files.TEMPORARY))
-    environment |= {"AIM_ENGINE_STOP_FILE": state.path(files.STOP), "AIM_ENGINE_RECEIPTS": state.path(files.TEMPORARY)}
+    environment |= {
+        "AIM_ENGINE_STOP_FILE": state.path(files.STOP),
+        "AIM_ENGINE_RECEIPTS": state.path(files.TEMPORARY),
+        "AIM_ENGINE_CANARY": (state.read(files.RUN) or {}).get("canary", ""),
+    }
     # Python ignores these two, and what is ignored stays so across execve (signal(7))
     for signum in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(signum, signal.SIG_DFL)

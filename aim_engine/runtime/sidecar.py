@@ -19,7 +19,7 @@ from aim_engine.runtime.awake import TICK_SECONDS, Awake
 from aim_engine.runtime.canary import Canary
 from aim_engine.runtime.contract import Contract, read_contract
 from aim_engine.runtime.deaths import Deaths
-from aim_engine.runtime.health import Memory, Observation, Verdict, advance, canary_due, heed, judge
+from aim_engine.runtime.health import Memory, Observation, Verdict, advance, canary_for, heed, judge
 from aim_engine.runtime.http_server import HealthServer
 from aim_engine.runtime.log import Log
 from aim_engine.runtime.node_group import Workers
@@ -86,7 +86,7 @@ class Sidecar:
         self._log = log
         self._inside = inside  # a container
         self._memory = Memory()
-        self._canary = Canary(contract, poller.key)
+        self._canary = Canary(contract, poller.key, (state.read(files.RUN) or {}).get("canary", ""))
         self._observations = Observations(state)
         self._report = MemoryReport(state, plan, log)
         self._start = StartReport(state, contract, plan, log)
@@ -143,8 +143,9 @@ class Sidecar:
         verdict = self._workers.judged(verdict, at=self._seen.at, ready_since=self._memory.ready_since)
         self._observations.take(self._seen, self._memory, verdict, self._poller.counters)
         every = self._contract.canary_every_seconds
-        if self._seen.server and canary_due(self._memory, self._seen, every_seconds=every, hang_timeout_seconds=limit):
-            self._canary.send(self._seen.server, self._seen.at)
+        asked = canary_for(self._memory, self._seen, every_seconds=every, hang_timeout_seconds=limit)
+        if self._seen.server and asked is not None:
+            self._canary.send(self._seen.server, self._seen.at, asked)
         if self._memory.ready_since is not None and self._memory.server and not self._state.exists(files.READY):
             pid, start = self._memory.server
             if self._seen.server == self._memory.server:
@@ -157,12 +158,13 @@ class Sidecar:
 
     def _with_canary(self, seen: Observation) -> Observation:
         """The same with what is known of the canary, and without it in the load and in the queue."""
-        since = self._canary.since(seen.server)
+        since, copy = self._canary.since(seen.server), self._canary.copy
         outcome = self._canary.take()
         own = 1.0 if since is not None and outcome is None else 0.0
         load = max(0.0, seen.load - own) if seen.load is not None else None
         queue = max(0.0, seen.queue - own) if seen.queue is not None else None
-        return replace(seen, load=load, queue=queue, canary=outcome, canary_since=since if outcome is None else None)
+        waited_for = since if outcome is None else None
+        return replace(seen, load=load, queue=queue, canary=outcome, canary_since=waited_for, canary_copy=copy)
 
     def _tell(self, verdict: Verdict) -> None:
         said = (verdict.phase, verdict.reason)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 PLAN = "plan.json"
-RUN = "run.json"  # boot: this run's parent
+RUN = "run.json"  # boot: this run's parent, and by what the guard knows the canaries
 SERVER = "server.pid"  # serve: pid, which is the group's id too, and when it started
 READY = "ready.json"  # sidecar: the server that answered the probe, and since when
 HEALTH = "health.json"  # sidecar: the verdict

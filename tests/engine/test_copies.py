@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.long]
 
 Serve = Callable[..., Server]
 HANG_SECONDS = 6.0
+COMPUTING_TIMES = 5  # beside a copy that computes on the same host
 
 
 def cores(server: Server) -> list[int]:
@@ -41,6 +42,15 @@ def ask(server: Server, tokens: int) -> None:
         connection.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"})
         connection.getresponse().read()
     connection.close()
+
+
+def ask_on(server: Server, enough: threading.Event) -> None:
+    while not enough.wait(0.05):
+        ask(server, 200)
+
+
+def answered(server: Server) -> int:
+    return int(json.loads(server.get("/status")[1])["canary"]["answered"])
 
 
 def both_work(server: Server) -> bool:
@@ -69,5 +79,28 @@ def test_a_copy_that_stands_still_while_the_other_serves(serve: Serve) -> None:
         time.sleep(0.2)
     assert_ended(row("copy-stopped-streaming"), server.wait(20), server.words())
     assert re.search(r"copy [01] of the engine has not advanced for \d+ s", server.words()["message"]), server.words()
+    for thread in asking:
+        thread.join(130)
+
+
+def test_a_copy_that_was_stopped_while_idle_is_found_when_work_comes(serve: Serve) -> None:
+    """It tells of none of the work that it is given."""
+    server = serve(
+        "--data-parallel-size", "2", "--api-server-count", "1", hang_timeout_seconds=HANG_SECONDS,
+        computes_on_host=True, canary_seconds=3.0,
+    )  # fmt: skip
+    server.until_ready(180)
+    server.until(lambda: answered(server) >= 4, 40)  # both are asked, in turn, and are well
+    assert server.get("/health/live")[0] == 200
+    os.kill(cores(server)[1], signal.SIGSTOP)
+    enough = threading.Event()
+    asking = [threading.Thread(target=ask_on, args=(server, enough)) for _ in range(4)]
+    for thread in asking:
+        thread.start()
+    deadline = time.monotonic() + HANG_SECONDS * COMPUTING_TIMES + 15
+    while server.process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    enough.set()
+    assert_ended(row("copy-stopped-idle"), server.wait(20), server.words())
     for thread in asking:
         thread.join(130)

@@ -42,6 +42,11 @@ OF_PROCESSES: tuple[Fault, ...] = (
           what="One copy of two stands still while the other serves, with no retry left",
           injected="--data-parallel-size 2, SIGSTOP of one core", error_class="EngineHung", code=53,
           says="of the engine has not advanced", remedy="what else this machine has to do"),
+    Fault(id="copy-stopped-idle", about=_STOPPED, test="engine/test_copies.py", when="serving",
+          what="One copy of two is stopped while it is idle, and then work comes; no retry left",
+          injected="--data-parallel-size 2, SIGSTOP of one idle core", error_class="EngineHung", code=53,
+          says="shows no work, and has not answered a request for one token",
+          remedy="what else this machine has to do"),
     # --- signals
     _drained(id="term-planning", what="SIGTERM while the plan is made", when="stopping", test=_STARTING,
              injected="while the hub takes its time", says="stopped as SIGTERM asked, while the plan was being made"),

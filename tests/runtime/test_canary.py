@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from aim_engine.backends.counters import COPY_HEADER
 from aim_engine.runtime import guard
 from aim_engine.runtime.canary import HEADER, Canary
 from aim_engine.runtime.contract import Contract, read_contract
@@ -71,7 +72,7 @@ def outcome(canary: Canary, seconds: float = 5) -> str:
 )
 def test_what_comes_of_an_answer(tmp_path: Path, status: int, expected: str) -> None:
     with engine(status) as (port, asked):
-        canary = Canary(contract_for(tmp_path, port), "s3cret")
+        canary = Canary(contract_for(tmp_path, port), "s3cret", "f00d")
         canary.send(SERVER, 5.0)
         assert canary.since(SERVER) == 5.0
         assert outcome(canary) == expected
@@ -79,8 +80,19 @@ def test_what_comes_of_an_answer(tmp_path: Path, status: int, expected: str) -> 
     assert canary.take() is None
     assert canary.as_json()[expected] == 1
     ((headers, body),) = asked
-    assert (headers["Authorization"], headers[HEADER]) == ("Bearer s3cret", "1")
+    assert (headers["Authorization"], headers[HEADER]) == ("Bearer s3cret", "f00d")
+    assert COPY_HEADER not in headers
     assert body["max_tokens"] == 1
+
+
+def test_a_copy_is_asked_by_its_number(tmp_path: Path) -> None:
+    with engine() as (port, asked):
+        canary = Canary(contract_for(tmp_path, port), None)
+        canary.send(SERVER, 5.0, "3")
+        assert canary.copy == "3"
+        assert outcome(canary) == "answered"
+    assert canary.copy == ""
+    assert asked[0][0][COPY_HEADER] == "3"
 
 
 def test_a_server_that_takes_the_connection_and_says_nothing_is_silent(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from aim_engine.runtime.ending import receipt_in
-from aim_engine.runtime.guard import Guard, Message, Receive, Scope, Send
+from aim_engine.runtime.guard import CANARY_VALUE, Guard, Message, Receive, Scope, Send
 
 
 class App:
@@ -239,14 +239,28 @@ def test_a_receipt_that_cannot_be_written_costs_no_answer(
     assert receipt_in(str(tmp_path / "file" / "below")) == {}
 
 
-def test_the_canary_is_in_no_receipt(stopping: Callable[[], Guard], tmp_path: Path) -> None:
+def test_the_canary_is_in_no_receipt(
+    stopping: Callable[[], Guard], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is the sidecar's own: a receipt counts what clients miss."""
+    monkeypatch.setenv(CANARY_VALUE, "f00d")
     guard = stopping()
-    canary = [(b"x-aim-canary", b"1")]
     (tmp_path / "stop").touch()
-    assert ask(guard, headers=canary)[0]["status"] == 503
+    assert ask(guard, headers=[(b"x-aim-canary", b"f00d")])[0]["status"] == 503
     assert (guard.refused, guard.working, guard.finished) == (0, 0, 0)
     ask(guard)
+    assert receipt_in(str(tmp_path / "tmp")) == {"finished": 0, "refused": 1, "cut": 0}
+
+
+@pytest.mark.parametrize("known", ["f00d", ""])
+@pytest.mark.parametrize("offered", [b"1", b"", b"F00D", b"f00d "])
+def test_nobody_else_is_the_canary(
+    stopping: Callable[[], Guard], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: str, offered: bytes
+) -> None:
+    monkeypatch.setenv(CANARY_VALUE, known)
+    guard = stopping()
+    (tmp_path / "stop").touch()
+    ask(guard, headers=[(b"x-aim-canary", offered)])
     assert receipt_in(str(tmp_path / "tmp")) == {"finished": 0, "refused": 1, "cut": 0}
 
 
@@ -380,7 +394,7 @@ def test_the_load_is_what_the_guard_has_open(monkeypatch: pytest.MonkeyPatch) ->
         pass
 
     guard = Guard(inside)
-    for method, headers in (("POST", []), ("POST", [(b"x-aim-canary", b"1")]), ("GET", [])):
+    for method, headers in (("POST", []), ("POST", [(b"x-aim-canary", b"f00d")]), ("GET", [])):
         scope = {"type": "http", "method": method, "path": "/v1/x", "headers": headers}
         asyncio.run(guard(scope, nothing, ignore))
     assert loads == [1, 1, 0]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from aim_engine.runtime.copies import copies_of
-from aim_engine.runtime.health import Memory, Observation, Verdict, advance, canary_due, heed, judge
+from aim_engine.runtime.health import Memory, Observation, Verdict, advance, canary_for, heed, judge
 
 SERVER = (100, 5)
 
@@ -261,7 +262,7 @@ def asked(*looks: dict[str, Any], every: float = 30.0) -> list[float]:
         canary = "answered" if since is not None else None
         seen = Observation(**{"server": SERVER, "canary": canary, **look})
         memory, since = advance(memory, seen), None
-        if canary_due(memory, seen, every_seconds=every, hang_timeout_seconds=LIMIT):
+        if canary_for(memory, seen, every_seconds=every, hang_timeout_seconds=LIMIT) is not None:
             due.append(seen.at)
             since = seen.at
     return due
@@ -294,8 +295,8 @@ def test_a_second_canary_follows_an_unanswered_one_at_once() -> None:
     for look in looks:
         seen = Observation(**{"server": SERVER, **look})
         memory = advance(memory, seen)
-        due.append(canary_due(memory, seen, every_seconds=600.0, hang_timeout_seconds=LIMIT))
-    assert due == [False, False, True]
+        due.append(canary_for(memory, seen, every_seconds=600.0, hang_timeout_seconds=LIMIT))
+    assert due == [None, None, ""]
 
 
 def test_there_is_one_canary_at_a_time() -> None:
@@ -303,8 +304,8 @@ def test_there_is_one_canary_at_a_time() -> None:
     for look in counts(*still(11, iterations=7.0), *still(5, iterations=7.0, canary_since=30.0)):
         seen = Observation(**{"server": SERVER, **look})
         memory = advance(memory, seen)
-        due.append(canary_due(memory, seen, every_seconds=30.0, hang_timeout_seconds=LIMIT))
-    assert due == [False] * 10 + [True] + [False] * 5
+        due.append(canary_for(memory, seen, every_seconds=30.0, hang_timeout_seconds=LIMIT))
+    assert due == [None] * 10 + [""] + [None] * 5
 
 
 def test_for_how_long_requests_have_waited() -> None:
@@ -349,3 +350,139 @@ def test_what_one_copy_computes_may_be_the_step_of_the_other() -> None:
 
 def test_one_copy_alone_is_the_whole() -> None:
     assert copies_of({"0": {"running": 1.0}}) == {}
+
+
+# --- several copies, and their canaries
+
+
+@dataclass
+class Copies:
+    """A server with two copies, looked at once a second and counted every 3 s. The first one serves `busy` requests,
+    the other has nothing to do; what is asked of it is answered at once unless it is `stopped`.
+    """
+
+    busy: int = 1
+    lost: int = 0  # requests that were given to the stopped copy: the server has them open, no copy tells of them
+    stopped: bool = False
+    outcome: str = "answered"
+    every: float = 60.0
+    at: float = 0.0
+    tokens: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    memory: Memory = field(default_factory=Memory)
+    asked: list[tuple[float, str]] = field(default_factory=list)
+    _sent: tuple[float, str] | None = None
+
+    def look(self, **more: Any) -> Verdict:
+        self.at += 1
+        self.tokens[0] += self.busy
+        told = more
+        if self._sent is not None:
+            told = {**told, **self._answer(*self._sent)}
+        if self.at % 3 == 0:
+            told = {**told, **self._count()}
+        seen = Observation(**{**READY, "server": SERVER, "at": self.at, **told})
+        self.memory = advance(self.memory, seen)
+        verdict = judge(self.memory, seen, hang_timeout_seconds=LIMIT)
+        self.memory = heed(self.memory, verdict)
+        copy = canary_for(self.memory, seen, every_seconds=self.every, hang_timeout_seconds=LIMIT)
+        if copy is not None:
+            self._sent = (self.at, copy)
+            self.asked.append(self._sent)
+        return verdict
+
+    def _answer(self, sent_at: float, copy: str) -> dict[str, Any]:
+        number = int(copy or 0)
+        if not (self.stopped and number == 1):
+            self._sent = None
+            self.tokens[number] += self.outcome == "answered"
+            return {"canary": self.outcome, "canary_copy": copy}
+        if self.at - sent_at < LIMIT / 2:
+            return {"canary_since": sent_at, "canary_copy": copy}
+        self._sent = None
+        return {"canary": "silent", "canary_copy": copy}
+
+    def _count(self) -> dict[str, Any]:
+        running = (float(self.busy), 0.0)
+        counted = {str(n): {"running": running[n], "generation_tokens": self.tokens[n]} for n in (0, 1)}
+        return {"load": float(self.busy + self.lost), "queue": float(self.busy), "marks": (sum(self.tokens),),
+                "copies": copies_of(counted)}  # fmt: skip
+
+    def until_hung(self, most: float, **more: Any) -> float | None:
+        """Seconds until the verdict; None where there is none within `most`."""
+        began = self.at
+        while self.at - began < most:
+            if self.look(**more).hung:
+                return self.at - began
+        return None
+
+
+def test_a_copy_that_stopped_while_it_was_idle_is_found_though_the_other_serves() -> None:
+    copies = Copies(busy=0)
+    assert copies.until_hung(20) is None
+    copies.stopped, copies.busy, copies.lost = True, 3, 3
+    seconds = copies.until_hung(60)
+    assert seconds is not None
+    assert LIMIT <= seconds <= LIMIT + 10
+    assert copies.memory.hung.startswith("copy 1 of the engine shows no work, and has not answered a request for one")
+    assert {copy for _, copy in copies.asked[-2:]} == {"1"}
+
+
+def test_an_idle_copy_is_asked_now_and_then_and_is_well() -> None:
+    copies = Copies()
+    assert copies.until_hung(300) is None
+    assert {copy for _, copy in copies.asked} == {"1"}
+    gaps = [later - sooner for (sooner, _), (later, _) in zip(copies.asked, copies.asked[1:], strict=False)]
+    assert gaps
+    assert all(LIMIT / 4 <= gap <= LIMIT / 4 + 5 for gap in gaps)
+
+
+def test_idle_copies_are_asked_in_turn_and_a_stopped_one_is_found() -> None:
+    copies = Copies(busy=0)
+    assert copies.until_hung(300) is None
+    numbers = [copy for _, copy in copies.asked]
+    assert numbers.count("0") == numbers.count("1") >= 4
+    copies.stopped = True
+    seconds = copies.until_hung(300)
+    assert seconds is not None
+    assert seconds <= 60 + LIMIT + 10
+
+
+def test_idle_copies_are_left_alone_where_nobody_is_to_be_asked() -> None:
+    copies = Copies(busy=0, every=0.0, stopped=True)
+    assert copies.until_hung(300) is None
+    assert copies.asked == []
+
+
+@pytest.mark.parametrize("outcome", ["answered", "refused"])
+def test_a_copy_of_which_something_comes_back_is_not_hung(outcome: str) -> None:
+    assert Copies(outcome=outcome).until_hung(300) is None
+
+
+def test_a_copy_that_answers_late_is_not_hung() -> None:
+    copies = Copies()
+    for _ in range(10):
+        copies.stopped = True
+        assert copies.until_hung(LIMIT - 2) is None
+        copies.stopped = False
+        assert copies.until_hung(10) is None
+
+
+@pytest.mark.parametrize("why", [{"silent": True, "healthy": None, "load": None}, {"asleep": True}])
+def test_what_a_copy_owes_while_nothing_could_come_is_forgiven(why: dict[str, Any]) -> None:
+    copies = Copies(stopped=True)
+    owes = []
+    for more in ({}, why):
+        assert copies.until_hung(LIMIT - 4, **more) is None
+        owes.append(copies.memory.copies["1"].owes_since)
+    assert [one is None for one in owes] == [False, True]
+    copies.stopped = False
+    assert copies.until_hung(60) is None
+
+
+def test_computing_on_the_host_may_be_the_canary_of_a_copy() -> None:
+    """For five times the limit, as any step."""
+    copies, worked = Copies(stopped=True), 0.0
+    began = copies.at
+    while not copies.look(worked_seconds=worked).hung and copies.at < 200:
+        worked += 1.0
+    assert 5 * LIMIT <= copies.at - began <= 5 * LIMIT + 10
