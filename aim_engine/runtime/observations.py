@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from aim_engine.runtime import state as files
+from aim_engine.runtime.copies import stillest
 from aim_engine.runtime.health import Memory, Observation, Verdict, still_seconds
 from aim_engine.runtime.state import State
 
@@ -46,11 +47,20 @@ class Observations:
 
 
 def work(memory: Memory, at: float) -> dict[str, Any]:
-    """What there is to do, for how long any of it has waited, and for how long nothing has moved."""
+    """What there is to do, for how long any of it has waited, and for how long nothing has moved, of one copy where
+    there are several.
+    """
     waiting = at - memory.waiting_since if memory.waiting_since is not None else 0.0
-    return {
+    found = {
         "open": memory.load,
         "queue": memory.queue,
         "waiting_seconds": round(max(0.0, waiting), 1),
-        "still_seconds": round(still_seconds(memory, at), 1),
+        "still_seconds": round(max(still_seconds(memory, at), stillest(memory.copies, at).seconds), 1),
     }
+    if not memory.copies:
+        return found
+    copies = {
+        name: {"queue": one.copy.queue, "still_seconds": round(one.still_seconds(at), 1)}
+        for name, one in memory.copies.items()
+    }
+    return {**found, "copies": copies}

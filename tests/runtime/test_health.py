@@ -9,6 +9,7 @@ import pytest
 
 from aim_engine.runtime.copies import copies_of
 from aim_engine.runtime.health import Memory, Observation, Verdict, advance, canary_for, heed, judge
+from aim_engine.runtime.observations import work
 
 SERVER = (100, 5)
 
@@ -425,6 +426,10 @@ def test_a_copy_that_stopped_while_it_was_idle_is_found_though_the_other_serves(
     assert LIMIT <= seconds <= LIMIT + 10
     assert copies.memory.hung.startswith("copy 1 of the engine shows no work, and has not answered a request for one")
     assert {copy for _, copy in copies.asked[-2:]} == {"1"}
+    shown = work(copies.memory, copies.at)
+    assert shown["copies"]["0"]["still_seconds"] <= 3
+    assert shown["copies"]["1"] == {"queue": 0.0, "still_seconds": shown["still_seconds"]}
+    assert shown["still_seconds"] >= LIMIT
 
 
 def test_an_idle_copy_is_asked_now_and_then_and_is_well() -> None:
