@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from aim_engine.backends.counters import COPY_HEADER
+from aim_engine.runtime.canary_times import canary_seconds
 from aim_engine.runtime.contract import Contract
-from aim_engine.runtime.health import canary_seconds
 from aim_engine.runtime.poller import ask, error_text
 
 ANSWERED, REFUSED, SILENT = "answered", "refused", "silent"

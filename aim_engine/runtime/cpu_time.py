@@ -1,6 +1,7 @@
 """How much an engine has computed, as far as that shows outside: its process group in; seconds of CPU time out.
 
-Reads /proc/PID/stat (proc(5)). The server's own process is left out, it answers HTTP whatever becomes of the engine.
+Reads /proc/PID/stat (proc(5)). The server's own processes, its front ends, are counted apart: they answer HTTP whatever
+becomes of the engine.
 Judges nothing, and knows no engine.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from aim_engine.runtime.processes import Identity, stat_of
@@ -31,27 +33,56 @@ class Member(NamedTuple):
     ticks: int
 
 
+class Computed(NamedTuple):
+    """Seconds of CPU time: the engine's, as far as it is work, and the front ends'."""
+
+    engine: float
+    front_ends: float
+
+
 class CpuTime:
-    """What one server's processes have worked. `on_host`: the host itself is the accelerator, so that all their CPU
-    time is work; otherwise only compilers' is.
+    """What one server's processes have worked. `on_host`: the host itself is the accelerator, so that all CPU time of
+    the engine is work; otherwise only compilers' is.
     """
 
     def __init__(self, *, on_host: bool) -> None:
         self._on_host = on_host
+        self._engine = _Clock()
+        self._front_ends = _Clock()
+
+    def seconds(self, server: int, front_ends: Collection[int] = ()) -> Computed:
+        """By now; `server` is a front end, too. Both stand still while a process of the engine is stopped: others may
+        spin waiting for that one.
+        """
+        found = members(server)
+        fronts = {one for one in found if one.identity.pid == server or one.identity.pid in front_ends}
+        engine = [one for one in found if one not in fronts]
+        counts = not any(one.state in _STOPPED for one in engine)
+        worked = [one for one in engine if self._on_host or _COMPILERS.fullmatch(one.name)]
+        return Computed(self._engine.read(worked, counts=counts), self._front_ends.read(fronts, counts=counts))
+
+    def forget(self) -> None:
+        """There is nothing to do: looking at every process would be for nothing."""
+        self._engine.forget()
+        self._front_ends.forget()
+
+
+class _Clock:
+    """Adds up the CPU time of processes that come and go."""
+
+    def __init__(self) -> None:
         self._known: dict[Identity, int] | None = None
         self._ticks = 0
 
-    def seconds(self, server: int) -> float:
-        """By now; it stands still while a process of the engine is stopped: others may spin waiting for that one."""
-        found = [member for member in members(server) if member.identity.pid != server]
-        now = {one.identity: one.ticks for one in found if self._on_host or _COMPILERS.fullmatch(one.name)}
-        if self._known is not None and not any(one.state in _STOPPED for one in found):
+    def read(self, of: Iterable[Member], *, counts: bool) -> float:
+        """Seconds by now; what went by since the last reading is left out unless it `counts`."""
+        now = {one.identity: one.ticks for one in of}
+        if self._known is not None and counts:
             self._ticks += sum(max(0, ticks - self._known.get(identity, 0)) for identity, ticks in now.items())
         self._known = now
         return self._ticks / _TICKS_A_SECOND
 
     def forget(self) -> None:
-        """There is nothing to do: looking at every process would be for nothing."""
         self._known = None
 
 

@@ -19,6 +19,7 @@ from aim_engine.runtime import processes
 from aim_engine.runtime import state as files
 from aim_engine.runtime.contract import Contract
 from aim_engine.runtime.control import Control
+from aim_engine.runtime.front_end import FrontEnd, living, read_front_ends
 from aim_engine.runtime.log import Log, say
 from aim_engine.runtime.processes import Identity, Process
 from aim_engine.runtime.remains import Remains
@@ -54,19 +55,27 @@ class Ending:
         self._state.write_text(files.STOP, "")
         name = signal.Signals(self._signals.asked or signal.SIGTERM).name
         failed = self._state.read(files.WORDS)
-        finished = True
+        finished, began = True, time.monotonic()
         try:
             finished = self._end_server(name)
-            reason = f"requests in flight did not finish within {self._contract.drain_timeout_seconds:g} s"
+            reason, hint = self._why_cut(time.monotonic() - began)
         except Forced:
-            finished, reason = False, "a second signal asked not to wait"
+            finished, reason, hint = False, "and killed: a second signal asked not to wait", ""
         if isinstance(failed, dict):
             return failed
         receipt = receipt_in(self._state.path(files.TEMPORARY))
         if finished or (receipt and not receipt["cut"]):  # nobody misses what an idle server's own end would have been
             return _words("Drained", 0, f"stopped as {name} asked", receipt)
         code = 128 + int(self._signals.asked or signal.SIGTERM)
-        return _words("Killed", code, f"stopped as {name} asked, and killed: {reason}", receipt)
+        return _words("Killed", code, f"stopped as {name} asked, {reason}", receipt, hint)
+
+    def _why_cut(self, seconds: float) -> tuple[str, str]:
+        """Why requests were cut by a stop that took so long, and what to do about it."""
+        limit = self._contract.drain_timeout_seconds
+        if seconds < limit:
+            return "and the engine ended before its requests did", "look in the log for what ended it"
+        hint = "raise AIM_DRAIN_TIMEOUT, and give the stop that time: docker stop -t, terminationGracePeriodSeconds"
+        return f"and killed: requests in flight did not finish within {limit:g} s", hint
 
     def _end_server(self, name: str) -> bool:
         """True when the server ended by itself, or had nothing to lose."""
@@ -83,11 +92,36 @@ class Ending:
             return self._end_worker(server, name)
         seconds = self._contract.drain_timeout_seconds
         self._log.info(f"{name}: requests in flight may finish, for up to {seconds:g} s")
+        deadline = time.monotonic() + seconds
+        self._let_requests_end(server, deadline)
         # only the server itself: its engine process would drop what is in flight
         processes.send(server, signal.SIGTERM)
-        ended = self._gone(server, seconds) or self._told(server)
+        ended = self._gone(server, max(0.0, deadline - time.monotonic())) or self._told(server)
         # an engine ends in its own time too, and cuts what is not done by then
         return ended and not receipt_in(self._state.path(files.TEMPORARY)).get("cut")
+
+    def _let_requests_end(self, server: Identity, deadline: float) -> None:
+        """Return when no front end has work any more, or at `deadline` (monotonic), before the server hears of the
+        stop: a vLLM with several front ends ends each of them at once, whatever it has open, and one alone drops what
+        it is still making tokens of. Whoever tells nothing within `_RECEIPT_SECONDS` is not waited for.
+        """
+
+        def fronts() -> list[FrontEnd]:
+            return living(read_front_ends(self._state.path(files.TEMPORARY)))
+
+        def told() -> bool:
+            found = fronts()
+            return not processes.is_alive(server) or (found != [] and all(one.told.stopping for one in found))
+
+        def over() -> bool:
+            works = any(one.told.working for one in fronts() if one.told.stopping)
+            return not works or not processes.is_alive(server)
+
+        def left() -> float:
+            return max(0.0, deadline - time.monotonic())
+
+        self._signals.wait(min(_RECEIPT_SECONDS, left()), told, step=0.02)
+        self._signals.wait(left(), over, step=0.05)
 
     def _told(self, server: Identity) -> bool:
         """Wait until the guard has told what is cut, which it may not have had the time for; True where the server has
@@ -188,22 +222,21 @@ def remove_folder(folder: str) -> None:
 
 
 def receipt_in(folder: str) -> dict[str, int]:
-    """`{finished, refused, cut}`: what became of requests after the stop, as the guards of all servers counted; empty
-    where none did.
+    """`{finished, refused, cut}`: what became of requests after the stop, as the guards of all front ends counted;
+    empty where none did. What one has at work to the last is cut.
     """
-    found: list[dict[str, int]] = []
-    with suppress(OSError, ValueError):
-        for name in os.listdir(folder):  # noqa: PTH208 - slim
-            if name.startswith("receipt-") and name.endswith(".json"):
-                with open(f"{folder}/{name}", encoding="utf-8") as file:  # noqa: PTH123 - slim
-                    found.append(json.load(file))
-    names = {"finished": ("finished",), "refused": ("refused",), "cut": ("cut", "working")}  # or at work to the last
-    sums = {name: sum(int(one.get(key, 0)) for one in found for key in keys) for name, keys in names.items()}
-    return sums if found else {}
+    found = [one.told for one in read_front_ends(folder) if one.told.stopping]
+    if not found:
+        return {}
+    return {
+        "finished": sum(one.finished for one in found),
+        "refused": sum(one.refused for one in found),
+        "cut": sum(one.cut + one.working for one in found),
+    }
 
 
-def _words(name: str, code: int, message: str, receipt: dict[str, int]) -> dict[str, Any]:
-    words: dict[str, Any] = {"class": name, "code": code, "message": message, "hint": "", "retryable": False}
+def _words(name: str, code: int, message: str, receipt: dict[str, int], hint: str = "") -> dict[str, Any]:
+    words: dict[str, Any] = {"class": name, "code": code, "message": message, "hint": hint, "retryable": False}
     if any(receipt.values()):
         words["message"] += f" ({', '.join(f'{count} {what}' for what, count in receipt.items())})"
     return words | ({"receipt": receipt} if receipt else {})

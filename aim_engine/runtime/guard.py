@@ -3,10 +3,11 @@
 
 vLLM's own `--api-key` covers only paths under /v1 and a few more (vllm/entrypoints/serve/middleware), which leaves
 /invocations, /tokenize, /metrics and others open. Here every route asks for the key but exactly /health. Once a stop
-was asked for, new work is refused with 503 (a vLLM that drains answers 500), and how the rest ends is counted in a
-file. /load is answered here: vLLM counts a request whose client leaves down twice, so that its own figure falls below
-zero for good (0.32, entrypoints/serve/utils/api_utils.py: in listen_for_disconnect and in the task after the answer).
-Standard library only, and nothing of ours: it runs in the engine's process.
+was asked for, new work is refused with 503 (a vLLM that drains answers 500), and what is open, and how it ends, is told
+in a file (`front_end`). /load is answered here, for all front ends together: vLLM counts a request whose client leaves
+down twice, so that its own figure falls below zero for good (0.32, entrypoints/serve/utils/api_utils.py: in
+listen_for_disconnect and in the task after the answer).
+Standard library only, and of ours what is of the same kind: it runs in the engine's process.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
+from aim_engine.runtime.front_end import Teller, Told, living, read_front_ends
+from aim_engine.runtime.guarded_answer import GuardedAnswer, Receive, Send
+
 Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _VARIABLES = ("AIM_API_KEY", "VLLM_API_KEY")
@@ -37,7 +38,7 @@ _REFUSAL = json.dumps(
     }
 ).encode()
 _POLICY_VIOLATION = 1008  # RFC 6455, 7.4.1
-# The file whose presence says that a stop was asked for, and the folder for our receipt.
+# The file whose presence says that a stop was asked for, and the folder to tell in.
 STOP_FILE, RECEIPTS = "AIM_ENGINE_STOP_FILE", "AIM_ENGINE_RECEIPTS"
 _LOOK_SECONDS = 0.25
 _RETRY_SECONDS = 5
@@ -52,21 +53,33 @@ _STOPPING = json.dumps(
     }
 ).encode()
 _TRY_AGAIN_LATER = 1013  # RFC 6455's registry of close codes
+# The server can answer a handshake in HTTP (ASGI, "Websocket Denial Response"); a close before it would be a bare 403.
+_REFUSES_IN_HTTP = "websocket.http.response"
 _WORK = ("POST", "PUT", "PATCH", "DELETE")  # to look on is allowed to the last
 # Of the health sidecar (`canary`): its requests are nobody's, and so in no receipt. Nobody else knows this run's value.
 CANARY_HEADER = b"x-aim-canary"
 CANARY_VALUE = "AIM_ENGINE_CANARY"
-# An answer goes out in pieces of this size, each when the client has taken most of those before: what is handed to
-# uvicorn at once counts as answered although it lies in the server's memory, and would be lost with it.
-_PIECE_BYTES = 1 << 16
-# How a stream says that it ends in an error; in a model's own text the quotes and line ends are escaped.
-_ERROR_EVENTS = (b'data: {"error"', b"event: error")
+
+
+class _Stop:
+    """The stop that a file asks for. Waiting needs somebody who calls `is_asked` now and then."""
+
+    def __init__(self, file: str | None) -> None:
+        self._file = file
+        self._asked = asyncio.Event()
+
+    def is_asked(self) -> bool:
+        if not self._asked.is_set() and self._file and os.path.exists(self._file):  # noqa: PTH110 - slim
+            self._asked.set()
+        return self._asked.is_set()
+
+    async def wait(self) -> None:
+        await self._asked.wait()
 
 
 class Guard:
     """`in_flight` is the number of HTTP requests and WebSockets now open, /health not counted; `working` those that are
-    work, and `load` these and the canaries. From a stop on `finished` counts the work that was answered whole, `cut`
-    what was not although its client stayed, and `refused` what came too late.
+    work, and `load` these and the canaries; the rest as in `front_end.Told`.
     """
 
     def __init__(self, app: Application) -> None:
@@ -75,13 +88,15 @@ class Guard:
         self._key = os.fsencode(key) if key else None
         self._canary = os.fsencode(os.environ.get(CANARY_VALUE, ""))
         self.in_flight = self.working = self.load = self.finished = self.cut = self.refused = 0
-        self._stop_file, self._receipts = os.environ.get(STOP_FILE), os.environ.get(RECEIPTS)
-        self._stopping = False
-        self._looking: asyncio.Task[None] | None = None
+        self._stop_file, self._folder = os.environ.get(STOP_FILE), os.environ.get(RECEIPTS)
+        self._teller = Teller(self._folder)
+        self._stop = _Stop(self._stop_file)
+        self._telling: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._looking is None and self._stop_file:
-            self._looking = asyncio.get_running_loop().create_task(self._look_for_a_stop())
+        if self._stop_file and (self._telling is None or self._telling.done()):
+            self._stop = _Stop(self._stop_file)
+            self._telling = asyncio.get_running_loop().create_task(self._go_on_telling())
         if scope["type"] not in ("http", "websocket"):  # lifespan
             await self._app(scope, receive, send)
             return
@@ -93,11 +108,11 @@ class Guard:
             await _refuse(scope, receive, send)
             return
         if scope["type"] == "http" and scope["path"] == _LOAD_PATH and scope["method"] == "GET":
-            await _answer(send, 200, json.dumps({"server_load": self.load}).encode())
+            await _answer(send, 200, json.dumps({"server_load": self._load_of_all()}).encode())
             return
         work = scope["type"] == "websocket" or scope["method"] in _WORK
         counts = work and not _is_canary(self._canary, scope["headers"])
-        if work and self.is_stopping():
+        if work and self._stop.is_asked():
             self.refused += counts
             self._tell()
             await _refuse(scope, receive, send, body=_STOPPING, status=503)
@@ -105,115 +120,51 @@ class Guard:
         self.in_flight += 1
         self.load += work
         self.working += counts
-        answer = _Answer(self.is_stopping, scope, receive, send)
+
+        async def refuse() -> None:
+            await _refuse(scope, receive, send, body=_STOPPING, status=503)
+
+        answer = GuardedAnswer(self._stop, receive, send, refuse)
         watched = work and scope["type"] == "http"
         try:
             if watched:
                 await self._app(scope, answer.receive, answer.send)
+                await answer.finish()
             else:
                 await self._app(scope, receive, send)
                 answer.ended = True
         except Exception:
-            if not (watched and await answer.replace()):
+            if not (watched and await answer.refuse()):
                 raise
         finally:
             self.in_flight -= 1
             self.load -= work
             self.working -= counts
-            if counts and self.is_stopping():
+            if counts and self._stop.is_asked():
                 self._count(answer)
                 self._tell()
 
-    def _count(self, answer: _Answer) -> None:
-        if answer.came_late:
+    def _count(self, answer: GuardedAnswer) -> None:
+        if answer.was_refused:
             self.refused += 1
         elif answer.is_whole:
             self.finished += 1
         elif not answer.client_left:
             self.cut += 1
 
-    def is_stopping(self) -> bool:
-        self._stopping = self._stopping or bool(self._stop_file and os.path.exists(self._stop_file))  # noqa: PTH110 - slim
-        return self._stopping
+    def _load_of_all(self) -> int:
+        others = (one for one in living(read_front_ends(self._folder)) if one.pid != os.getpid())
+        return self.load + sum(one.told.load for one in others)
 
-    async def _look_for_a_stop(self) -> None:
+    async def _go_on_telling(self) -> None:
         """What is in flight when a stop comes is told even if nothing ends any more."""
-        while not self.is_stopping():
+        while True:
+            self._tell()
             await asyncio.sleep(_LOOK_SECONDS)
-        self._tell()
 
     def _tell(self) -> None:
-        """The receipt as it stands, replaced in one step. A disk that is full must not cost an answer."""
-        if not self._receipts:
-            return
-        path = f"{self._receipts}/receipt-{os.getpid()}.json"
-        text = json.dumps({"finished": self.finished, "refused": self.refused,
-                           "working": self.working, "cut": self.cut})  # fmt: skip
-        try:
-            os.makedirs(self._receipts, mode=0o700, exist_ok=True)  # noqa: PTH103 - slim
-            with open(f"{path}.new", "w", encoding="ascii") as file:  # noqa: PTH123 - slim
-                file.write(text)
-            os.replace(f"{path}.new", path)  # noqa: PTH105 - slim
-        except OSError:
-            pass
-
-
-class _Answer:
-    """The way of one answer to its client: in pieces, and whether it came whole. Where the engine answers with an error
-    because it is being stopped, the client is told what it is told of every stop: 503, and when to ask again.
-    """
-
-    def __init__(self, is_stopping: Callable[[], bool], scope: Scope, receive: Receive, send: Send) -> None:
-        self._is_stopping, self._scope, self._receive, self._send = is_stopping, scope, receive, send
-        self.ended = self.client_left = False
-        self._started = self._late = self._replaced = self._failed = False
-
-    @property
-    def is_whole(self) -> bool:
-        return self.ended and not self._failed
-
-    @property
-    def came_late(self) -> bool:
-        """What was asked was not known before the stop, and it was not answered."""
-        return self._late and self._replaced
-
-    async def receive(self) -> Message:
-        message = await self._receive()
-        if message["type"] == "http.disconnect":
-            self.client_left = self.client_left or not self.ended
-        elif not message.get("more_body", False):
-            self._late = self._is_stopping()
-        return message
-
-    async def replace(self) -> bool:
-        """Tell the client of the stop instead; False where none was asked for, or an answer has begun."""
-        if self._started or not self._is_stopping():
-            return False
-        self._started = self._replaced = True
-        await _refuse(self._scope, self._receive, self._send, body=_STOPPING, status=503)
-        return True
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            if message["status"] < 500 or not await self.replace():
-                self._started = True
-                await self._send(message)
-        elif message["type"] != "http.response.body":
-            await self._send(message)
-        elif not self._replaced:
-            await self._send_body(message)
-
-    async def _send_body(self, message: Message) -> None:
-        body, more = message.get("body", b""), message.get("more_body", False)
-        self._failed = self._failed or (body.startswith(_ERROR_EVENTS) and self._is_stopping())
-        if len(body) <= _PIECE_BYTES:
-            await self._send(message)
-        else:
-            for start in range(0, len(body), _PIECE_BYTES):
-                goes_on = more or start + _PIECE_BYTES < len(body)
-                piece = body[start : start + _PIECE_BYTES]
-                await self._send({"type": "http.response.body", "body": piece, "more_body": goes_on})
-        self.ended = not more
+        self._teller.tell(Told(stopping=self._stop.is_asked(), load=self.load, working=self.working,
+                               finished=self.finished, refused=self.refused, cut=self.cut))  # fmt: skip
 
 
 def _knows(key: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bool:
@@ -244,16 +195,22 @@ def _is_preflight(scope: Scope) -> bool:
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, *, body: bytes = _REFUSAL, status: int = 401) -> None:
+    more = (b"www-authenticate", b"Bearer") if status == 401 else (b"retry-after", str(_RETRY_SECONDS).encode())
     if scope["type"] == "websocket":
         await receive()
+        if _REFUSES_IN_HTTP in (scope.get("extensions") or {}):
+            await _answer(send, status, body, more, kind=_REFUSES_IN_HTTP)
+            return
         code = _POLICY_VIOLATION if status == 401 else _TRY_AGAIN_LATER
         await send({"type": "websocket.close", "code": code, "reason": json.loads(body)["error"]["message"]})
         return
-    more = (b"www-authenticate", b"Bearer") if status == 401 else (b"retry-after", str(_RETRY_SECONDS).encode())
-    await _answer(send, status, body, more, without_body=scope["method"] == "HEAD")
+    await _answer(send, status, b"" if scope["method"] == "HEAD" else body, more, length=len(body))
 
 
-async def _answer(send: Send, status: int, body: bytes, *more: tuple[bytes, bytes], without_body: bool = False) -> None:
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *more]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if without_body else body})
+async def _answer(
+    send: Send, status: int, body: bytes, *more: tuple[bytes, bytes], kind: str = "http.response", length: int = -1
+) -> None:
+    size = len(body) if length < 0 else length
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(size).encode()), *more]
+    await send({"type": f"{kind}.start", "status": status, "headers": headers})
+    await send({"type": f"{kind}.body", "body": body})

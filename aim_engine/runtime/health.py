@@ -1,7 +1,7 @@
 """Is it well: what was observed, over time, in; a verdict out.
 
-Pure. `advance` folds one observation into what is remembered, `judge` says what that means, and `canary_for` who is to
-be asked for a token to find out. (vLLM answers /health with 200 while its engine process is frozen,
+Pure. `advance` folds one observation into what is remembered, `judge` says what that means; who is to be asked for a
+token to find out is in `canary_times`. (vLLM answers /health with 200 while its engine process is frozen,
 while it drains, and before it ever ran a forward pass.)
 
 Busy is not hung. Hung means that there is work (requests that the server has open, or that the engine has in its
@@ -16,7 +16,9 @@ queue) and that for the time limit
   `cpu_time`. A process that is stopped (SIGSTOP, a debugger) computes nothing, whatever its siblings spin. Computing
   without any counter is believed for `_COMPUTING_TIMES` of the limit: an endless loop computes too.
 
-Where a server has several copies of a model, each is looked at by itself too: see `copies`.
+Where a server has several copies of a model, each is looked at by itself too: see `copies`. So is each of its front
+ends, by the beat of its event loop (`front_end`). What a front end computes counts as long as the engine has got
+nothing of it: it makes tokens of a long text.
 
 Work that the server has open and the engine does not know of is either a client that does not read its answer, or an
 engine that does not take anything in: the canary tells. It is not sent while the two agree that there is work, nor
@@ -25,11 +27,11 @@ while a stop is asked for; what answers it with an error (a full queue, say) has
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from aim_engine.runtime.copies import Copy, Watched, excused, owing, settled, stillest, to_ask, watch_copies
+from aim_engine.runtime.canary_times import canary_seconds
+from aim_engine.runtime.copies import Copy, Watched, excused, owing, settled, stillest, watch_copies
 
 PHASES = ("planning", "starting", "loading", "probing", "ready", "draining", "failed", "restarting")
 
@@ -37,9 +39,9 @@ PHASES = ("planning", "starting", "loading", "probing", "ready", "draining", "fa
 _UNATTENDED_SECONDS = 15.0
 # Of one core: threads that only wait (ZeroMQ's, a monitor's) take a few percent; a busy machine leaves this much.
 _COMPUTING_SHARE = 0.1
+# Of one core: a front end that makes tokens of a long text takes one whole, one that only answers much less.
+_SERVING_SHARE = 0.5
 _COMPUTING_TIMES = 5.0
-_CANARY_SHARE = 0.5  # of the time limit: two that fail take the whole
-_DOUBT_SHARE = 0.25
 _MOST_CANARY_FAILURES = 2
 
 
@@ -60,6 +62,8 @@ class Observation:
     marks: tuple[float, ...] = ()  # whatever else of its counters moves as it works
     copies: Mapping[str, Copy] = field(default_factory=dict)  # where it has several: what each of them counts
     worked_seconds: float | None = None  # CPU time that counts as its work, as far as there is work
+    served_seconds: float | None = None  # and that of the server itself, which makes tokens of texts
+    beats: Mapping[int, int] = field(default_factory=dict)  # by its front ends' pids: a number that goes on changing
     asleep: bool = False  # it was told to sleep (vLLM's sleep mode)
     canary: str | None = None  # one that ended since the last look: "answered", "refused", "silent"
     canary_since: float | None = None  # one that is waited for
@@ -90,9 +94,11 @@ class Memory:
     advanced_at: float = 0.0  # when a counter last moved
     idle_since: float | None = None
     worked_seconds: float | None = None
+    served_seconds: float | None = None
     worked_from: float = 0.0  # when they were read
     computed_at: float | None = None  # when it was last seen to compute
     heard_at: float = 0.0  # when the server last answered anything
+    beats: Mapping[int, tuple[int, float]] = field(default_factory=dict)  # the front ends' last, and since when
     gone_since: float | None = None
     canary_from: float | None = None  # when the one that is waited for was sent
     canary_at: float = 0.0  # when one last ended
@@ -117,33 +123,6 @@ class Verdict:
     hint: str = ""
 
 
-def canary_seconds(hang_timeout_seconds: float) -> float:
-    """How long an answer to a canary may take."""
-    return _CANARY_SHARE * hang_timeout_seconds
-
-
-def canary_for(memory: Memory, seen: Observation, *, every_seconds: float, hang_timeout_seconds: float) -> str | None:
-    """Who is to be asked for a token now: the number of a copy, "" for the engine as a whole, None for nobody. Asked
-    is who has long had nothing to do, or is in doubt: also a copy that shows no work while others do. `every_seconds`
-    of 0 leaves the doubt. The memory is that after this look.
-    """
-    if memory.ready_since is None or not seen.healthy or seen.asleep or seen.stop_asked:
-        return None
-    if memory.canary_from is not None:
-        return None
-    doubt_seconds = _DOUBT_SHARE * hang_timeout_seconds
-    if memory.copies:
-        idle_seconds = every_seconds if every_seconds > 0 else math.inf
-        return to_ask(memory.copies, seen.at, every_seconds=doubt_seconds if memory.work > 0 else idle_seconds)
-    if memory.work > 0:
-        doubtful = memory.load <= 0 or memory.queue <= 0
-        return "" if doubtful and seen.at - max(memory.moved_at, memory.canary_at) >= doubt_seconds else None
-    if every_seconds <= 0 or memory.idle_since is None:
-        return None
-    due = memory.canary_failures > 0 or seen.at - max(memory.idle_since, memory.canary_at) >= every_seconds
-    return "" if due else None
-
-
 def advance(memory: Memory, seen: Observation) -> Memory:
     """Remember what matters of this look. Another server starts with an empty memory."""
     if seen.server is None:
@@ -155,6 +134,7 @@ def advance(memory: Memory, seen: Observation) -> Memory:
         memory = replace(memory, heard_at=seen.at)
     if seen.healthy:
         memory = replace(memory, was_healthy=True)
+    memory = replace(memory, beats=_since(memory.beats, seen.beats, seen.at))
     if seen.probe == "" and memory.ready_since is None:
         memory = replace(memory, ready_since=seen.at, probe_error="", moved_at=seen.at)
     elif seen.probe:
@@ -195,13 +175,28 @@ def _count(memory: Memory, seen: Observation) -> Memory:
 
 
 def _count_computing(memory: Memory, seen: Observation) -> Memory:
-    """The first figure after a while without work is only where to count from."""
-    known, now = memory.worked_seconds, seen.worked_seconds
-    if known is not None and now is not None:
-        share = _COMPUTING_SHARE * (seen.at - memory.worked_from)
-        if now > known and now - known >= share:
-            memory = replace(memory, computed_at=seen.at)
-    return replace(memory, worked_seconds=now, worked_from=seen.at)
+    """The first figure after a while without work is only where to count from. What the server itself computes counts
+    as long as the engine has got nothing of it.
+    """
+    elapsed = seen.at - memory.worked_from
+    engine = _rose(memory.worked_seconds, seen.worked_seconds, _COMPUTING_SHARE * elapsed)
+    server = not seen.queue and _rose(memory.served_seconds, seen.served_seconds, _SERVING_SHARE * elapsed)
+    return replace(
+        memory,
+        computed_at=seen.at if engine or server else memory.computed_at,
+        worked_seconds=seen.worked_seconds,
+        served_seconds=seen.served_seconds,
+        worked_from=seen.at,
+    )
+
+
+def _rose(known: float | None, now: float | None, by: float) -> bool:
+    return known is not None and now is not None and now > known and now - known >= by
+
+
+def _since(known: Mapping[int, tuple[int, float]], beats: Mapping[int, int], at: float) -> dict[int, tuple[int, float]]:
+    """Each front end's last beat, and since when it has been that."""
+    return {pid: known[pid] if pid in known and known[pid][0] == beat else (beat, at) for pid, beat in beats.items()}
 
 
 def _heed_canary(memory: Memory, seen: Observation) -> Memory:
@@ -243,15 +238,23 @@ def judge(memory: Memory, seen: Observation, *, hang_timeout_seconds: float) -> 
 def _while_serving(memory: Memory, seen: Observation, hang_timeout_seconds: float) -> Verdict:
     if memory.hung:
         return _hung(memory.hung)
-    if seen.at - memory.heard_at >= hang_timeout_seconds:
-        return _hung(f"the server takes connections, and has not answered for {seen.at - memory.heard_at:.0f} s")
-    if reason := _halt(memory, seen, hang_timeout_seconds):
+    if reason := _silence(memory, seen, hang_timeout_seconds) or _halt(memory, seen, hang_timeout_seconds):
         return _hung(reason)
     if seen.healthy is False:
         return Verdict(phase="failed", reason="the engine process has died", hint="the server ends itself in seconds")
     if seen.healthy is None and not seen.silent:
         return Verdict(phase="failed", reason="the server does not take connections")
     return Verdict(phase="ready", ready=True)
+
+
+def _silence(memory: Memory, seen: Observation, hang_timeout_seconds: float) -> str:
+    """Why the server counts as hung, whatever the engine does, or ""."""
+    if seen.at - memory.heard_at >= hang_timeout_seconds:
+        return f"the server takes connections, and has not answered for {seen.at - memory.heard_at:.0f} s"
+    for pid, (_, since) in memory.beats.items():
+        if seen.at - since >= hang_timeout_seconds:
+            return f"a front end of the server (process {pid}) has stood still for {seen.at - since:.0f} s"
+    return ""
 
 
 def _halt(memory: Memory, seen: Observation, hang_timeout_seconds: float) -> str:
@@ -284,6 +287,8 @@ def _hung(reason: str) -> Verdict:
 
 def _without_server(memory: Memory, seen: Observation) -> Verdict:
     reason, hint = seen.failure or ("", "")
+    if memory.hung and seen.server is None and not seen.retry_pending and not seen.given_up:
+        reason = memory.hung  # what is known of failures is that of an earlier attempt yet
     if seen.given_up:
         return Verdict(phase="failed", reason=reason or "the engine ended", hint=hint)
     if seen.retry_pending:

@@ -23,7 +23,8 @@ from aim_engine.runtime import state as files
 from aim_engine.runtime.actual import Seen
 from aim_engine.runtime.contract import Contract
 from aim_engine.runtime.copies import Copy, copies_of
-from aim_engine.runtime.cpu_time import CpuTime
+from aim_engine.runtime.cpu_time import Computed, CpuTime
+from aim_engine.runtime.front_end import living, read_front_ends
 from aim_engine.runtime.health import Observation
 from aim_engine.runtime.state import State
 
@@ -140,7 +141,7 @@ class Poller:
     _known: processes.Identity | None = None
     _copies: Mapping[str, Copy] = field(default_factory=dict)
     _load: float | None = None
-    _worked_seconds: float | None = None
+    _computed: Computed | None = None
     _stands_still: bool = False
     _probe: str | None = None
     _probe_hint: str = ""
@@ -177,7 +178,9 @@ class Poller:
             iterations=self.counters.get("iterations"),
             marks=tuple(number for _, number in sorted(self.counters.items())),
             copies=self._copies,
-            worked_seconds=self._worked_seconds if counted else None,
+            worked_seconds=self._computed.engine if counted and self._computed else None,
+            served_seconds=self._computed.front_ends if counted and self._computed else None,
+            beats={one.pid: one.beat for one in living(read_front_ends(self.state.path(files.TEMPORARY)))},
             asleep=self.asleep,
             stage=progress.get("words") or None,
             stop_asked=self.state.exists(files.STOP),
@@ -293,4 +296,7 @@ class Poller:
     def _look_at_cpu_time(self, server: int | None) -> None:
         if server is None:
             self._cpu_time.forget()
-        self._worked_seconds = self._cpu_time.seconds(server) if server is not None else None
+            self._computed = None
+            return
+        front_ends = [one.pid for one in read_front_ends(self.state.path(files.TEMPORARY))]
+        self._computed = self._cpu_time.seconds(server, front_ends)

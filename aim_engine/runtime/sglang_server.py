@@ -13,7 +13,8 @@ import os
 import sys
 from typing import Any
 
-from aim_engine.runtime.guard import Application, Guard, Message, Receive, Scope, Send
+from aim_engine.runtime.guard import Application, Guard, Scope
+from aim_engine.runtime.guarded_answer import Message, Receive, Send
 
 _LOAD_PATH = "/load"
 _JSON = (b"content-type", b"application/json")

@@ -17,9 +17,10 @@ from aim_engine.hardware.preflight.check import this_site
 from aim_engine.runtime import state as files
 from aim_engine.runtime.awake import TICK_SECONDS, Awake
 from aim_engine.runtime.canary import Canary
+from aim_engine.runtime.canary_times import canary_for
 from aim_engine.runtime.contract import Contract, read_contract
 from aim_engine.runtime.deaths import Deaths
-from aim_engine.runtime.health import Memory, Observation, Verdict, advance, canary_for, heed, judge
+from aim_engine.runtime.health import Memory, Observation, Verdict, advance, heed, judge
 from aim_engine.runtime.http_server import HealthServer
 from aim_engine.runtime.log import Log
 from aim_engine.runtime.node_group import Workers

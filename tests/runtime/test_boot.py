@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from aim_engine.runtime.front_end import Told
 from aim_engine.runtime.processes import descendants, look
 
 from .server import Server, fake_plan
@@ -104,12 +105,66 @@ def test_an_engine_slow_to_end_itself_cuts_nothing_where_nothing_was_in_flight(
     server.until_ready()
     threading.Thread(target=lambda: server.get("/slow?seconds=20", engine=True), daemon=True).start()
     time.sleep(0.2)
-    (server.state / "tmp").mkdir(exist_ok=True)
-    receipt = {"finished": 0, "refused": 0, "working": working}
-    (server.state / "tmp" / "receipt-1.json").write_text(json.dumps(receipt))
+    told(server, 1, Told(stopping=True, working=working))
     server.signal(signal.SIGTERM)
     assert server.wait() == code
     assert (server.words()["class"], server.words()["receipt"]["cut"]) == (error_class, working)
+
+
+def told(server: Server, pid: int, what: Told) -> None:
+    """As the guard of a front end with that pid tells it."""
+    folder = server.state / "tmp"
+    folder.mkdir(exist_ok=True)
+    new = folder / "new"
+    new.write_text(json.dumps(what._asdict()))
+    new.replace(folder / f"front-end-{pid}.json")
+
+
+def test_the_server_hears_of_a_stop_when_no_front_end_has_work_any_more(serve: Serve) -> None:
+    """Two of them told that they have, and one that is dead; one tells nothing, and is waited for a second."""
+    server = serve(drain_timeout_seconds=60)
+    server.until_ready()
+    fronts = sorted(server.tree())[:3]
+    for front in fronts:
+        told(server, front, Told(working=1))
+    server.signal(signal.SIGTERM)
+    server.until((server.state / "stop").exists)
+    told(server, 2**22 + 1, Told(stopping=True, working=1, cut=1))
+    for front in fronts[:2]:
+        told(server, front, Told(stopping=True, working=1))
+    engine = server.server_pid()
+    time.sleep(2.5)
+    assert Path(f"/proc/{engine}").exists()
+    told(server, fronts[0], Told(stopping=True, finished=1))
+    time.sleep(0.5)
+    assert Path(f"/proc/{engine}").exists()
+    told(server, fronts[1], Told(stopping=True, finished=1))
+    server.wait(10)
+    assert server.words()["receipt"] == {"finished": 2, "refused": 0, "cut": 2}
+
+
+def test_who_has_work_to_the_last_is_cut_and_told_how_to_have_more_time(serve: Serve) -> None:
+    server = serve(drain_timeout_seconds=1.5)
+    server.until_ready()
+    told(server, server.server_pid(), Told(stopping=True, working=1))
+    server.signal(signal.SIGTERM)
+    assert server.wait(10) == 143
+    words = server.words()
+    assert "requests in flight did not finish within 1.5 s" in words["message"]
+    assert "AIM_DRAIN_TIMEOUT" in words["hint"]
+
+
+def test_an_engine_that_ends_in_the_middle_of_a_drain_is_said_to(serve: Serve) -> None:
+    server = serve(drain_timeout_seconds=30)
+    server.until_ready()
+    told(server, server.server_pid(), Told(stopping=True, working=1))
+    server.signal(signal.SIGTERM)
+    server.until((server.state / "stop").exists)
+    time.sleep(0.3)
+    os.kill(server.server_pid(), signal.SIGKILL)
+    assert server.wait(10) == 143
+    assert "the engine ended before its requests did (0 finished, 0 refused, 1 cut)" in server.words()["message"]
+    assert "log" in server.words()["hint"]
 
 
 def test_a_second_signal_ends_the_wait(serve: Serve) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +16,9 @@ from typing import Any
 import pytest
 
 from aim_engine.runtime.ending import receipt_in
-from aim_engine.runtime.guard import CANARY_VALUE, Guard, Message, Receive, Scope, Send
+from aim_engine.runtime.front_end import FrontEnd, Told, read_front_ends
+from aim_engine.runtime.guard import CANARY_VALUE, Guard, Scope
+from aim_engine.runtime.guarded_answer import Message, Receive, Send
 
 
 class App:
@@ -144,7 +148,9 @@ def test_it_brings_nothing_into_the_engine() -> None:
     assert sorted(json.loads(done.stdout.replace("'", '"'))) == [
         "aim_engine",
         "aim_engine.runtime",
+        "aim_engine.runtime.front_end",
         "aim_engine.runtime.guard",
+        "aim_engine.runtime.guarded_answer",
     ]
 
 
@@ -327,15 +333,16 @@ def test_what_is_answered_whole_is_finished(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("stopping")
-def test_an_error_of_an_engine_that_is_stopped_is_a_refusal_for_its_client_and_cut(tmp_path: Path) -> None:
+def test_an_error_of_an_engine_that_is_stopped_is_a_refusal(tmp_path: Path) -> None:
     sent, receipt = ended(tmp_path, Engine(tmp_path / "stop", start(500), body(b"EngineCore encountered an issue")))
     assert (sent[0]["status"], dict(sent[0]["headers"])[b"retry-after"]) == (503, b"5")
     assert [json.loads(one["body"])["error"]["code"] for one in sent[1:]] == ["stopping"]
-    assert receipt == CUT
+    assert receipt == REFUSED
 
 
 @pytest.mark.usefixtures("stopping")
 def test_a_body_that_is_whole_only_after_the_stop_is_refused_or_answered(tmp_path: Path) -> None:
+    """Refused where the engine cannot take it any more."""
     late = Engine(tmp_path / "stop", start(500), body(b"cannot schedule"), stops_before_the_body=True)
     sent, receipt = ended(tmp_path, late)
     assert (sent[0]["status"], receipt) == (503, REFUSED)
@@ -346,6 +353,50 @@ def test_a_body_that_is_whole_only_after_the_stop_is_refused_or_answered(tmp_pat
     (tmp_path / "stop").unlink()
     answered = Engine(tmp_path / "stop", start(200), body(b"x"), stops_before_the_body=True)
     assert ended(tmp_path, answered)[1] == FINISHED
+
+
+@pytest.mark.parametrize("says", ["nothing", "400", "raises"])
+def test_who_has_not_sent_all_of_a_request_when_a_stop_comes_is_refused_at_once(
+    stopping: Callable[[], Guard], tmp_path: Path, says: str
+) -> None:
+    """However the application takes it that its client is gone."""
+    guard, sent = stopping(), list[Message]()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert (await receive())["body"] == b"{"
+        (tmp_path / "stop").touch()
+        assert (await receive())["type"] == "http.disconnect"
+        assert (await receive())["type"] == "http.disconnect"
+        if says == "raises":
+            raise RuntimeError
+        if says == "400":
+            await send(start(400))
+            await send(body(b"there was an error parsing the body"))
+
+    asked = iter([{"type": "http.request", "body": b"{", "more_body": True}])
+
+    async def receive() -> Message:
+        for message in asked:
+            return message
+        return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    guard._app = app
+    scope = {"type": "http", "method": "POST", "path": "/v1/completions", "headers": []}
+    asyncio.run(asyncio.wait_for(guard(scope, receive, send), 5))
+    assert (sent[0]["status"], dict(sent[0]["headers"])[b"retry-after"], len(sent)) == (503, b"5", 2)
+    assert receipt_in(str(tmp_path / "tmp")) == REFUSED
+
+
+def test_a_handshake_is_refused_in_http_where_the_server_can(stopping: Callable[[], Guard], tmp_path: Path) -> None:
+    guard = stopping()
+    (tmp_path / "stop").touch()
+    begin, end = ask(guard, type="websocket", extensions={"websocket.http.response": {}})
+    assert (begin["type"], begin["status"]) == ("websocket.http.response.start", 503)
+    assert dict(begin["headers"])[b"retry-after"] == b"5"
+    assert (end["type"], json.loads(end["body"])["error"]["code"]) == ("websocket.http.response.body", "stopping")
 
 
 @pytest.mark.usefixtures("stopping")
@@ -399,3 +450,38 @@ def test_the_load_is_what_the_guard_has_open(monkeypatch: pytest.MonkeyPatch) ->
         asyncio.run(guard(scope, nothing, ignore))
     assert loads == [1, 1, 0]
     assert guard.load == 0
+
+
+def test_the_load_is_that_of_all_front_ends(stopping: Callable[[], Guard], tmp_path: Path) -> None:
+    """Which of them answers is chance; those that are gone have none."""
+    folder = str(tmp_path / "tmp")
+    (tmp_path / "tmp").mkdir()
+    for pid, load in ((os.getppid(), 3), (2**22 + 1, 40)):
+        (tmp_path / "tmp" / f"front-end-{pid}.json").write_text(json.dumps(Told(load=load)._asdict()))
+    assert {one.pid: one.told.load for one in read_front_ends(folder)} == {os.getppid(): 3, 2**22 + 1: 40}
+    sent = ask(stopping(), method="GET", path="/load")
+    assert json.loads(sent[1]["body"]) == {"server_load": 3}
+
+
+def test_a_front_end_tells_again_and_again_as_long_as_it_runs(stopping: Callable[[], Guard], tmp_path: Path) -> None:
+    guard, beats = stopping(), list[FrontEnd]()
+
+    async def run() -> None:
+        await guard({"type": "lifespan"}, nothing, ignore)
+        for _ in range(3):
+            await asyncio.sleep(0.3)
+            beats.extend(read_front_ends(str(tmp_path / "tmp")))
+            if len(beats) == 2:
+                shutil.rmtree(tmp_path / "tmp")
+
+    async def nothing() -> Message:
+        return {}
+
+    async def ignore(_: Message) -> None:
+        pass
+
+    asyncio.run(run())
+    assert [one.pid for one in beats] == [os.getpid()] * 3
+    assert len({one.beat for one in beats}) == 3
+    assert not any(one.told.stopping for one in beats)
+    assert receipt_in(str(tmp_path / "tmp")) == {}, "before a stop there is nothing to receipt"

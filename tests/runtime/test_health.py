@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from aim_engine.runtime.canary_times import canary_for
 from aim_engine.runtime.copies import copies_of
-from aim_engine.runtime.health import Memory, Observation, Verdict, advance, canary_for, heed, judge
+from aim_engine.runtime.health import Memory, Observation, Verdict, advance, heed, judge
 from aim_engine.runtime.observations import work
 
 SERVER = (100, 5)
@@ -491,3 +492,55 @@ def test_computing_on_the_host_may_be_the_canary_of_a_copy() -> None:
     while not copies.look(worked_seconds=worked).hung and copies.at < 200:
         worked += 1.0
     assert 5 * LIMIT <= copies.at - began <= 5 * LIMIT + 10
+
+
+# --- front ends
+
+
+def test_a_front_end_that_stands_still_is_hung_though_others_answer() -> None:
+    """Whatever it has open stands still with it, and nothing else tells."""
+    looks = [{**READY, "at": float(n), "beats": {8: n, 9: min(n, 3)}} for n in range(20)]
+    verdicts = story(*looks)
+    assert [v.hung for v in verdicts] == [n >= 13 for n in range(20)]
+    assert verdicts[-1].reason == "a front end of the server (process 9) has stood still for 10 s"
+
+
+def test_front_ends_that_beat_or_are_gone_or_tell_nothing_are_well() -> None:
+    beats: list[dict[int, int]] = [{8: n, 9: n} if n < 9 else {8: n} if n < 30 else {} for n in range(50)]
+    assert all(v.ready for v in story(*({**READY, "at": float(n), "beats": each} for n, each in enumerate(beats))))
+    blinking = [{9: 7} if n % 9 < 8 else {} for n in range(40)]  # a state folder that is removed now and then
+    assert all(v.ready for v in story(*({**READY, "at": float(n), "beats": each} for n, each in enumerate(blinking))))
+
+
+def tokenizing(share: float, *, queue: int = 0, until: int = 100) -> list[dict[str, Any]]:
+    """One request that the server has open; its own process takes this share of a core."""
+    return counts(*({"load": 1, "queue": queue, "iterations": 7.0, "served_seconds": 3.0 * n * share}
+                    for n in range(until)))  # fmt: skip
+
+
+def test_a_server_that_makes_tokens_of_a_long_text_is_busy_for_five_times_the_limit() -> None:
+    verdicts = story(*tokenizing(0.9), hang=LIMIT)
+    hung = [at for at, verdict in zip((3.0 * n for n in range(100)), verdicts, strict=True) if verdict.hung]
+    assert 5 * LIMIT <= hung[0] <= 5 * LIMIT + 6
+
+
+@pytest.mark.parametrize("looks", [tokenizing(0.3), tokenizing(0.9, queue=1)])
+def test_what_a_server_computes_is_no_work_of_an_engine_that_has_got_it(looks: list[dict[str, Any]]) -> None:
+    verdicts = story(*looks, hang=LIMIT)
+    hung = [at for at, verdict in zip((3.0 * n for n in range(100)), verdicts, strict=True) if verdict.hung]
+    assert LIMIT <= hung[0] <= LIMIT + 6
+
+
+def test_a_second_hang_is_told_by_its_own_reason() -> None:
+    """Until the watch has told of it, what is known of failures is that of the attempt before."""
+    before = ("an older reason", "")
+    looks: list[dict[str, Any]] = [
+        {**READY, "at": float(n), "load": 1, "queue": 1, "failure": before} for n in range(12)
+    ]
+    ended: list[dict[str, Any]] = [
+        {"server": None, "failure": before},
+        {"server": None, "failure": ("it", "so"), "retry_pending": True},
+    ]
+    reasons = [v.reason for v in story(*looks, *ended)]
+    assert "has not advanced" in reasons[-3]
+    assert reasons[-2:] == [reasons[-3], "it"]
