@@ -149,7 +149,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(variable="AIM_DETECT_TIMEOUT", field="detect_timeout", parse=seconds(0.1), default="10", legal="seconds",
             meaning="How long asking the driver for the GPUs may take."),
     Setting(variable="AIM_FALLBACK", field="fallback", parse=switch, default="1", switch=True, legal="0 1",
-            meaning="0 = never try again with other settings after a failure."),
+            meaning="0 = the first failure is the end: nothing is tried again, neither as it was nor with less."),
     Setting(variable="AIM_FORGET", field="forget", parse=switch, default="0", switch=True, legal="0 1",
             meaning="1 = plan as if nothing had been served here yet: nothing measured, nothing given up."),
     Setting(variable="AIM_START_TIMEOUT", field="start_timeout", parse=seconds(1, none_word="auto"), default="auto",

@@ -20,7 +20,7 @@ Made by `scripts/failure-classes` from `aim_engine/runtime`; not edited by hand.
 
 What an engine that ends may have met with, in the order of a run. Each class has its exit code, and says whether
 another attempt with the same settings is made; what is given up after it stands in the order in which that is tried,
-and `AIM_FALLBACK=0` keeps all of it as it was asked for. An engine's last lines are looked through for the texts of the
+and `AIM_FALLBACK=0` switches both off. An engine's last lines are looked through for the texts of the
 sources; the first class that has one there wins. Those of an engine that was ready before count as a crash (51). The
 last words on stderr, in the state folder and in `/dev/termination-log` name the class's error, the sentence and the
 remedy.

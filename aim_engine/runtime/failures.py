@@ -83,9 +83,12 @@ def classify(
     ended = how or (_signal_name(status) if status < 0 else f"with exit status {status}")
     when = _when(was_ready)
     cause = "" if how or status < 0 else _cause(tail)
-    hint = "the engine's log says more" if tail else "the engine said nothing before it ended"
+    hint = "the engine's log says more" if tail else _SILENT
     sentence = f"the engine ended {when}, {ended}{': ' if cause else ''}{cause}"
     return Failure(error=EngineCrashedError(sentence, hint=hint, details=tail), lines=tail, cause=cause)
+
+
+_SILENT = "start it again; the engine said nothing before it ended, dmesg may: who killed it, and for want of what"
 
 
 def _when(was_ready: bool) -> str:

@@ -240,7 +240,7 @@ SIGNATURES: tuple[Signature, ...] = (
     ),
     Signature(
         pattern=r"validation errors? for \w*(?:Config|Args)[^\n]*"
-        r"(?:\n[^\n]*){0,4}?\n[^\n]*?(?:Value error|Assertion failed), (?P<what>[^\n\[]{1,300})",
+        r"(?:\n[^\n]*){0,4}?\n[^\n]*?(?:Value error|Assertion failed), (?P<what>(?:(?! \[type=)[^\n]){1,600})",
         kind="option",
         error=EngineRefusedError,
         sentence="the engine refused its configuration: {what}",
