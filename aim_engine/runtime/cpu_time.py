@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from aim_engine.runtime.processes import Identity, stat_of
@@ -92,6 +92,16 @@ def members(group: int) -> list[Member]:
     return [member for member in found if member is not None]
 
 
+def ticks_of(pid: int) -> int:
+    """What a process has computed, in clock ticks; 0 where there is none."""
+    found = stat_of(pid)
+    return _ticks(found[1]) if found else 0
+
+
+def _ticks(fields: Sequence[bytes]) -> int:
+    return int(fields[11]) + int(fields[12])
+
+
 def _member(pid: int, group: int) -> Member | None:
     found = stat_of(pid)
     if found is None:
@@ -99,5 +109,4 @@ def _member(pid: int, group: int) -> Member | None:
     name, fields = found
     if int(fields[2]) != group or fields[0] in b"ZX":
         return None
-    ticks = int(fields[11]) + int(fields[12])
-    return Member(identity=Identity(pid, int(fields[19])), name=name, state=fields[0], ticks=ticks)
+    return Member(identity=Identity(pid, int(fields[19])), name=name, state=fields[0], ticks=_ticks(fields))

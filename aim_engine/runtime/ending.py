@@ -34,6 +34,8 @@ _START_TERMS = 3
 _START_TERM_SECONDS = 2.0
 # Within which the guard has told what is in flight, where less was given to finish it (guard.py looks every 0.25 s).
 _RECEIPT_SECONDS = 1.0
+# What a server has to end itself once nothing is in flight, however late that was.
+_END_SECONDS = 5.0
 # Within which all nodes of a group hear that they are to stop.
 _LEADER_SIGNAL_SECONDS = 5.0
 
@@ -93,17 +95,18 @@ class Ending:
         seconds = self._contract.drain_timeout_seconds
         self._log.info(f"{name}: requests in flight may finish, for up to {seconds:g} s")
         deadline = time.monotonic() + seconds
-        self._let_requests_end(server, deadline)
+        over = self._let_requests_end(server, deadline)
         # only the server itself: its engine process would drop what is in flight
         processes.send(server, signal.SIGTERM)
-        ended = self._gone(server, max(0.0, deadline - time.monotonic())) or self._told(server)
+        least = _END_SECONDS if over and seconds else 0.0
+        ended = self._gone(server, max(least, deadline - time.monotonic())) or self._told(server)
         # an engine ends in its own time too, and cuts what is not done by then
         return ended and not receipt_in(self._state.path(files.TEMPORARY)).get("cut")
 
-    def _let_requests_end(self, server: Identity, deadline: float) -> None:
-        """Return when no front end has work any more, or at `deadline` (monotonic), before the server hears of the
-        stop: a vLLM with several front ends ends each of them at once, whatever it has open, and one alone drops what
-        it is still making tokens of. Whoever tells nothing within `_RECEIPT_SECONDS` is not waited for.
+    def _let_requests_end(self, server: Identity, deadline: float) -> bool:
+        """Return when no front end has work any more (True), or at `deadline` (monotonic), before the server hears of
+        the stop: a vLLM with several front ends ends each of them at once, whatever it has open, and one alone drops
+        what it is still making tokens of. Whoever tells nothing within `_RECEIPT_SECONDS` is not waited for.
         """
 
         def fronts() -> list[FrontEnd]:
@@ -121,7 +124,7 @@ class Ending:
             return max(0.0, deadline - time.monotonic())
 
         self._signals.wait(min(_RECEIPT_SECONDS, left()), told, step=0.02)
-        self._signals.wait(left(), over, step=0.05)
+        return self._signals.wait(left(), over, step=0.05)
 
     def _told(self, server: Identity) -> bool:
         """Wait until the guard has told what is cut, which it may not have had the time for; True where the server has

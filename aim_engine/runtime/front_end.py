@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import NamedTuple
 
 _PREFIX, _SUFFIX = "front-end-", ".json"
@@ -31,7 +32,9 @@ class Told(NamedTuple):
 
 
 class FrontEnd(NamedTuple):
-    """A process, what it told last, and a number that changes as long as it goes on telling."""
+    """A process, what it told last, and a number that changes as long as it goes on telling, which needs a disk that
+    can be written.
+    """
 
     pid: int
     beat: int
@@ -64,6 +67,8 @@ class Teller:
             self._last = os.getpid(), told
         except OSError:
             self._last = None
+            with suppress(OSError):
+                os.utime(path)
 
 
 def read_front_ends(folder: str | None) -> list[FrontEnd]:

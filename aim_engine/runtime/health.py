@@ -63,7 +63,7 @@ class Observation:
     copies: Mapping[str, Copy] = field(default_factory=dict)  # where it has several: what each of them counts
     worked_seconds: float | None = None  # CPU time that counts as its work, as far as there is work
     served_seconds: float | None = None  # and that of the server itself, which makes tokens of texts
-    beats: Mapping[int, int] = field(default_factory=dict)  # by its front ends' pids: a number that goes on changing
+    beats: Mapping[int, tuple[int, int]] = field(default_factory=dict)  # by front ends' pids: what goes on changing
     asleep: bool = False  # it was told to sleep (vLLM's sleep mode)
     canary: str | None = None  # one that ended since the last look: "answered", "refused", "silent"
     canary_since: float | None = None  # one that is waited for
@@ -98,7 +98,7 @@ class Memory:
     worked_from: float = 0.0  # when they were read
     computed_at: float | None = None  # when it was last seen to compute
     heard_at: float = 0.0  # when the server last answered anything
-    beats: Mapping[int, tuple[int, float]] = field(default_factory=dict)  # the front ends' last, and since when
+    beats: Mapping[int, tuple[tuple[int, int], float]] = field(default_factory=dict)  # the last, and since when
     gone_since: float | None = None
     canary_from: float | None = None  # when the one that is waited for was sent
     canary_at: float = 0.0  # when one last ended
@@ -194,7 +194,9 @@ def _rose(known: float | None, now: float | None, by: float) -> bool:
     return known is not None and now is not None and now > known and now - known >= by
 
 
-def _since(known: Mapping[int, tuple[int, float]], beats: Mapping[int, int], at: float) -> dict[int, tuple[int, float]]:
+def _since(
+    known: Mapping[int, tuple[tuple[int, int], float]], beats: Mapping[int, tuple[int, int]], at: float
+) -> dict[int, tuple[tuple[int, int], float]]:
     """Each front end's last beat, and since when it has been that."""
     return {pid: known[pid] if pid in known and known[pid][0] == beat else (beat, at) for pid, beat in beats.items()}
 

@@ -23,7 +23,7 @@ from aim_engine.runtime import state as files
 from aim_engine.runtime.actual import Seen
 from aim_engine.runtime.contract import Contract
 from aim_engine.runtime.copies import Copy, copies_of
-from aim_engine.runtime.cpu_time import Computed, CpuTime
+from aim_engine.runtime.cpu_time import Computed, CpuTime, ticks_of
 from aim_engine.runtime.front_end import living, read_front_ends
 from aim_engine.runtime.health import Observation
 from aim_engine.runtime.state import State
@@ -180,7 +180,7 @@ class Poller:
             copies=self._copies,
             worked_seconds=self._computed.engine if counted and self._computed else None,
             served_seconds=self._computed.front_ends if counted and self._computed else None,
-            beats={one.pid: one.beat for one in living(read_front_ends(self.state.path(files.TEMPORARY)))},
+            beats=self._beats(),
             asleep=self.asleep,
             stage=progress.get("words") or None,
             stop_asked=self.state.exists(files.STOP),
@@ -292,6 +292,13 @@ class Poller:
         self._stands_still = works and self.counters == before
         self._look_at_cpu_time(server.pid if works else None)
         return True
+
+    def _beats(self) -> dict[int, tuple[int, int]]:
+        """Of each front end what changes as long as it runs: what it tells, and, where the disk does not let it, the
+        time that it computes.
+        """
+        found = living(read_front_ends(self.state.path(files.TEMPORARY)))
+        return {one.pid: (one.beat, ticks_of(one.pid)) for one in found}
 
     def _look_at_cpu_time(self, server: int | None) -> None:
         if server is None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from aim_engine.runtime.cpu_time import CpuTime, members
+from aim_engine.runtime.cpu_time import CpuTime, members, ticks_of
 from aim_engine.runtime.processes import look
 
 SPIN = "while True: pass"
@@ -91,3 +91,23 @@ def test_after_a_rest_the_time_before_does_not_count() -> None:
         clock.forget()
         time.sleep(0.2)
         assert clock.seconds(pid) == before
+
+
+def test_what_one_process_has_computed() -> None:
+    with server(SPIN) as (pid, (child,)):
+        before, still = ticks_of(child), ticks_of(pid)
+        time.sleep(0.3)
+        assert ticks_of(child) > before
+        assert ticks_of(pid) <= still + 1
+    assert ticks_of(2**22 + 1) == 0
+
+
+def test_a_front_end_s_time_is_told_apart() -> None:
+    """The head of the group is one, too."""
+    with server(SPIN, REST, own="while True: pass") as (pid, (front, _)):
+        clock = CpuTime(on_host=True)
+        clock.seconds(pid, [front])
+        time.sleep(0.4)
+        found = clock.seconds(pid, [front])
+        assert found.engine < 0.04
+        assert found.front_ends > 0.04

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from aim_engine.runtime.ending import receipt_in
-from aim_engine.runtime.front_end import FrontEnd, Told, read_front_ends
+from aim_engine.runtime.front_end import FrontEnd, Teller, Told, read_front_ends
 from aim_engine.runtime.guard import CANARY_VALUE, Guard, Scope
 from aim_engine.runtime.guarded_answer import Message, Receive, Send
 
@@ -485,3 +486,17 @@ def test_a_front_end_tells_again_and_again_as_long_as_it_runs(stopping: Callable
     assert len({one.beat for one in beats}) == 3
     assert not any(one.told.stopping for one in beats)
     assert receipt_in(str(tmp_path / "tmp")) == {}, "before a stop there is nothing to receipt"
+
+
+def test_a_front_end_that_cannot_write_is_known_by_its_last_words(tmp_path: Path) -> None:
+    """A full disk: the file stays as it is, and is touched all the same."""
+    folder = tmp_path / "tmp"
+    teller = Teller(str(folder))
+    teller.tell(Told(load=1))
+    (before,) = read_front_ends(str(folder))
+    (folder / f"front-end-{os.getpid()}.json.new").mkdir()  # nothing can be written there now
+    time.sleep(0.02)
+    teller.tell(Told(load=2))
+    (after,) = read_front_ends(str(folder))
+    assert (after.told.load, after.pid) == (1, os.getpid())
+    assert after.beat > before.beat

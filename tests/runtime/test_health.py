@@ -499,16 +499,18 @@ def test_computing_on_the_host_may_be_the_canary_of_a_copy() -> None:
 
 def test_a_front_end_that_stands_still_is_hung_though_others_answer() -> None:
     """Whatever it has open stands still with it, and nothing else tells."""
-    looks = [{**READY, "at": float(n), "beats": {8: n, 9: min(n, 3)}} for n in range(20)]
+    looks = [{**READY, "at": float(n), "beats": {8: (n, 1), 9: (min(n, 3), 1)}} for n in range(20)]
     verdicts = story(*looks)
     assert [v.hung for v in verdicts] == [n >= 13 for n in range(20)]
     assert verdicts[-1].reason == "a front end of the server (process 9) has stood still for 10 s"
 
 
 def test_front_ends_that_beat_or_are_gone_or_tell_nothing_are_well() -> None:
-    beats: list[dict[int, int]] = [{8: n, 9: n} if n < 9 else {8: n} if n < 30 else {} for n in range(50)]
+    beats: list[dict[int, tuple[int, int]]] = [
+        {8: (n, 1), 9: (1, n)} if n < 29 else {8: (n, 1)} if n < 40 else {} for n in range(60)
+    ]
     assert all(v.ready for v in story(*({**READY, "at": float(n), "beats": each} for n, each in enumerate(beats))))
-    blinking = [{9: 7} if n % 9 < 8 else {} for n in range(40)]  # a state folder that is removed now and then
+    blinking = [{9: (7, 1)} if n % 9 < 8 else {} for n in range(40)]  # a state folder that is removed now and then
     assert all(v.ready for v in story(*({**READY, "at": float(n), "beats": each} for n, each in enumerate(blinking))))
 
 
