@@ -15,9 +15,11 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from aim_engine.errors import AimError
+from aim_engine.hardware.preflight.check import this_site
 from aim_engine.hardware.preflight.ports import check_port
 from aim_engine.runtime import processes
 from aim_engine.runtime import state as files
+from aim_engine.runtime.again import ended_for_good
 from aim_engine.runtime.log import Log
 from aim_engine.runtime.prepare import prepare, take_folder
 from aim_engine.runtime.signals import HELD, STOPPING
@@ -63,12 +65,19 @@ def run(plan: dict[str, Any], spare: Spare) -> NoReturn:
         AimError: something is wrong that the start could not survive, and nobody asked to stay up nevertheless.
     """
     try:
+        if this_site(os.environ).in_container:  # elsewhere a person starts it again, who may have mended something
+            _refuse_again(plan)
         state, lock = prepare(plan)
     except AimError as error:
         if plan["runtime"]["keep_alive"]:
             stay(error, plan)
         raise
     _become_parent(state, lock, spare.as_arguments())
+
+
+def _refuse_again(plan: Mapping[str, Any]) -> None:
+    if error := ended_for_good(plan["command"], State(plan["runtime"]["state_dir"]), time.time()):
+        raise error
 
 
 def stay(error: AimError, plan: Mapping[str, Any]) -> None:
