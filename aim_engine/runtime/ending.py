@@ -104,9 +104,10 @@ class Ending:
         return ended and not receipt_in(self._state.path(files.TEMPORARY)).get("cut")
 
     def _let_requests_end(self, server: Identity, deadline: float) -> bool:
-        """Return when no front end has work any more (True), or at `deadline` (monotonic), before the server hears of
-        the stop: a vLLM with several front ends ends each of them at once, whatever it has open, and one alone drops
-        what it is still making tokens of. Whoever tells nothing within `_RECEIPT_SECONDS` is not waited for.
+        """Return when no front end has work any more, or at `deadline` (monotonic), before the server hears of the
+        stop: a vLLM with several front ends ends each of them at once, whatever it has open, and one alone drops what
+        it is still making tokens of. Whoever tells nothing within `_RECEIPT_SECONDS` is not waited for. True where they
+        told that they have none.
         """
 
         def fronts() -> list[FrontEnd]:
@@ -124,7 +125,7 @@ class Ending:
             return max(0.0, deadline - time.monotonic())
 
         self._signals.wait(min(_RECEIPT_SECONDS, left()), told, step=0.02)
-        return self._signals.wait(left(), over, step=0.05)
+        return self._signals.wait(left(), over, step=0.05) and any(one.told.stopping for one in fronts())
 
     def _told(self, server: Identity) -> bool:
         """Wait until the guard has told what is cut, which it may not have had the time for; True where the server has
