@@ -72,14 +72,24 @@ class Teller:
 
 
 def read_front_ends(folder: str | None) -> list[FrontEnd]:
-    """All that have ever told anything in this folder; what cannot be read is left out."""
+    """All that have told anything in this folder since `forget`; what cannot be read is left out."""
+    found = [_read(f"{folder}/{name}", name[len(_PREFIX) : -len(_SUFFIX)]) for name in _names(folder)]
+    return [one for one in found if one is not None]
+
+
+def forget(folder: str) -> None:
+    """A new server begins: what others told is of processes that are gone, whose pids may be somebody else's."""
+    for name in _names(folder):
+        with suppress(OSError):
+            os.unlink(f"{folder}/{name}")  # noqa: PTH108 - slim
+
+
+def _names(folder: str | None) -> list[str]:
     try:
         names = os.listdir(folder) if folder else []  # noqa: PTH208 - slim
     except OSError:
         return []
-    found = [_read(f"{folder}/{name}", name[len(_PREFIX) : -len(_SUFFIX)]) for name in names
-             if name.startswith(_PREFIX) and name.endswith(_SUFFIX)]  # fmt: skip
-    return [one for one in found if one is not None]
+    return [name for name in names if name.startswith(_PREFIX) and name.endswith(_SUFFIX)]
 
 
 def living(front_ends: Iterable[FrontEnd]) -> list[FrontEnd]:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from aim_engine.errors import InternalError
 from aim_engine.runtime import state as files
 from aim_engine.runtime.contract import Contract, read_contract
+from aim_engine.runtime.front_end import forget
 from aim_engine.runtime.log import Log
 from aim_engine.runtime.processes import die_with_parent, identify
 from aim_engine.runtime.rungs import below, taken
@@ -51,6 +52,7 @@ def main(arguments: list[str]) -> int:
 def _become(contract: Contract, state: State, log: Log) -> int:
     environment = at_home(server_environment(contract, dict(os.environ)), contract.cache_dir)
     environment = with_own_folder(environment, state.path(files.TEMPORARY))
+    forget(state.path(files.TEMPORARY))
     environment |= {
         "AIM_ENGINE_STOP_FILE": state.path(files.STOP),
         "AIM_ENGINE_RECEIPTS": state.path(files.TEMPORARY),

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from aim_engine.runtime.front_end import Told
+from aim_engine.runtime.front_end import Told, read_front_ends
 from aim_engine.runtime.processes import descendants, look
 
 from .server import Server, fake_plan
@@ -212,6 +212,21 @@ def test_every_exit_that_was_not_asked_for_is_a_failure(serve: Serve) -> None:
     assert noticed < 1
     assert server.words()["message"] == "the engine ended while it served, with exit status 0"
     assert server.words()["retryable"] is True
+
+
+def test_a_new_server_is_not_told_of_by_the_front_ends_of_another(serve: Serve) -> None:
+    """Their pids may be somebody else's by then, who would seem to stand still; so also after a container was killed,
+    whose state folder outlives it.
+    """
+    server = serve(max_retries=2, hang_timeout_seconds=2.0)
+    server.until_ready()
+    told(server, os.getpid(), Told(load=3, working=3))
+    server.behave(do="kill")
+    server.until(lambda: len(server.read("attempts.json")["attempts"]) == 2, 10)
+    server.until_ready()
+    assert read_front_ends(str(server.state / "tmp")) == []
+    time.sleep(3)
+    assert server.get("/health/ready")[0] == 200
 
 
 def test_a_signal_that_killed_the_engine_is_named(serve: Serve) -> None:
