@@ -64,7 +64,13 @@ class Prometheus:
         )  # fmt: skip
 
     def __enter__(self) -> Prometheus:
+        self.until(self._is_ready, 60, lambda: "it does not become ready")
         return self
+
+    def _is_ready(self) -> bool:
+        """It answers queries with 503 while it reads its data."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/-/ready", timeout=10) as answer:
+            return bool(answer.status == 200)
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()

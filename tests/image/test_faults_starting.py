@@ -46,6 +46,7 @@ def importing(run: Run) -> Patient:
 def until_importing(patient: Patient) -> Patient:
     patient.until(lambda: bool(patient.attempts()) and "server" in patient.parts(), 30, "the engine's program begins")
     patient.remember_processes()
+    patient.published()  # of one that has ended Docker does not tell
     return patient
 
 
