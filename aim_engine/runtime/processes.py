@@ -129,8 +129,8 @@ def send_group(group: int, ancestor: int, signum: int) -> None:
             send(process.identity, signum)
 
 
-# It needs milliseconds; one that has only just been started, on a machine with much to do, first loads Python.
-_TRACKER_SECONDS = 2.0
+# It needs milliseconds; a restart waits for as long as it lives.
+_TRACKER_SECONDS = 1.0
 
 
 def end_all(

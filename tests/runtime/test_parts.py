@@ -200,6 +200,10 @@ def test_a_resource_tracker_may_clean_up_before_it_is_ended() -> None:
         assert processes.remove_segments([str(path)]) == []  # somebody maps it
         members = [p.identity for p in processes.everyone().values() if p.group == child.pid]
         assert len(members) == 2
+        (tracker,) = (one.pid for one in members if one.pid != child.pid)
+        while (found := processes.look(tracker)) is None or found.state != "S":  # it may be loading Python yet
+            time.sleep(0.02)
+        time.sleep(0.5)
         assert processes.end_all(
             lambda: [p for identity in members if (p := processes.look(identity.pid)) and p.identity == identity]
         )
