@@ -42,7 +42,7 @@ class FrontEnd(NamedTuple):
 
 
 class Teller:
-    """Writes the file of this process: as `folder` is None, nothing."""
+    """Writes the file of this process; none where `folder` is None."""
 
     def __init__(self, folder: str | None) -> None:
         self._folder = folder

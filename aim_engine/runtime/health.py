@@ -289,12 +289,11 @@ def _hung(reason: str) -> Verdict:
 
 def _without_server(memory: Memory, seen: Observation) -> Verdict:
     reason, hint = seen.failure or ("", "")
-    if memory.hung and seen.server is None and not seen.retry_pending and not seen.given_up:
-        reason = memory.hung  # what is known of failures is that of an earlier attempt yet
     if seen.given_up:
         return Verdict(phase="failed", reason=reason or "the engine ended", hint=hint)
     if seen.retry_pending:
         return Verdict(phase="restarting", reason=reason, hint=hint)
+    reason = memory.hung or reason  # what is known of failures is that of an earlier attempt yet
     unattended = memory.gone_since is not None and seen.at - memory.gone_since > _UNATTENDED_SECONDS
     if unattended:
         return Verdict(phase="failed", live=False, reason=reason or "the engine is not running", hint=hint)

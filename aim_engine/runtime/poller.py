@@ -180,7 +180,7 @@ class Poller:
             copies=self._copies,
             worked_seconds=self._computed.engine if counted and self._computed else None,
             served_seconds=self._computed.front_ends if counted and self._computed else None,
-            beats=self._beats(),
+            beats=self._beats() if self._probe == "" else {},
             asleep=self.asleep,
             stage=progress.get("words") or None,
             stop_asked=self.state.exists(files.STOP),
@@ -294,8 +294,8 @@ class Poller:
         return True
 
     def _beats(self) -> dict[int, tuple[int, int]]:
-        """Of each front end what changes as long as it runs: what it tells, and, where the disk does not let it, the
-        time that it computes.
+        """Of each front end of a server that is ready what changes as long as it runs: what it tells, and, where the
+        disk does not let it, the time that it computes.
         """
         found = living(read_front_ends(self.state.path(files.TEMPORARY)))
         return {one.pid: (one.beat, ticks_of(one.pid)) for one in found}
