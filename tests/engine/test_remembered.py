@@ -197,7 +197,7 @@ def test_the_next_start_knows_how_long_it_has_left_and_stopped_it_is_ended(
         return found
 
     try:
-        early = wait_for(lambda: found if (found := said())["reason"].endswith(" left") else None)
+        early = wait_for(lambda: found if (found := said()).get("reason", "").endswith(" left") else None)
         assert early["start"]["eta_basis"] == "the last start of the same on this machine"
         assert early["start"]["eta_seconds"] <= status["start"]["seconds"] + 1
         group = wait_for(lambda: found["pid"] if (found := progress()).get("phase") not in (None, "resolve") else None)
