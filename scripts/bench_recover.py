@@ -20,6 +20,7 @@ from scripts.streams import Stream
 
 ROUNDS = 5
 HANG_SECONDS = 10
+SERVED_SECONDS = 5.0  # before each kill: longer than the pause before a second retry
 READY_SECONDS = 300.0
 STREAM_TOKENS = 1900
 CORE = "VLLM::EngineCor"  # as the kernel cuts it
@@ -78,7 +79,6 @@ def _round() -> Round:
     with serving_tiny("--hang-timeout", str(HANG_SECONDS)) as run:
         until(run, lambda: _ready(run), READY_SECONDS, "ready")
         start = time.monotonic() - run.started
-        time.sleep(2)
         core = _killed(run, core_of(run))
         server = _killed(run, _server_of(run))
         return Round(start=start, core_seen=core[0], core_ready=core[1], server_seen=server[0], server_ready=server[1],
@@ -86,14 +86,21 @@ def _round() -> Round:
 
 
 def _killed(run: Run, pid: int) -> tuple[float, float]:
-    """Seconds until it is said to be unready, and until it is ready again."""
-    began = time.monotonic()
+    """Seconds until it is said to be unready, and until it is ready again.
+
+    Raises:
+        BenchError: the server that is ready again is the one that was broken.
+
+    """
+    time.sleep(SERVED_SECONDS)
+    broken, began = _server_of(run), time.monotonic()
     os.kill(pid, signal.SIGKILL)
     until(run, lambda: not _ready(run), 60, "the kill is seen")
     seen = time.monotonic() - began
     until(run, lambda: _ready(run), READY_SECONDS, "ready again")
     ready = time.monotonic() - began
-    time.sleep(2)
+    if _server_of(run) == broken:
+        raise BenchError(f"ready was said again of the broken server, {ready:.3f} s after the kill")
     return seen, ready
 
 

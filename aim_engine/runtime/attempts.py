@@ -17,8 +17,6 @@ from aim_engine.runtime.failures import CRASH, Failure
 # Ready for this long, an engine has shown that it can serve: the failures before do not count any more.
 FORGIVEN_AFTER_SECONDS = 600.0
 _DELAYS_SECONDS = (1.0, 3.0, 10.0, 30.0)
-# Somebody is waiting for an engine that has served, and nothing says that waiting would help; but once only.
-_FIRST_DELAY_SECONDS = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +58,10 @@ def decide(
         return Next(delay_seconds=_DELAYS_SECONDS[0], retries_used=used, rung=rung)
     if not again:
         return Next(delay_seconds=None, retries_used=used)
-    at_once = ready_seconds > 0 and used == 0
-    delay = _FIRST_DELAY_SECONDS if at_once else _DELAYS_SECONDS[min(used, len(_DELAYS_SECONDS) - 1)]
-    return Next(delay_seconds=delay, retries_used=used + 1)
+    delay = _DELAYS_SECONDS[min(used, len(_DELAYS_SECONDS) - 1)]
+    # somebody is waiting for an engine that has served; only one that ends again and again soon after has to pause
+    at_once = ready_seconds > (delay if used else 0)
+    return Next(delay_seconds=0.0 if at_once else delay, retries_used=used + 1)
 
 
 def in_words(step: Next, most: int) -> str:

@@ -98,6 +98,7 @@ class Memory:
     worked_from: float = 0.0  # when they were read
     computed_at: float | None = None  # when it was last seen to compute
     heard_at: float = 0.0  # when the server last answered anything
+    unwell: bool = False  # what it then said of itself
     beats: Mapping[int, tuple[tuple[int, int], float]] = field(default_factory=dict)  # the last, and since when
     gone_since: float | None = None
     canary_from: float | None = None  # when the one that is waited for was sent
@@ -132,8 +133,8 @@ def advance(memory: Memory, seen: Observation) -> Memory:
     memory = replace(memory, gone_since=None)
     if seen.healthy is not None or not seen.silent:
         memory = replace(memory, heard_at=seen.at)
-    if seen.healthy:
-        memory = replace(memory, was_healthy=True)
+    if seen.healthy is not None:
+        memory = replace(memory, was_healthy=memory.was_healthy or seen.healthy, unwell=not seen.healthy)
     memory = replace(memory, beats=_since(memory.beats, seen.beats, seen.at))
     if seen.probe == "" and memory.ready_since is None:
         memory = replace(memory, ready_since=seen.at, probe_error="", moved_at=seen.at)
@@ -242,7 +243,7 @@ def _while_serving(memory: Memory, seen: Observation, hang_timeout_seconds: floa
         return _hung(memory.hung)
     if reason := _silence(memory, seen, hang_timeout_seconds) or _halt(memory, seen, hang_timeout_seconds):
         return _hung(reason)
-    if seen.healthy is False:
+    if memory.unwell:  # a server that ends itself goes silent before it is gone
         return Verdict(phase="failed", reason="the engine process has died", hint="the server ends itself in seconds")
     if seen.healthy is None and not seen.silent:
         return Verdict(phase="failed", reason="the server does not take connections")

@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ from aim_engine.runtime.actual import Seen
 from aim_engine.runtime.contract import Contract
 from aim_engine.runtime.copies import Copy, copies_of
 from aim_engine.runtime.cpu_time import Computed, CpuTime, ticks_of
-from aim_engine.runtime.front_end import living, read_front_ends
+from aim_engine.runtime.front_end import FrontEnd, living, read_front_ends
 from aim_engine.runtime.health import Observation
 from aim_engine.runtime.state import State
 
@@ -123,6 +123,13 @@ def error_text(answer: Answer) -> str:
     return f"the engine answered {answer.status}: {text.strip()[:300] or 'nothing'}"
 
 
+def _beats(front_ends: Sequence[FrontEnd]) -> dict[int, tuple[int, int]]:
+    """Of each that lives what changes as long as it runs: what it tells, and, where the disk does not let it, the time
+    that it computes.
+    """
+    return {one.pid: (one.beat, ticks_of(one.pid)) for one in living(front_ends)}
+
+
 @dataclass
 class Poller:
     """Looks at one server. The probe runs in a thread: a first request may take minutes, and a stop must be seen.
@@ -164,7 +171,9 @@ class Poller:
         failed = words or next((a["failure"] for a in reversed(attempts.get("attempts", [])) if a["failure"]), None)
         progress = self.state.read(files.PROGRESS) or {}
         answer = self._health(server)
-        counted = server is not None and answer.status == 200 and self._count(server)
+        # a server that is not ready has told nothing yet, and is looked at up to 50 times a second
+        front_ends = read_front_ends(self.state.path(files.TEMPORARY)) if self._probe == "" else []
+        counted = server is not None and answer.status == 200 and self._count(server, front_ends)
         return Observation(
             at=self.clock(),
             server=(server.pid, server.start_ticks) if server is not None else None,
@@ -180,7 +189,7 @@ class Poller:
             copies=self._copies,
             worked_seconds=self._computed.engine if counted and self._computed else None,
             served_seconds=self._computed.front_ends if counted and self._computed else None,
-            beats=self._beats() if self._probe == "" else {},
+            beats=_beats(front_ends),
             asleep=self.asleep,
             stage=progress.get("words") or None,
             stop_asked=self.state.exists(files.STOP),
@@ -271,7 +280,7 @@ class Poller:
         known = [self.counters[name] for name in ("running", "waiting") if name in self.counters]
         return sum(known) if known else None
 
-    def _count(self, server: processes.Identity) -> bool:
+    def _count(self, server: processes.Identity, front_ends: Sequence[FrontEnd]) -> bool:
         """Ask for the counters now and then: making them costs the server milliseconds. True when it was done."""
         often = _COUNT_AGAIN_SECONDS if self._stands_still else _COUNT_EVERY_SECONDS
         seconds = min(often, self.contract.hang_timeout_seconds / 4)
@@ -290,20 +299,12 @@ class Poller:
             self._load = None
         works = bool(self._load or self._queue)
         self._stands_still = works and self.counters == before
-        self._look_at_cpu_time(server.pid if works else None)
+        self._look_at_cpu_time(server.pid if works else None, [one.pid for one in front_ends])
         return True
 
-    def _beats(self) -> dict[int, tuple[int, int]]:
-        """Of each front end of a server that is ready what changes as long as it runs: what it tells, and, where the
-        disk does not let it, the time that it computes.
-        """
-        found = living(read_front_ends(self.state.path(files.TEMPORARY)))
-        return {one.pid: (one.beat, ticks_of(one.pid)) for one in found}
-
-    def _look_at_cpu_time(self, server: int | None) -> None:
+    def _look_at_cpu_time(self, server: int | None, front_ends: Sequence[int]) -> None:
         if server is None:
             self._cpu_time.forget()
             self._computed = None
             return
-        front_ends = [one.pid for one in read_front_ends(self.state.path(files.TEMPORARY))]
         self._computed = self._cpu_time.seconds(server, front_ends)

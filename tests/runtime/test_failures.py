@@ -219,10 +219,13 @@ def failure(error: AimError) -> Failure:
 
 
 @pytest.mark.parametrize(
-    ("ready_seconds", "most", "delays"), [(0, 5, [1.0, 3.0, 10.0, 30.0, 30.0]), (5, 3, [0.0, 3.0, 10.0])]
+    ("ready_seconds", "most", "delays"),
+    [(0, 5, [1.0, 3.0, 10.0, 30.0, 30.0]), (2, 3, [0.0, 3.0, 10.0]), (5, 3, [0.0, 0.0, 10.0])],
 )
 def test_attempts_are_few_and_further_and_further_apart(ready_seconds: float, most: int, delays: list[float]) -> None:
-    """The first of an engine that has served is made at once."""
+    """The first of an engine that has served is made at once, and so is one of an engine that has served for longer
+    than the pause would be.
+    """
     crash, used, found = failure(EngineCrashedError("x")), 0, []
     while True:
         step = decide(crash, retries_used=used, max_retries=most, ready_seconds=ready_seconds)

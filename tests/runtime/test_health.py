@@ -109,6 +109,12 @@ def test_an_engine_process_that_died_takes_readiness_not_life() -> None:
     assert (verdict.phase, verdict.ready, verdict.live) == ("failed", False, True)
 
 
+def test_a_server_that_goes_silent_as_it_ends_itself_is_not_ready_again() -> None:
+    gone = {"healthy": None, "silent": True}
+    verdicts = story(READY, {"healthy": False}, gone, gone, READY)
+    assert [verdict.phase for verdict in verdicts] == ["ready", "failed", "failed", "failed", "ready"]
+
+
 def test_a_stop_is_draining_whatever_else() -> None:
     assert story(READY, {**READY, "stop_asked": True})[-1].phase == "draining"
 
