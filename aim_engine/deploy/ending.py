@@ -26,7 +26,7 @@ _CLASSES: Mapping[int, type[AimError]] = {cls.code: cls for cls in error_classes
 # What the shell and Docker mean by these (docs.docker.com, docker run, exit status).
 _NOT_STARTED = {125: "Docker could not start it", 126: "its command cannot be run", 127: "its command is not there"}
 _ASKED_FOR = (0, 130, 143)  # drained, or cut short by a signal
-_KILLED = 137
+KILLED = 137
 _DRAINS = "requests in flight may finish"  # the beginning of a stop, in the container's log: runtime.ending
 
 
@@ -97,7 +97,7 @@ def _error(endpoint: Endpoint, words: Mapping[str, Any], lines: tuple[str, ...])
         return DockerError(sentence, hint=f"docker inspect {endpoint.name} says more", details=shown)
     if endpoint.out_of_memory:
         return EngineCrashedError(sentence, hint="give it more with --memory, or a shorter context", details=shown)
-    if endpoint.exit_code == _KILLED and any(_DRAINS in line for line in shown):
+    if endpoint.exit_code == KILLED and any(_DRAINS in line for line in shown):
         return EngineCrashedError(
             f"the container was killed while requests in flight still ran: {_exit_in_words(endpoint)}",
             hint="docker stop waits for ten seconds unless it is told to wait longer: docker stop -t 75 "

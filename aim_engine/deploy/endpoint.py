@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aim_engine.deploy.asking import Access, Answer, ask
 from aim_engine.deploy.counters import Rates
 from aim_engine.deploy.docker import guarded
-from aim_engine.deploy.ending import ending_of, error_from_words, last_lines, last_words, removed
+from aim_engine.deploy.ending import KILLED, ending_of, error_from_words, last_lines, last_words, removed
 from aim_engine.deploy.endpoints import Endpoint, endpoint_of
 from aim_engine.deploy.looking import FAILED, READY, SILENT, Health, Judge, Look, look, rates_between
 from aim_engine.deploy.reach import Vantage
@@ -103,8 +103,12 @@ def _phase(seen: Look, first: Endpoint) -> tuple[str, str]:
 def _raise_if_given_up(seen: Look, first: Endpoint, client: DockerClient) -> None:
     """Raise where waiting has no sense: it has ended for good, or will end in the same way each time."""
     endpoint = seen.endpoint
-    if endpoint.state in ("exited", "dead", "removing"):
+    if endpoint.state == "removing":
+        raise error_from_words(last_words(last_lines(client, endpoint))) or removed(endpoint)
+    if endpoint.state in ("exited", "dead"):
         ending = ending_of(client, endpoint)
+        if endpoint.exit_code == KILLED:
+            _raise_if_removed(endpoint, client)
         raise ending.error or EndpointError(
             f"{endpoint.name} was stopped before it was ready: {ending.sentence}", hint="start it again"
         )
@@ -116,6 +120,18 @@ def _raise_if_given_up(seen: Look, first: Endpoint, client: DockerClient) -> Non
         error = _failed_inside(seen)
         if error is not None:
             raise error
+
+
+def _raise_if_removed(endpoint: Endpoint, client: DockerClient) -> None:
+    """Raise where it is gone a moment after it was killed: `docker rm --force` does one after the other."""
+    from docker.errors import NotFound
+
+    time.sleep(_STEP_SECONDS)
+    with guarded("look at the container"):
+        try:
+            client.api.inspect_container(endpoint.container_id)
+        except NotFound:
+            raise removed(endpoint) from None
 
 
 def _failed_inside(seen: Look) -> AimError | None:
