@@ -111,6 +111,21 @@ def test_an_engine_slow_to_end_itself_cuts_nothing_where_nothing_was_in_flight(
     assert (server.words()["class"], server.words()["receipt"]["cut"]) == (error_class, working)
 
 
+def test_a_server_without_work_has_time_to_end_itself_however_short_the_drain(serve: Serve) -> None:
+    """It says so by answering what its guard does not count."""
+    server = serve(drain_timeout_seconds=0.5)
+    server.until_ready()
+    answers: list[str] = []
+    asking = threading.Thread(target=lambda: answers.append(server.get("/slow?seconds=2", engine=True)[1]), daemon=True)
+    asking.start()
+    time.sleep(0.2)
+    told(server, server.server_pid(), Told(stopping=True))
+    server.signal(signal.SIGTERM)
+    assert server.wait() == 0
+    asking.join(5)
+    assert answers == ["finished"]
+
+
 def told(server: Server, pid: int, what: Told) -> None:
     """As the guard of a front end with that pid tells it."""
     folder = server.state / "tmp"

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from aim_engine.runtime.contract import read_contract
+from aim_engine.runtime.front_end import Teller, Told
 from aim_engine.runtime.guard import Guard
 from aim_engine.runtime.poller import Answer, Poller, ask, error_text
 from aim_engine.runtime.processes import identify
@@ -159,6 +160,30 @@ def test_a_sidecar_that_was_started_again_knows_that_the_server_was_ready(tmp_pa
         seen = poller.look()
         assert (seen.probe, seen.load) == ("", 1)
         assert poller._prober is None
+
+
+def test_each_front_end_of_a_server_that_is_ready_has_a_beat(tmp_path: Path) -> None:
+    """One that is dead has none; before the server is ready nobody is asked for any."""
+    with serving() as port:
+        plan = fake_plan(tmp_path)
+        urls = plan["command"]["urls"]
+        urls.update({name: f"http://127.0.0.1:{port}/{name}" for name in urls})
+        state = State(str(tmp_path))
+        me = identify(os.getpid())
+        assert me is not None
+        state.write_text("server.pid", f"{me.pid} {me.start_ticks}")
+        Teller(state.path("tmp")).tell(Told())
+        dead = Path(state.path("tmp"), f"front-end-{2**22 + 1}.json")
+        dead.write_bytes(Path(state.path("tmp"), f"front-end-{me.pid}.json").read_bytes())
+        poller = Poller(state=state, contract=read_contract(plan), key=None)
+        assert poller.look().beats == {}
+        while poller.look().probe != "":
+            time.sleep(0.005)
+        beats = poller.look().beats
+        os.utime(state.path(f"tmp/front-end-{me.pid}.json"), (1, 1))
+        later = poller.look().beats
+    assert [*beats] == [*later] == [me.pid]
+    assert beats != later
 
 
 def test_such_a_server_that_is_silent_by_now_was_ready_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
