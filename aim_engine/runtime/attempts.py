@@ -69,3 +69,9 @@ def in_words(step: Next, most: int) -> str:
     when = f"in {step.delay_seconds:g} s" if step.delay_seconds else "now"
     what = f"giving up {step.rung.gives_up}" if step.rung else f"(retry {step.retries_used} of {most})"
     return f"trying again {when}{', ' if step.rung else ' '}{what}"
+
+
+def staying_up(hint: str, health_port: int) -> str:
+    """Instead of an end, with AIM_KEEP_ALIVE; the last words come when a stop is asked for."""
+    remedy = f"; {hint}" if hint else ""
+    return f"staying up as AIM_KEEP_ALIVE asks: http://localhost:{health_port}/status tells more{remedy}"

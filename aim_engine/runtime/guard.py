@@ -147,9 +147,11 @@ class Guard:
     def _count(self, answer: GuardedAnswer) -> None:
         if answer.was_refused:
             self.refused += 1
+        elif answer.client_left:  # an application may answer all the same
+            return
         elif answer.is_whole:
             self.finished += 1
-        elif not answer.client_left:
+        else:
             self.cut += 1
 
     def _load_of_all(self) -> int:

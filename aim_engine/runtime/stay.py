@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from aim_engine.runtime import state as files
+from aim_engine.runtime.attempts import staying_up
 from aim_engine.runtime.ending import say_last_words
 from aim_engine.runtime.health import Verdict
 from aim_engine.runtime.http_server import HealthServer
@@ -36,7 +37,7 @@ def stay(state: State) -> int:
     except OSError as error:
         log.error(f"cannot stay up as AIM_KEEP_ALIVE asks: port {runtime['health_port']}: {error.strerror}")
     else:
-        log.error("staying up as AIM_KEEP_ALIVE asks; the health sidecar tells the reason")
+        log.error(staying_up(str(words.get("hint") or ""), runtime["health_port"]))
         _tell(server)
     say_last_words(state, words, style=runtime["log_format"])
     return int(words["code"])

@@ -16,7 +16,7 @@ import time
 from aim_engine.errors import AimError, EngineCrashedError
 from aim_engine.runtime import out_of_memory, processes
 from aim_engine.runtime import state as files
-from aim_engine.runtime.attempts import decide, in_words
+from aim_engine.runtime.attempts import decide, in_words, staying_up
 from aim_engine.runtime.awake import Awake
 from aim_engine.runtime.contract import Contract, read_contract
 from aim_engine.runtime.control import Control, ControlError, Program
@@ -177,8 +177,8 @@ class Watch:
         self._starting.begin(server.pid)
 
     def _keep_identity(self, server: Identity) -> None:
-        """Where somebody has removed the state folder, a stop would not find whom to let finish."""
-        if not self._state.exists(files.SERVER) and processes.is_alive(server):
+        """Where somebody has removed or damaged the state folder, a stop would not find whom to let finish."""
+        if processes.read_identity(self._state.path(files.SERVER)) is None and processes.is_alive(server):
             self._state.write_text(files.SERVER, f"{server.pid} {server.start_ticks}\n")
 
     def _forget_server(self) -> None:
@@ -312,7 +312,7 @@ class Watch:
         more = {"evidence": self._history.newest.get("evidence"), "earlier_attempts": self._history.earlier}
         self._state.write(files.WORDS, error.as_json() | {name: value for name, value in more.items() if value})
         if self._contract.keep_alive:
-            self._log.error("staying up as AIM_KEEP_ALIVE asks; the health sidecar tells the reason")
+            self._log.error(staying_up(error.hint, self._contract.health_port))
             return
         try:
             self._control.shutdown()

@@ -415,6 +415,9 @@ def test_an_answer_that_breaks_off_is_cut_and_a_client_that_leaves_is_nobody_s_l
     (tmp_path / "stop").unlink()
     gone = Engine(tmp_path / "stop", start(200), body(b"a", more=True), {"type": "left"})
     assert ended(tmp_path, gone, {"type": "http.disconnect"})[1] == {"finished": 0, "refused": 0, "cut": 0}
+    (tmp_path / "stop").unlink()
+    to_nobody = Engine(tmp_path / "stop", {"type": "left"}, start(200), body(b"null"))
+    assert ended(tmp_path, to_nobody, {"type": "http.disconnect"})[1] == {"finished": 0, "refused": 0, "cut": 0}
 
 
 @pytest.mark.usefixtures("stopping")

@@ -23,6 +23,8 @@ def test_a_server_goes_on_and_lets_requests_finish(serve: Serve) -> None:
         shutil.rmtree(server.state)
         server.until(lambda: server.server_pid() == pid, 5)
         assert [server.get(path)[0] for path in ("/health/ready", "/status", "/plan", "/metrics")] == [200] * 4
+    (server.state / "server.pid").write_text("garbage")
+    server.until(lambda: (server.state / "server.pid").read_text().startswith(f"{pid} "), 5)
     answers: list[tuple[int, str]] = []
     asking = threading.Thread(target=lambda: answers.append(server.get("/slow?seconds=3", engine=True, seconds=20)))
     asking.start()

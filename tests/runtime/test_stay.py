@@ -35,7 +35,9 @@ def test_a_check_that_failed_stays_up_with_its_reason(serve: Serve, tmp_path: Pa
     assert "PEM" in status["hint"]
     assert json.loads(server.get("/plan")[1])["command"] == server.plan["command"]
     assert 'aim_engine_phase{phase="failed"} 1' in server.get("/metrics")[1]
-    assert "staying up as AIM_KEEP_ALIVE asks" in server.err
+    said = next(line for line in server.err.splitlines() if "staying up as AIM_KEEP_ALIVE asks" in line)
+    assert "/status tells more; " in said
+    assert status["hint"] in said
     server.until(lambda: not server.tree())  # the supervisord that waited is gone, and no zombie is left of it
     server.signal(signal.SIGTERM)
     assert server.wait(5) == 10
