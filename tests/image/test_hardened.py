@@ -35,7 +35,6 @@ from tests.image.prometheus import PROMETHEUS, Prometheus, scrape_configs
 pytestmark = pytest.mark.image
 
 MODELINFO = "vllm/modelinfos/vllm-model_executor-models-qwen3-Qwen3ForCausalLM.json"
-DRAIN_SECONDS = 150  # a stream of 1900 tokens takes 14 s, and on a machine that others use four times that
 # Every socket that leads out of the container, seen from its start until it is ready: the lines of /proc/net/* with a
 # remote address, without loopback's and without answers to those who asked us. (proc_net_tcp.txt in the kernel)
 WATCH = """
@@ -246,7 +245,6 @@ def test_a_warm_start_with_tls_that_drains(
     second = start(options=serving(
         tiny, "--volume", f"{volume}:/workspace/model-cache", "--volume", f"{certificate}:/tls:ro",
         "--env", "AIM_TLS_CERT=/tls/cert.pem", "--env", "AIM_TLS_KEY=/tls/key.pem",
-        "--env", f"AIM_DRAIN_TIMEOUT={DRAIN_SECONDS}",
     ))  # fmt: skip
     second.until_ready()
     assert docker("exec", second.id, "stat", "-c", "%u", f"/workspace/model-cache/{MODELINFO}").stdout == "54321\n"
@@ -264,9 +262,9 @@ def test_a_warm_start_with_tls_that_drains(
     streaming.start()
     second.until(lambda: len(chunks) > 5, 30, "the stream has begun")
     at_stop, asked = len(chunks), time.monotonic()
-    docker("stop", "--time", str(DRAIN_SECONDS + 15), second.id, seconds=DRAIN_SECONDS + 60)
+    docker("stop", "--time", "75", second.id)
     streaming.join()
-    assert time.monotonic() - asked < DRAIN_SECONDS, second.logs()[-3000:]
+    assert time.monotonic() - asked < 60, second.logs()[-3000:]
     assert at_stop < 1800
     assert chunks[-1] == "[DONE]"
     assert_ended(row("docker-stop-streaming"), second.inspect(".State.ExitCode"), second.words())
