@@ -79,14 +79,19 @@ def wait_for_endpoint_ready(
 
 def _look_again(endpoint: Endpoint, client: DockerClient, vantage: Vantage, judge: Judge | None) -> Look:
     """Docker is asked first, so that an end is noticed at once; its ports may be others after a restart."""
+    inspected = _inspect(endpoint, client)
+    return look(vantage.reach(endpoint_of(inspected)), Access(), count=False, judge=judge)
+
+
+def _inspect(endpoint: Endpoint, client: DockerClient) -> Any:
+    """What Docker says of it. Raises that it is gone where it is."""
     from docker.errors import NotFound
 
     with guarded("look at the container"):
         try:
-            inspected = client.api.inspect_container(endpoint.container_id)
+            return client.api.inspect_container(endpoint.container_id)
         except NotFound:
             raise removed(endpoint) from None
-    return look(vantage.reach(endpoint_of(inspected)), Access(), count=False, judge=judge)
 
 
 def _phase(seen: Look, first: Endpoint) -> tuple[str, str]:
@@ -107,8 +112,9 @@ def _raise_if_given_up(seen: Look, first: Endpoint, client: DockerClient) -> Non
         raise error_from_words(last_words(last_lines(client, endpoint))) or removed(endpoint)
     if endpoint.state in ("exited", "dead"):
         ending = ending_of(client, endpoint)
-        if endpoint.exit_code == KILLED:
-            _raise_if_removed(endpoint, client)
+        if endpoint.exit_code == KILLED:  # `docker rm --force` first kills, and then removes
+            time.sleep(_STEP_SECONDS)
+            _inspect(endpoint, client)
         raise ending.error or EndpointError(
             f"{endpoint.name} was stopped before it was ready: {ending.sentence}", hint="start it again"
         )
@@ -120,18 +126,6 @@ def _raise_if_given_up(seen: Look, first: Endpoint, client: DockerClient) -> Non
         error = _failed_inside(seen)
         if error is not None:
             raise error
-
-
-def _raise_if_removed(endpoint: Endpoint, client: DockerClient) -> None:
-    """Raise where it is gone a moment after it was killed: `docker rm --force` does one after the other."""
-    from docker.errors import NotFound
-
-    time.sleep(_STEP_SECONDS)
-    with guarded("look at the container"):
-        try:
-            client.api.inspect_container(endpoint.container_id)
-        except NotFound:
-            raise removed(endpoint) from None
 
 
 def _failed_inside(seen: Look) -> AimError | None:

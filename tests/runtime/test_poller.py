@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from aim_engine.runtime.contract import read_contract
 from aim_engine.runtime.front_end import Teller, Told
 from aim_engine.runtime.guard import Guard
 from aim_engine.runtime.poller import Answer, Poller, ask, error_text
-from aim_engine.runtime.processes import identify
+from aim_engine.runtime.processes import Identity, identify
 from aim_engine.runtime.state import State
 
 from .server import fake_plan
@@ -59,6 +60,17 @@ def serving(certificate: Path | None = None) -> Iterator[int]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def of_this_process(folder: Path, port: int, **runtime: Any) -> tuple[Poller, Identity]:
+    """A poller that takes this process for the server, and asks at `port`; and who this is."""
+    plan = fake_plan(folder, **runtime)
+    urls = plan["command"]["urls"]
+    urls.update({name: f"http://127.0.0.1:{port}/{name}" for name in urls})
+    state, me = State(str(folder)), identify(os.getpid())
+    assert me is not None
+    state.write_text("server.pid", f"{me.pid} {me.start_ticks}")
+    return Poller(state=state, contract=read_contract(plan), key=None), me
 
 
 @pytest.fixture
@@ -129,14 +141,7 @@ def test_no_answer_of_the_engine_makes_it_raise(body: str) -> None:
 def test_our_own_probe_is_not_counted_as_work(tmp_path: Path) -> None:
     """vLLM counts a request down a moment after it was answered; a server that freezes then has nothing to do."""
     with serving() as port:
-        plan = fake_plan(tmp_path, hang_timeout_seconds=2.0)
-        urls = plan["command"]["urls"]
-        urls.update({name: f"http://127.0.0.1:{port}/{name}" for name in urls})
-        state = State(str(tmp_path))
-        me = identify(os.getpid())
-        assert me is not None
-        state.write_text("server.pid", f"{me.pid} {me.start_ticks}")
-        poller = Poller(state=state, contract=read_contract(plan), key=None)
+        poller, _ = of_this_process(tmp_path, port, hang_timeout_seconds=2.0)
         while (seen := poller.look()).probe != "":
             time.sleep(0.005)
         assert seen.load is None
@@ -148,15 +153,9 @@ def test_our_own_probe_is_not_counted_as_work(tmp_path: Path) -> None:
 def test_a_sidecar_that_was_started_again_knows_that_the_server_was_ready(tmp_path: Path) -> None:
     """It may be frozen by now, so that a probe would never end, and nothing would ever be called hung."""
     with serving() as port:
-        plan = fake_plan(tmp_path)
-        urls = plan["command"]["urls"]
-        urls.update({name: f"http://127.0.0.1:{port}/{name}" for name in urls})
-        state = State(str(tmp_path))
-        me = identify(os.getpid())
-        assert me is not None
-        state.write_text("server.pid", f"{me.pid} {me.start_ticks}")
+        poller, me = of_this_process(tmp_path, port)
+        state = poller.state
         state.write("ready.json", {"pid": me.pid, "start": me.start_ticks, "monotonic": 1.0})
-        poller = Poller(state=state, contract=read_contract(plan), key=None)
         seen = poller.look()
         assert (seen.probe, seen.load) == ("", 1)
         assert poller._prober is None
@@ -165,17 +164,11 @@ def test_a_sidecar_that_was_started_again_knows_that_the_server_was_ready(tmp_pa
 def test_each_front_end_of_a_server_that_is_ready_has_a_beat(tmp_path: Path) -> None:
     """One that is dead has none; before the server is ready nobody is asked for any."""
     with serving() as port:
-        plan = fake_plan(tmp_path)
-        urls = plan["command"]["urls"]
-        urls.update({name: f"http://127.0.0.1:{port}/{name}" for name in urls})
-        state = State(str(tmp_path))
-        me = identify(os.getpid())
-        assert me is not None
-        state.write_text("server.pid", f"{me.pid} {me.start_ticks}")
+        poller, me = of_this_process(tmp_path, port)
+        state = poller.state
         Teller(state.path("tmp")).tell(Told())
         dead = Path(state.path("tmp"), f"front-end-{2**22 + 1}.json")
         dead.write_bytes(Path(state.path("tmp"), f"front-end-{me.pid}.json").read_bytes())
-        poller = Poller(state=state, contract=read_contract(plan), key=None)
         assert poller.look().beats == {}
         while poller.look().probe != "":
             time.sleep(0.005)
